@@ -1,0 +1,198 @@
+// The ExecuTorch backend "BlockFFNBackend": hands a delegated partition to Program and reports
+// errors the ExecuTorch way. Weights stay where ExecuTorch mapped them; the key/value caches belong
+// to the delegate handle, so every loaded method has its own.
+#include <atomic>
+#include <memory>
+#include <new>
+#include <optional>
+
+#include <executorch/extension/threadpool/threadpool_guard.h>
+#include <executorch/runtime/backend/interface.h>
+#include <executorch/runtime/core/event_tracer_hooks_delegate.h>
+#include <executorch/runtime/core/exec_aten/util/tensor_util.h>
+#include <executorch/runtime/kernel/thread_parallel_interface.h>
+#include <executorch/runtime/platform/log.h>
+
+#include "../program/program.h"
+#include "blockffn.h"
+
+namespace et = executorch::runtime;
+
+namespace executorch::extension::threadpool {
+// Exported by ExecuTorch's thread pool library, whose header is not part of its SDK.
+class ThreadPool {
+ public:
+  bool _unsafe_reset_threadpool(uint32_t num_threads);
+};
+ThreadPool* get_threadpool();
+}  // namespace executorch::extension::threadpool
+
+namespace {
+
+thread_local const char* last_error = "";
+
+struct Totals {
+  std::atomic<int64_t> calls{0}, tokens{0}, ffn_calls{0}, experts_read{0}, experts_total{0};
+} totals;
+
+et::Error report(const blockffn::Status& status) {
+  last_error = status.message;
+  ET_LOG(Error, "BlockFFNBackend: %s", status.message);
+  switch (status.code) {
+    case blockffn::Status::kOk: return et::Error::Ok;
+    case blockffn::Status::kCorrupt: return et::Error::DelegateInvalidCompatibility;
+    case blockffn::Status::kNonFinite: return et::Error::InvalidState;
+    default: return et::Error::InvalidArgument;
+  }
+}
+
+et::Error invalid(const char* message) { return report({blockffn::Status::kInvalidArgument, message}); }
+
+struct Handle {
+  std::unique_ptr<blockffn::Program> program;
+  std::optional<et::FreeableBuffer> weights;  // keeps the mapping alive
+};
+
+blockffn::Status find_weights(void* context, const char* key, const uint8_t** data, size_t* bytes) {
+  auto& [map, handle] = *static_cast<std::pair<const et::NamedDataMap*, Handle*>*>(context);
+  if (map == nullptr) return {blockffn::Status::kCorrupt, "the program has no named data, so its weights are missing"};
+  auto buffer = map->get_data(key);
+  if (!buffer.ok()) return {blockffn::Status::kCorrupt, "the weights segment is missing; if they were exported to a .ptd file, load it too"};
+  handle->weights.emplace(std::move(buffer.get()));
+  *data = static_cast<const uint8_t*>(handle->weights->data());
+  *bytes = handle->weights->size();
+  return blockffn::kStatusOk;
+}
+
+// Work items go to ExecuTorch's shared pool. Its parallel_for must not be nested; no operator does.
+void run_on_pool(void*, int64_t n, void (*task)(void*, int64_t), void* context) {
+  const bool done = executorch::extension::parallel_for(0, n, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) task(context, i);
+  });
+  if (!done)
+    for (int64_t i = 0; i < n; ++i) task(context, i);
+}
+
+struct Trace {
+  et::EventTracer* tracer;
+  et::EventTracerEntry entry;
+};
+
+// Checks a tensor against its declaration and learns T from it (0 until the first dynamic tensor).
+const char* check_input(const et::EValue& value, const blockffn::Value& want, int64_t* tokens) {
+  if (!value.isTensor()) return "an input is not a tensor";
+  const auto& tensor = value.toTensor();
+  const auto dtype = want.dtype == blockffn::DType::kInt64 ? executorch::aten::ScalarType::Long : executorch::aten::ScalarType::Float;
+  if (tensor.scalar_type() != dtype) return "an input has the wrong dtype: ids and positions are int64, activations float32";
+  if (tensor.dim() != want.rank) return "an input has the wrong rank";
+  if (!et::tensor_is_default_dim_order(tensor)) return "an input is not contiguous";
+  for (int d = 0; d < want.rank; ++d) {
+    const int64_t size = tensor.size(d);
+    if (want.dims[d] != -1) {
+      if (size != want.dims[d]) return "an input has the wrong shape";
+    } else if (*tokens == 0) {
+      if (size < 1 || size > blockffn::kMaxTokens) return "a chunk must hold 1 to 64 tokens";
+      *tokens = size;
+    } else if (size != *tokens) {
+      return "the inputs disagree on the number of tokens";
+    }
+  }
+  return nullptr;
+}
+
+class BlockFFNBackend final : public et::BackendInterface {
+ public:
+  bool is_available() const override { return true; }
+
+  et::Result<et::DelegateHandle*> init(et::BackendInitContext& context, et::FreeableBuffer* processed, et::ArrayRef<et::CompileSpec>) const override {
+    auto handle = std::unique_ptr<Handle>(new (std::nothrow) Handle);
+    if (handle == nullptr) return et::Error::MemoryAllocationFailed;
+    std::pair<const et::NamedDataMap*, Handle*> lookup{context.get_named_data_map(), handle.get()};
+    const auto status = blockffn::Program::parse(static_cast<const uint8_t*>(processed->data()), processed->size(), find_weights, &lookup, &handle->program);
+    processed->Free();
+    if (!status.ok()) return report(status);
+    ET_LOG(Info, "BlockFFNBackend: kernels %s, %lld weight bytes mapped, %lld bytes of working memory", blockffn::select_kernels().name,
+           static_cast<long long>(handle->program->weights_bytes()), static_cast<long long>(handle->program->working_bytes()));
+    return static_cast<et::DelegateHandle*>(handle.release());
+  }
+
+  et::Error execute(et::BackendExecutionContext& context, et::DelegateHandle* delegate, et::Span<et::EValue*> args) const override {
+    blockffn::Program& program = *static_cast<Handle*>(delegate)->program;
+    const int inputs = program.input_count(), outputs = program.output_count();
+    if (args.size() != static_cast<size_t>(inputs + outputs)) return invalid("the number of arguments differs from the exported program's");
+    int64_t tokens = 0;
+    for (int i = 0; i < inputs; ++i) {
+      if (const char* problem = check_input(*args[i], program.input(i), &tokens)) return invalid(problem);
+      program.bind_input(i, args[i]->toTensor().const_data_ptr());
+    }
+    if (tokens == 0) return invalid("the partition has no input with a token dimension");
+    for (int i = 0; i < outputs; ++i) {
+      const blockffn::Value& want = program.output(i);
+      if (!args[inputs + i]->isTensor()) return invalid("an output is not a tensor");
+      auto& tensor = args[inputs + i]->toTensor();
+      if (tensor.scalar_type() != executorch::aten::ScalarType::Float) return invalid("an output is not float32");
+      executorch::aten::SizesType sizes[4];
+      for (int d = 0; d < want.rank; ++d) sizes[d] = want.dims[d] == -1 ? static_cast<executorch::aten::SizesType>(tokens) : want.dims[d];
+      const auto error = et::resize_tensor(tensor, executorch::aten::ArrayRef<executorch::aten::SizesType>(sizes, want.rank));
+      if (error != et::Error::Ok) return error;
+      program.bind_output(i, tensor.mutable_data_ptr());
+    }
+
+    Trace trace{context.event_tracer(), {}};
+    blockffn::Observer observer;
+    if (trace.tracer != nullptr)
+      observer = {&trace,
+                  [](void* c, const char* name) {
+                    auto& t = *static_cast<Trace*>(c);
+                    t.entry = et::event_tracer_start_profiling_delegate(t.tracer, name, et::kUnsetDelegateDebugIntId);
+                  },
+                  [](void* c, const char*, int n, int union_size) {
+                    auto& t = *static_cast<Trace*>(c);
+                    const int32_t metadata[2] = {n, union_size};
+                    et::event_tracer_end_profiling_delegate(t.tracer, t.entry, metadata, sizeof metadata);
+                  }};
+    blockffn::ReadStats stats;
+    const blockffn::Parallel parallel{run_on_pool, nullptr};
+    if (const auto status = program.run(static_cast<int>(tokens), parallel, observer, &stats); !status.ok()) return report(status);
+    totals.calls += stats.calls;
+    totals.tokens += stats.tokens;
+    totals.ffn_calls += stats.ffn_calls;
+    totals.experts_read += stats.experts_read;
+    totals.experts_total += stats.experts_total;
+    return et::Error::Ok;
+  }
+
+  void destroy(et::DelegateHandle* delegate) const override { delete static_cast<Handle*>(delegate); }
+};
+
+}  // namespace
+
+extern "C" {
+
+int blockffn_register_backend(void) {
+  static BlockFFNBackend backend;
+  static const et::Error error = et::register_backend({"BlockFFNBackend", &backend});
+  return error == et::Error::Ok ? 0 : static_cast<int>(error);
+}
+
+const char* blockffn_kernels(void) { return blockffn::select_kernels().name; }
+
+const char* blockffn_last_error(void) { return last_error; }
+
+int blockffn_set_threads(int threads) {
+  if (threads < 1) return -1;
+  auto* pool = executorch::extension::threadpool::get_threadpool();
+  return pool != nullptr && pool->_unsafe_reset_threadpool(static_cast<uint32_t>(threads)) ? 0 : -1;
+}
+
+void blockffn_take_stats(blockffn_stats* out) {
+  *out = {totals.calls.exchange(0), totals.tokens.exchange(0), totals.ffn_calls.exchange(0), totals.experts_read.exchange(0), totals.experts_total.exchange(0)};
+}
+
+}  // extern "C"
+
+namespace {
+// For desktops, where loading the library is enough. A static library loses this line to the
+// linker: call blockffn_register_backend() there.
+[[maybe_unused]] const int registered = blockffn_register_backend();
+}  // namespace

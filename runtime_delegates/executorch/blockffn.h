@@ -1,0 +1,35 @@
+/* C interface of the BlockFFN backend library. Every function may be called from any thread. */
+#ifndef BLOCKFFN_H
+#define BLOCKFFN_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define BLOCKFFN_API __attribute__((visibility("default")))
+
+/* Registers "BlockFFNBackend" with ExecuTorch; 0 if it is registered, also when it was before. */
+BLOCKFFN_API int blockffn_register_backend(void);
+
+/* Name of the kernels in use, for example "portable". */
+BLOCKFFN_API const char* blockffn_kernels(void);
+
+/* Sentence for the last error on this thread; empty if there was none. */
+BLOCKFFN_API const char* blockffn_last_error(void);
+
+/* Sets the size of ExecuTorch's shared pool. Not while a program runs. 0 on success. */
+BLOCKFFN_API int blockffn_set_threads(int threads);
+
+/* What the delegates of this process read since the last call. experts_read / experts_total is the
+   share of the experts' weights that was read. */
+typedef struct {
+  int64_t calls, tokens, ffn_calls, experts_read, experts_total;
+} blockffn_stats;
+BLOCKFFN_API void blockffn_take_stats(blockffn_stats* out);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,190 @@
+// Attention over a cache that is written in place, for chunks that may be trees.
+#include <cmath>
+#include <cstring>
+
+#include "ops.h"
+#include "scratch.h"
+
+namespace blockffn {
+namespace {
+
+constexpr int kKeyBlock = 16;  // keys whose scores are exponentiated together
+
+// Number of rows that kv_src keeps.
+int kept_rows(const Chunk& chunk) {
+  int m = 0;
+  while (m < kMaxTokens && chunk.kv_src[m] >= 0) ++m;
+  return m;
+}
+
+}  // namespace
+
+Status check_chunk(const Chunk& chunk, int64_t capacity, int64_t written) {
+  const auto invalid = [](const char* message) { return Status{Status::kInvalidArgument, message}; };
+  if (chunk.tokens < 1 || chunk.tokens > kMaxTokens) return invalid("a chunk must hold 1 to 64 tokens");
+  if (chunk.n_past < 0) return invalid("n_past is negative");
+  if (chunk.n_past > capacity - chunk.tokens) return {Status::kContextFull, "the context is full: n_past plus the chunk exceeds the model's max_context"};
+  if (chunk.n_past > written) return invalid("n_past counts rows that no earlier call has written");
+  for (int i = 0; i < chunk.tokens; ++i) {
+    if (chunk.positions[i] < 0 || chunk.positions[i] >= (int64_t{1} << 24)) return invalid("a position is negative or above 2^24");
+    const uint64_t mask = static_cast<uint64_t>(chunk.tree_mask[i]);
+    if ((mask >> i & 1) == 0) return invalid("tree_mask: every token must see itself");
+    if (i < 63 && mask >> (i + 1) != 0) return invalid("tree_mask: a token sees a later one; list parents before children");
+  }
+  const int kept = kept_rows(chunk);
+  for (int i = kept; i < kMaxTokens; ++i)
+    if (chunk.kv_src[i] != -1) return invalid("kv_src: rows to keep must come first, then -1");
+  const int64_t base = chunk.n_past - kept;
+  if (base < 0) return invalid("kv_src keeps more rows than n_past counts");
+  for (int i = 0; i < kept; ++i) {
+    if (i > 0 && chunk.kv_src[i] <= chunk.kv_src[i - 1]) return invalid("kv_src must ascend");
+    if (chunk.kv_src[i] >= kMaxTokens || base + chunk.kv_src[i] >= written) return invalid("kv_src names a row that the previous chunk did not write");
+  }
+  return kStatusOk;
+}
+
+void compact(const Chunk& chunk, float* cache, int row_floats) {
+  const int kept = kept_rows(chunk);
+  const int64_t base = chunk.n_past - kept;
+  for (int i = 0; i < kept; ++i)  // kv_src ascends, so no source row is overwritten before it is read
+    if (chunk.kv_src[i] != i)
+      std::memcpy(cache + (base + i) * row_floats, cache + (base + chunk.kv_src[i]) * row_floats, sizeof(float) * row_floats);
+}
+
+void rope(const float* inv_freq, int dim, int64_t position, float* x) {
+  const int half = dim / 2;
+  for (int k = 0; k < half; ++k) {
+    const float angle = static_cast<float>(position) * inv_freq[k];
+    const float c = std::cos(angle), s = std::sin(angle);
+    const float a = x[k], b = x[k + half];
+    x[k] = a * c - b * s;
+    x[k + half] = b * c + a * s;
+  }
+}
+
+void attend(const Context& ctx, const AttentionShape& shape, const Chunk& chunk, const float* q,
+            const float* keys, size_t key_stride, const float* values, size_t value_stride, float* y) {
+  const Kernels& kernels = *ctx.kernels;
+  const int heads_per_kv = shape.heads / shape.kv_heads;
+  ctx.parallel(static_cast<int64_t>(chunk.tokens) * shape.heads, [&](int64_t item) {
+    const int t = static_cast<int>(item / shape.heads), h = static_cast<int>(item % shape.heads), g = h / heads_per_kv;
+    const float* query = q + item * shape.key_dim;
+    float* out = y + item * shape.value_dim;
+    std::memset(out, 0, sizeof(float) * shape.value_dim);
+    // Visible rows in order of position, in blocks: row i of that list falls into the same block
+    // whether its token came in this chunk or in an earlier one, so results do not depend on it.
+    uint64_t pending = static_cast<uint64_t>(chunk.tree_mask[t]);
+    int64_t next = 0;
+    float running_max = -INFINITY, denominator = 0;
+    for (;;) {
+      int64_t row[kKeyBlock];
+      int n = 0;
+      while (n < kKeyBlock && next < chunk.n_past) row[n++] = next++;
+      for (int j = 0; n < kKeyBlock && pending != 0; ++n) {
+        while ((pending >> j & 1) == 0) ++j;
+        pending &= ~(uint64_t{1} << j);
+        row[n] = chunk.n_past + j;
+      }
+      if (n == 0) break;
+      float score[kKeyBlock], block_max = running_max;
+      for (int i = 0; i < n; ++i) {
+        score[i] = shape.scale * kernels.dot(query, keys + row[i] * key_stride + static_cast<size_t>(g) * shape.key_dim, shape.key_dim);
+        if (score[i] > block_max) block_max = score[i];
+      }
+      if (block_max > running_max) {
+        const float shrink = std::exp(running_max - block_max);
+        denominator *= shrink;
+        kernels.scale(shrink, out, shape.value_dim);
+        running_max = block_max;
+      }
+      for (int i = 0; i < n; ++i) {
+        const float weight = std::exp(score[i] - running_max);
+        denominator += weight;
+        kernels.axpy(weight, values + row[i] * value_stride + static_cast<size_t>(g) * shape.value_dim, out, shape.value_dim);
+      }
+    }
+    kernels.scale(1.0f / denominator, out, shape.value_dim);
+  });
+}
+
+namespace {
+
+struct MlaScratch {
+  float *nope, *latent_query, *query, *context;
+  uint8_t* rest;
+  MlaScratch(Scratch& s, const MlaWeights& w, int tokens) {
+    const size_t rows = static_cast<size_t>(tokens) * w.heads;
+    nope = s.take<float>(rows * w.nope);
+    latent_query = s.take<float>(rows * w.latent);
+    query = s.take<float>(rows * (w.latent + w.rope));
+    context = s.take<float>(rows * w.latent);
+    rest = s.take<uint8_t>(0);
+  }
+};
+
+}  // namespace
+
+size_t mla_scratch(const MlaWeights& w, int max_tokens) {
+  Scratch measure(nullptr);
+  MlaScratch(measure, w, max_tokens);
+  const size_t k = linear_scratch(w.absorb_k, max_tokens), v = linear_scratch(w.expand_v, max_tokens);
+  return measure.used() + (k > v ? k : v);
+}
+
+Status mla_attention(const Context& ctx, const MlaWeights& w, const Chunk& chunk, const float* q, const float* kv, float* cache, float* y) {
+  Scratch scratch(ctx.scratch);
+  MlaScratch s(scratch, w, chunk.tokens);
+  Context inner = ctx;
+  inner.scratch = s.rest;
+  const int row = w.latent + w.rope, head_dim = w.nope + w.rope;
+
+  compact(chunk, cache, row);
+  for (int t = 0; t < chunk.tokens; ++t) {
+    float* cached = cache + (chunk.n_past + t) * row;
+    std::memcpy(cached, kv + static_cast<size_t>(t) * row, sizeof(float) * row);
+    if (Status status = rms_norm(w.kv_norm, w.kv_norm_eps, cached, 1, w.latent, cached); !status.ok()) return status;
+    rope(w.inv_freq, w.rope, chunk.positions[t], cached + w.latent);
+  }
+
+  const int64_t rows = static_cast<int64_t>(chunk.tokens) * w.heads;
+  for (int64_t i = 0; i < rows; ++i) std::memcpy(s.nope + i * w.nope, q + i * head_dim, sizeof(float) * w.nope);
+  linear(inner, w.absorb_k, nullptr, 1.0f, s.nope, chunk.tokens, 0, s.latent_query);
+  for (int64_t i = 0; i < rows; ++i) {
+    std::memcpy(s.query + i * row, s.latent_query + i * w.latent, sizeof(float) * w.latent);
+    std::memcpy(s.query + i * row + w.latent, q + i * head_dim + w.nope, sizeof(float) * w.rope);
+    rope(w.inv_freq, w.rope, chunk.positions[i / w.heads], s.query + i * row + w.latent);
+  }
+  const AttentionShape shape{w.heads, 1, row, w.latent, 1.0f / std::sqrt(static_cast<float>(head_dim))};
+  attend(ctx, shape, chunk, s.query, cache, row, cache, row, s.context);
+  linear(inner, w.expand_v, nullptr, 1.0f, s.context, chunk.tokens, 0, y);
+  return kStatusOk;
+}
+
+size_t gqa_scratch(const GqaWeights& w, int max_tokens) {
+  Scratch measure(nullptr);
+  measure.take<float>(static_cast<size_t>(max_tokens) * w.heads * w.head_dim);
+  return measure.used();
+}
+
+Status gqa_attention(const Context& ctx, const GqaWeights& w, const Chunk& chunk, const float* q, const float* k, const float* v,
+                     float* key_cache, float* value_cache, float* y) {
+  const int row = w.kv_heads * w.head_dim;
+  compact(chunk, key_cache, row);
+  compact(chunk, value_cache, row);
+  for (int t = 0; t < chunk.tokens; ++t) {
+    float* key = key_cache + (chunk.n_past + t) * row;
+    std::memcpy(key, k + static_cast<size_t>(t) * row, sizeof(float) * row);
+    for (int g = 0; g < w.kv_heads; ++g) rope(w.inv_freq, w.head_dim, chunk.positions[t], key + g * w.head_dim);
+    std::memcpy(value_cache + (chunk.n_past + t) * row, v + static_cast<size_t>(t) * row, sizeof(float) * row);
+  }
+  Scratch scratch(ctx.scratch);
+  const int64_t rows = static_cast<int64_t>(chunk.tokens) * w.heads;
+  float* query = scratch.take<float>(rows * w.head_dim);
+  std::memcpy(query, q, sizeof(float) * rows * w.head_dim);
+  for (int64_t i = 0; i < rows; ++i) rope(w.inv_freq, w.head_dim, chunk.positions[i / w.heads], query + i * w.head_dim);
+  const AttentionShape shape{w.heads, w.kv_heads, w.head_dim, w.head_dim, 1.0f / std::sqrt(static_cast<float>(w.head_dim))};
+  attend(ctx, shape, chunk, query, key_cache, row, value_cache, row, y);
+  return kStatusOk;
+}
+
+}  // namespace blockffn

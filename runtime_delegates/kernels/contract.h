@@ -1,0 +1,88 @@
+// The contract between the operators (ops.cc) and the micro-kernels (one file per instruction set).
+//
+// Axes: T tokens of a chunk (1..64), N output rows, K input columns, D hidden, E experts, F expert width.
+// Weights are tiles of 8 output rows, packed by export/pack.py; packed.h holds their byte layout.
+// A micro-kernel only computes: it allocates nothing, starts no thread, logs nothing, and for one
+// token does the same arithmetic in the same order whatever the number of tokens in the call. That
+// makes a chunk bit-identical to decoding its tokens one by one, which speculative decoding relies on.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace blockffn {
+
+constexpr int kMaxTokens = 64;   // tokens of one chunk; a tree mask is one bit per token
+constexpr int kTileRows = 8;     // output rows of one weight tile
+constexpr int kGroupCols = 32;   // columns that share one int4 scale
+constexpr size_t kAlign = 64;    // alignment of every packed part and every scratch buffer
+
+enum class Quant : uint8_t { kFp32 = 0, kInt8 = 1, kInt4 = 2 };
+
+// Success, or the sentence that says what is wrong. Messages are string literals.
+struct Status {
+  enum Code : uint8_t { kOk, kInvalidArgument, kCorrupt, kContextFull, kNonFinite };
+  Code code = kOk;
+  const char* message = "";
+  bool ok() const { return code == kOk; }
+};
+constexpr Status kStatusOk{};
+
+constexpr size_t round_up(size_t n, size_t multiple) { return (n + multiple - 1) / multiple * multiple; }
+
+// Columns of a packed row including its padding: the length of an activation row for that weight.
+constexpr size_t padded_cols(Quant quant, size_t cols) {
+  return quant == Quant::kFp32 ? cols : quant == Quant::kInt8 ? round_up(cols, 8) : round_up(cols, kGroupCols);
+}
+
+// One multiplication of `tokens` activation rows with `tile_count` consecutive weight tiles:
+// y[t][n] (+)= factor[t] * sum_k w[n][k] * x[t][k].
+struct TileArgs {
+  const uint8_t* tiles;   // first tile
+  size_t tile_bytes;      // distance between tiles
+  int tile_count;
+  int rows;               // valid output rows; only the last tile may be partly valid
+  int cols;               // K without padding
+  int tokens;             // 1..64
+  const void* const* x;   // [tokens] rows: float[cols], or int8[padded_cols]
+  const int32_t* const* group_sums;  // [tokens][padded_cols/32] sums of x, int4 weights only
+  const float* factor;    // [tokens]
+  float* const* y;        // [tokens] pointers to the first output row
+  bool accumulate;
+};
+
+// The functions of one instruction set.
+struct Kernels {
+  const char* name;
+  void (*tiles_fp32)(const TileArgs&);
+  void (*tiles_int8)(const TileArgs&);
+  void (*tiles_int4)(const TileArgs&);
+  // q = round_half_even(x * (127 / max|x|)), zero-padded to `padded`; *scale = max|x| / 127.
+  // sums (may be null) receives the sum of q of every 32 columns.
+  void (*quantize_row)(const float* x, int cols, int padded, int8_t* q, float* scale, int32_t* sums);
+  float (*dot)(const float* a, const float* b, int n);
+  void (*axpy)(float a, const float* x, float* y, int n);   // y += a * x
+  void (*scale)(float a, float* y, int n);                  // y *= a
+  void (*silu)(float* x, int n);                            // x / (1 + exp(-x))
+};
+
+// The best kernels that this CPU runs, or those that BLOCKFFN_KERNELS names. Logged once by callers.
+const Kernels& select_kernels();
+extern const Kernels kPortableKernels;
+
+// Runs task(context, i) for every i in [0, n), on any threads, and returns when all are done.
+struct Parallel {
+  void (*run)(void* pool, int64_t n, void (*task)(void* context, int64_t i), void* context) = nullptr;
+  void* pool = nullptr;
+
+  template <class F>
+  void operator()(int64_t n, const F& f) const {
+    if (run == nullptr || n == 1) {
+      for (int64_t i = 0; i < n; ++i) f(i);
+      return;
+    }
+    run(pool, n, [](void* c, int64_t i) { (*static_cast<const F*>(c))(i); }, const_cast<F*>(&f));
+  }
+};
+
+}  // namespace blockffn

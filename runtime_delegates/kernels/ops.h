@@ -1,0 +1,91 @@
+// The operators: everything a decoder step computes, on plain pointers and packed weights.
+//
+// Axes: T tokens of the chunk, D hidden, E experts, F expert width, H query heads, G key/value heads,
+// C rows of the cache. All activations are float32 and row-major. Outputs never overlap inputs
+// unless a function says so. Nothing here allocates: callers pass `scratch` of at least *_scratch()
+// bytes, aligned to 64.
+#pragma once
+
+#include "packed.h"
+
+namespace blockffn {
+
+struct Context {
+  const Kernels* kernels;
+  Parallel parallel;
+  uint8_t* scratch;
+};
+
+// y[T, rows] = scale * (x[T, cols] w^T) + bias. With groups > 1, x is [T, groups, cols] and y
+// [T, groups, rows]. bias may be null. Rows of y before first_token are set to zero.
+size_t linear_scratch(const Matrix& w, int max_tokens);
+void linear(const Context& ctx, const Matrix& w, const float* bias, float scale, const float* x, int tokens, int first_token, float* y);
+
+// y[T, D] = scale * table[ids]. kInvalidArgument if an id is outside the table.
+Status embedding(const Context& ctx, const Matrix& table, float scale, const int64_t* ids, int tokens, float* y);
+
+// y = x * rsqrt(mean(x^2) + eps) * weight; x may be y. kNonFinite if a row holds NaN or infinity.
+Status rms_norm(const float* weight, float eps, const float* x, int tokens, int cols, float* y);
+
+// y = silu(gate) * up; y may be gate.
+void silu_mul(const Context& ctx, const float* gate, const float* up, int64_t n, float* y);
+
+// y[T, D] = out_scale * sum_e A_e(x) down_e silu(up_e x), A = norm(relu(router x)).
+// Reads only the experts that some token of the chunk uses; *union_size is their number.
+size_t ffn_scratch(const Ffn& w, int max_tokens);
+void chunk_sparse_ffn(const Context& ctx, const Ffn& w, const float* x, int tokens, float* y, int* union_size);
+
+// Where the tokens of a chunk stand, common to every layer.
+struct Chunk {
+  int tokens;
+  int64_t n_past;             // rows of the cache that every token sees
+  const int64_t* positions;   // [T] for the rotary embedding
+  const int64_t* tree_mask;   // [T] bit j of entry i: token j of the chunk is visible to token i
+  const int64_t* kv_src;      // [64] rows of the previous chunk to keep, ascending, then -1
+};
+
+// Checks a chunk against a cache of `capacity` rows of which `written` hold data.
+Status check_chunk(const Chunk& chunk, int64_t capacity, int64_t written);
+
+struct AttentionShape {
+  int heads;        // H
+  int kv_heads;     // G
+  int key_dim;      // values of a key row of one kv head
+  int value_dim;
+  float scale;
+};
+
+// Keeps the accepted rows of the previous chunk: row n_past - m + i <- row n_past - m + kv_src[i].
+void compact(const Chunk& chunk, float* cache, int row_floats);
+
+// Rotates (rotate-half) the `dim` values at x.
+void rope(const float* inv_freq, int dim, int64_t position, float* x);
+
+// y[T, H, value_dim] = attention of q[T, H, key_dim] over rows < n_past and the visible chunk tokens.
+// Row c of kv head g: key at keys + c * key_stride + g * key_dim, value likewise.
+void attend(const Context& ctx, const AttentionShape& shape, const Chunk& chunk, const float* q,
+            const float* keys, size_t key_stride, const float* values, size_t value_stride, float* y);
+
+// Multi-head latent attention (DeepSeek-V2, arXiv:2405.04434) with both halves of kv_b_proj absorbed.
+// q [T, H * (nope + rope)], kv [T, latent + rope], cache [C, latent + rope], y [T, H * v].
+// absorb_k: H groups [latent, nope]; expand_v: H groups [v, latent].
+struct MlaWeights {
+  const float* kv_norm;  // [latent]
+  float kv_norm_eps;
+  Matrix absorb_k, expand_v;
+  const float* inv_freq;
+  int heads, nope, rope, latent, v_dim;
+};
+size_t mla_scratch(const MlaWeights& w, int max_tokens);
+Status mla_attention(const Context& ctx, const MlaWeights& w, const Chunk& chunk, const float* q, const float* kv, float* cache, float* y);
+
+// Multi-head or grouped-query attention. q [T, H, d], k and v [T, G, d], caches [C, G, d], y [T, H, d].
+struct GqaWeights {
+  const float* inv_freq;
+  int heads, kv_heads, head_dim;
+};
+size_t gqa_scratch(const GqaWeights& w, int max_tokens);
+Status gqa_attention(const Context& ctx, const GqaWeights& w, const Chunk& chunk, const float* q, const float* k, const float* v,
+                     float* key_cache, float* value_cache, float* y);
+
+}  // namespace blockffn

@@ -1,0 +1,114 @@
+// A decoder step as a flat list of operators over packed weights: what one delegated partition holds.
+//
+// export/program.py writes the bytes; Program::parse checks all of them, so that run() only has to
+// check what depends on its inputs. parse() allocates once; run() allocates nothing.
+//
+// Layout, little-endian: magic "BFPG", u16 version, u16 zero, u32 values, u32 ops, u32 inputs,
+// u32 outputs, u32 weights_key_bytes, u32 zero; the key of the weights segment, padded to 8;
+// value records (48 bytes); op records; u32 input ids; u32 output ids.
+//   value  u8 kind, u8 dtype, u16 rank, i32 dims[4] (-1 = T), u32 zero, u64 offset, u64 bytes, u64 zero
+//   op     u16 opcode, u16 args, u16 outs, u16 attrs, u32 arg ids (0xffffffff = none), u32 out ids,
+//          padded to 8, then 8 bytes per attribute: int64 or float64
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "../kernels/ops.h"
+
+namespace blockffn {
+
+enum class Kind : uint8_t { kTemporary = 0, kInput = 1, kOutput = 2, kWeight = 3, kState = 4 };
+enum class DType : uint8_t { kFloat = 0, kInt64 = 1, kMatrix = 2, kFfn = 3 };
+
+enum class Opcode : uint16_t {
+  kEmbedding = 1,
+  kRmsNorm = 2,
+  kLinear = 3,
+  kLogits = 4,
+  kSiluMul = 5,
+  kAdd = 6,
+  kChunkSparseFfn = 7,
+  kMlaAttention = 8,
+  kGqaAttention = 9,
+};
+
+struct Value {
+  Kind kind = Kind::kTemporary;
+  DType dtype = DType::kFloat;
+  int rank = 0;
+  int32_t dims[4] = {};  // -1 stands for T
+  size_t row_elements = 0;   // product of the dims that are not T
+  bool dynamic = false;      // one dim is T
+  void* data = nullptr;      // bound at parse, or per run for inputs and outputs
+  Matrix matrix;
+  Ffn ffn;
+  int64_t rows_written = 0;  // states: rows of the cache that hold data
+
+  size_t elements(int tokens) const { return row_elements * (dynamic ? static_cast<size_t>(tokens) : 1); }
+};
+
+union Attr {
+  int64_t i;
+  double f;
+};
+
+struct Op {
+  Opcode code;
+  std::vector<int32_t> args, outs;  // -1 = none
+  std::vector<Attr> attrs;
+};
+
+// What the FFN operators of a run read; summed over layers and calls until taken.
+struct ReadStats {
+  int64_t calls = 0, tokens = 0, ffn_calls = 0, experts_read = 0, experts_total = 0;
+};
+
+// Receives one event per operator; union_size is -1 for operators without experts.
+struct Observer {
+  void* context = nullptr;
+  void (*begin)(void* context, const char* name) = nullptr;
+  void (*end)(void* context, const char* name, int tokens, int union_size) = nullptr;
+};
+
+class Program {
+ public:
+  // `weights` looks up the weights segment by key and must outlive the program.
+  using FindWeights = Status (*)(void* context, const char* key, const uint8_t** data, size_t* bytes);
+  static Status parse(const uint8_t* blob, size_t bytes, FindWeights find, void* find_context, std::unique_ptr<Program>* out);
+
+  int input_count() const { return static_cast<int>(inputs_.size()); }
+  int output_count() const { return static_cast<int>(outputs_.size()); }
+  const Value& input(int i) const { return values_[inputs_[i]]; }
+  const Value& output(int i) const { return values_[outputs_[i]]; }
+
+  void bind_input(int i, const void* data) { values_[inputs_[i]].data = const_cast<void*>(data); }
+  void bind_output(int i, void* data) { values_[outputs_[i]].data = data; }
+  // Inputs and outputs must be bound to memory for `tokens` tokens.
+  Status run(int tokens, const Parallel& parallel, const Observer& observer, ReadStats* stats);
+
+  int64_t weights_bytes() const { return weights_bytes_; }
+  int64_t working_bytes() const { return static_cast<int64_t>(arena_bytes_ + scratch_bytes_ + state_bytes_); }
+
+ private:
+  Status parse_values(const uint8_t* records, uint32_t n, const uint8_t* weights, size_t weights_bytes);
+  Status check_op(const Op& op, size_t* scratch);
+  Status plan_memory();
+  Status run_op(Op& op, const Context& ctx, int tokens, int* union_size);
+  Status chunk_of(const Op& op, int first_arg, int tokens, Value& state, Chunk* chunk) const;
+  MlaWeights mla_weights(const Op& op) const;
+  GqaWeights gqa_weights(const Op& op) const;
+  const Value& arg(const Op& op, size_t i) const { return values_[op.args[i]]; }
+
+  std::vector<Value> values_;
+  std::vector<Op> ops_;
+  std::vector<uint32_t> inputs_, outputs_;
+  std::unique_ptr<uint8_t[], void (*)(uint8_t*)> memory_{nullptr, nullptr};
+  uint8_t* scratch_ = nullptr;
+  size_t arena_bytes_ = 0, scratch_bytes_ = 0, state_bytes_ = 0;
+  int64_t weights_bytes_ = 0;
+};
+
+const char* opcode_name(Opcode code);
+
+}  // namespace blockffn
