@@ -49,7 +49,7 @@ class BlockFFNPartitioner(Partitioner):
             if op_name(node) is not None or (node.target is operator.getitem and op_name(node.args[0]) is not None)
         ]
         tags = {}
-        for partition in generate_partitions_from_list_of_nodes(graph_module, ours):
+        for partition in generate_partitions_from_list_of_nodes(graph_module, [ours]):
             tag = f"blockffn_{partition.id}"
             tags[tag] = self.delegation_spec
             for node in partition.nodes:
@@ -173,6 +173,8 @@ class _Compiler:
 
     def _rms_norm(self, node, x, weight, eps):
         self.builder.op("rms_norm", [self._ids[x], self._floats(weight)], [self._result(node)], [float(eps)])
+
+    _final_norm = _rms_norm
 
     def _linear(self, node, x, weight, bias, scale, quant):
         bias = None if bias is None else self._floats(bias)
