@@ -58,6 +58,17 @@ def _(x_TK, weight_K, eps):
     return torch.empty_like(x_TK)
 
 
+@custom_op("blockffn::final_norm", mutates_args=())
+def final_norm(x_TK: Tensor, weight_K: Tensor, eps: float) -> Tensor:
+    """rms_norm -> [1, T, K]: with the batch dimension that a program's outputs carry."""
+    return rms_norm(x_TK, weight_K, eps)[None]
+
+
+@final_norm.register_fake
+def _(x_TK, weight_K, eps):
+    return x_TK.new_empty((1, *x_TK.shape))
+
+
 @custom_op("blockffn::linear", mutates_args=())
 def linear(x_TK: Tensor, weight_NK: Tensor, bias_N: Tensor | None, scale: float, quant: str) -> Tensor:
     """scale * (x weight^T) + bias -> [T, N]."""
@@ -72,15 +83,16 @@ def _(x_TK, weight_NK, bias_N, scale, quant):
 
 @custom_op("blockffn::logits", mutates_args=())
 def logits(x_TD: Tensor, weight_VD: Tensor, logits_start: Tensor, scale: float, quant: str) -> Tensor:
-    """The language-model head -> [1, T, V]. Tokens before logits_start [1] are skipped and give zeros."""
-    y_TV = _matmul(x_TD, weight_VD, quant) * scale
+    """The language-model head: x [T, D] or [1, T, D] -> [1, T, V]. Tokens before logits_start [1] are skipped
+    and give zeros."""
+    y_TV = _matmul(x_TD.view(-1, x_TD.shape[-1]), weight_VD, quant) * scale
     y_TV[: int(logits_start)] = 0
     return y_TV[None]
 
 
 @logits.register_fake
 def _(x_TD, weight_VD, logits_start, scale, quant):
-    return x_TD.new_empty((1, x_TD.shape[0], weight_VD.shape[0]))
+    return x_TD.new_empty((1, x_TD.shape[-2], weight_VD.shape[0]))
 
 
 @custom_op("blockffn::silu_mul", mutates_args=())

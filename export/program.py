@@ -19,6 +19,7 @@ DTYPE = {"float": 0, "int64": 1, "matrix": 2, "ffn": 3}
 OPCODE = {
     "embedding": 1,
     "rms_norm": 2,
+    "final_norm": 2,  # an rms_norm whose result has a batch dimension
     "linear": 3,
     "logits": 4,
     "silu_mul": 5,
