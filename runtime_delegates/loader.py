@@ -1,0 +1,108 @@
+"""Loads the C++ backend library into this process, which registers it with ExecuTorch.
+
+Errors  RuntimeError says what is missing and the command that mends it.
+Source  runtime_delegates/executorch/blockffn.h, the C interface mirrored here.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+# executorch.runtime would import the whole exporter first, three times as long as everything else
+# that generation imports; the extension module beneath it holds all that running a program needs.
+import torch  # noqa: F401  the extension links against torch's libraries
+from executorch.extension.pybindings import _C as executorch_runtime
+
+BACKEND_NAME = "BlockFFNBackend"
+LIBRARY_VARIABLE = "BLOCKFFN_LIB"
+DEFAULT_LIBRARY = Path(__file__).resolve().parent.parent / "build" / "libblockffn_executorch.so"
+
+
+@dataclass(frozen=True)
+class Stats:
+    """What the delegates of this process did since the last take_stats(); the fields add up.
+
+    calls delegate calls, tokens their tokens, ffn_calls sparse FFN layers run, experts_read out of
+    experts_total the experts whose weights were read.
+    """
+
+    calls: int = 0
+    tokens: int = 0
+    ffn_calls: int = 0
+    experts_read: int = 0
+    experts_total: int = 0
+
+    def __add__(self, other: Stats) -> Stats:
+        return Stats(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
+
+    @property
+    def read_share(self) -> float | None:
+        """Share of the experts' weights that was read, in [0, 1]; None for a model without experts."""
+        return self.experts_read / self.experts_total if self.experts_total else None
+
+
+class _CStats(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_int64) for name in Stats.__dataclass_fields__]
+
+
+class Backend:
+    """The loaded library. `path` is its file, `kernels` the name of the kernels it chose for this machine."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._lib = ctypes.CDLL(str(path))
+            self._lib.blockffn_kernels.restype = ctypes.c_char_p
+            self._lib.blockffn_last_error.restype = ctypes.c_char_p
+            self._lib.blockffn_set_threads.argtypes = [ctypes.c_int]
+            self._lib.blockffn_take_stats.argtypes = [ctypes.POINTER(_CStats)]
+            code = self._lib.blockffn_register_backend()
+        except (OSError, AttributeError) as error:
+            raise RuntimeError(f"{path} is not a usable backend library ({error}); run `make build`") from None
+        if code != 0 or self.name not in executorch_runtime._get_registered_backend_names():
+            raise RuntimeError(f"ExecuTorch did not register {self.name} (error {code:#x}); was {path} built "
+                               "against the installed executorch? Run `make clean build`")
+        self.kernels: str = self._lib.blockffn_kernels().decode()
+
+    @property
+    def name(self) -> str:
+        """The name under which ExecuTorch's registry lists the backend."""
+        return BACKEND_NAME
+
+    def set_threads(self, n: int) -> None:
+        """Size of ExecuTorch's thread pool, shared by all programs of this process; not while one runs."""
+        if n < 1:
+            raise ValueError(f"threads={n}: use at least 1")
+        if self._lib.blockffn_set_threads(n) != 0:
+            raise RuntimeError(f"ExecuTorch refused a pool of {n} threads; leave out --threads")
+
+    def take_stats(self) -> Stats:
+        """Counters since the last call, for the whole process; they start again at zero."""
+        raw = _CStats()
+        self._lib.blockffn_take_stats(ctypes.byref(raw))
+        return Stats(*(getattr(raw, name) for name, _ in _CStats._fields_))
+
+    def last_error(self) -> str:
+        """Sentence for the delegate's last error on this thread, or ""."""
+        return (self._lib.blockffn_last_error() or b"").decode(errors="replace")
+
+
+@functools.lru_cache(maxsize=None)
+def _load(path: Path) -> Backend:
+    return Backend(path)
+
+
+def load_backend(lib: str | os.PathLike | None = None) -> Backend:
+    """The backend of `lib`, else of $BLOCKFFN_LIB, else of build/; loaded once per process.
+
+    Raises RuntimeError if there is no library there or ExecuTorch does not accept it.
+    """
+    path = Path(lib or os.environ.get(LIBRARY_VARIABLE) or DEFAULT_LIBRARY).resolve()
+    if not path.is_file():
+        raise RuntimeError(f"the backend library is missing: no file {path}; run `make build`, or name the library "
+                           f"in ${LIBRARY_VARIABLE}")
+    return _load(path)
