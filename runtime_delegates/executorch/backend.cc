@@ -42,6 +42,7 @@ et::Error report(const blockffn::Status& status) {
     case blockffn::Status::kOk: return et::Error::Ok;
     case blockffn::Status::kCorrupt: return et::Error::DelegateInvalidCompatibility;
     case blockffn::Status::kNonFinite: return et::Error::InvalidState;
+    case blockffn::Status::kNoMemory: return et::Error::MemoryAllocationFailed;
     default: return et::Error::InvalidArgument;
   }
 }

@@ -10,14 +10,13 @@ namespace {
 
 constexpr int kKeyBlock = 16;  // keys whose scores are exponentiated together
 
-// Number of rows that kv_src keeps.
+}  // namespace
+
 int kept_rows(const Chunk& chunk) {
   int m = 0;
   while (m < kMaxTokens && chunk.kv_src[m] >= 0) ++m;
   return m;
 }
-
-}  // namespace
 
 Status check_chunk(const Chunk& chunk, int64_t capacity, int64_t written) {
   const auto invalid = [](const char* message) { return Status{Status::kInvalidArgument, message}; };
@@ -51,14 +50,21 @@ void compact(const Chunk& chunk, float* cache, int row_floats) {
       std::memcpy(cache + (base + i) * row_floats, cache + (base + chunk.kv_src[i]) * row_floats, sizeof(float) * row_floats);
 }
 
-void rope(const float* inv_freq, int dim, int64_t position, float* x) {
+void rope_table(const float* inv_freq, int dim, int64_t position, float* table) {
   const int half = dim / 2;
   for (int k = 0; k < half; ++k) {
     const float angle = static_cast<float>(position) * inv_freq[k];
-    const float c = std::cos(angle), s = std::sin(angle);
+    table[k] = std::cos(angle);
+    table[k + half] = std::sin(angle);
+  }
+}
+
+void rotate(const float* table, int dim, float* x) {
+  const int half = dim / 2;
+  for (int k = 0; k < half; ++k) {
     const float a = x[k], b = x[k + half];
-    x[k] = a * c - b * s;
-    x[k + half] = b * c + a * s;
+    x[k] = a * table[k] - b * table[k + half];
+    x[k + half] = b * table[k] + a * table[k + half];
   }
 }
 
@@ -110,15 +116,24 @@ void attend(const Context& ctx, const AttentionShape& shape, const Chunk& chunk,
 namespace {
 
 struct MlaScratch {
-  float *nope, *latent_query, *query, *context;
+  float *angles, *nope, *latent_query, *query, *context;
   uint8_t* rest;
   MlaScratch(Scratch& s, const MlaWeights& w, int tokens) {
     const size_t rows = static_cast<size_t>(tokens) * w.heads;
+    angles = s.take<float>(static_cast<size_t>(tokens) * w.rope);
     nope = s.take<float>(rows * w.nope);
     latent_query = s.take<float>(rows * w.latent);
-    query = s.take<float>(rows * (w.latent + w.rope));
+    query = s.take<float>(rows * (static_cast<size_t>(w.latent) + w.rope));
     context = s.take<float>(rows * w.latent);
     rest = s.take<uint8_t>(0);
+  }
+};
+
+struct GqaScratch {
+  float *angles, *query;
+  GqaScratch(Scratch& s, const GqaWeights& w, int tokens) {
+    angles = s.take<float>(static_cast<size_t>(tokens) * w.head_dim);
+    query = s.take<float>(static_cast<size_t>(tokens) * w.heads * w.head_dim);
   }
 };
 
@@ -140,20 +155,26 @@ Status mla_attention(const Context& ctx, const MlaWeights& w, const Chunk& chunk
 
   compact(chunk, cache, row);
   for (int t = 0; t < chunk.tokens; ++t) {
+    float* angles = s.angles + static_cast<size_t>(t) * w.rope;
+    rope_table(w.inv_freq, w.rope, chunk.positions[t], angles);
     float* cached = cache + (chunk.n_past + t) * row;
     std::memcpy(cached, kv + static_cast<size_t>(t) * row, sizeof(float) * row);
     if (Status status = rms_norm(w.kv_norm, w.kv_norm_eps, cached, 1, w.latent, cached); !status.ok()) return status;
-    rope(w.inv_freq, w.rope, chunk.positions[t], cached + w.latent);
+    rotate(angles, w.rope, cached + w.latent);
   }
 
-  const int64_t rows = static_cast<int64_t>(chunk.tokens) * w.heads;
-  for (int64_t i = 0; i < rows; ++i) std::memcpy(s.nope + i * w.nope, q + i * head_dim, sizeof(float) * w.nope);
+  ctx.parallel(chunk.tokens, [&](int64_t t) {
+    for (int64_t i = t * w.heads; i < (t + 1) * w.heads; ++i) std::memcpy(s.nope + i * w.nope, q + i * head_dim, sizeof(float) * w.nope);
+  });
   linear(inner, w.absorb_k, nullptr, 1.0f, s.nope, chunk.tokens, 0, s.latent_query);
-  for (int64_t i = 0; i < rows; ++i) {
-    std::memcpy(s.query + i * row, s.latent_query + i * w.latent, sizeof(float) * w.latent);
-    std::memcpy(s.query + i * row + w.latent, q + i * head_dim + w.nope, sizeof(float) * w.rope);
-    rope(w.inv_freq, w.rope, chunk.positions[i / w.heads], s.query + i * row + w.latent);
-  }
+  ctx.parallel(chunk.tokens, [&](int64_t t) {
+    for (int64_t i = t * w.heads; i < (t + 1) * w.heads; ++i) {
+      float* query = s.query + i * row;
+      std::memcpy(query, s.latent_query + i * w.latent, sizeof(float) * w.latent);
+      std::memcpy(query + w.latent, q + i * head_dim + w.nope, sizeof(float) * w.rope);
+      rotate(s.angles + t * w.rope, w.rope, query + w.latent);
+    }
+  });
   const AttentionShape shape{w.heads, 1, row, w.latent, 1.0f / std::sqrt(static_cast<float>(head_dim))};
   attend(ctx, shape, chunk, s.query, cache, row, cache, row, s.context);
   linear(inner, w.expand_v, nullptr, 1.0f, s.context, chunk.tokens, 0, y);
@@ -162,29 +183,30 @@ Status mla_attention(const Context& ctx, const MlaWeights& w, const Chunk& chunk
 
 size_t gqa_scratch(const GqaWeights& w, int max_tokens) {
   Scratch measure(nullptr);
-  measure.take<float>(static_cast<size_t>(max_tokens) * w.heads * w.head_dim);
+  GqaScratch(measure, w, max_tokens);
   return measure.used();
 }
 
-Status gqa_attention(const Context& ctx, const GqaWeights& w, const Chunk& chunk, const float* q, const float* k, const float* v,
-                     float* key_cache, float* value_cache, float* y) {
+void gqa_attention(const Context& ctx, const GqaWeights& w, const Chunk& chunk, const float* q, const float* k, const float* v,
+                   float* key_cache, float* value_cache, float* y) {
+  Scratch scratch(ctx.scratch);
+  GqaScratch s(scratch, w, chunk.tokens);
   const int row = w.kv_heads * w.head_dim;
+  const size_t q_row = static_cast<size_t>(w.heads) * w.head_dim;
   compact(chunk, key_cache, row);
   compact(chunk, value_cache, row);
-  for (int t = 0; t < chunk.tokens; ++t) {
+  ctx.parallel(chunk.tokens, [&](int64_t t) {
+    float* angles = s.angles + t * w.head_dim;
+    rope_table(w.inv_freq, w.head_dim, chunk.positions[t], angles);
     float* key = key_cache + (chunk.n_past + t) * row;
-    std::memcpy(key, k + static_cast<size_t>(t) * row, sizeof(float) * row);
-    for (int g = 0; g < w.kv_heads; ++g) rope(w.inv_freq, w.head_dim, chunk.positions[t], key + g * w.head_dim);
-    std::memcpy(value_cache + (chunk.n_past + t) * row, v + static_cast<size_t>(t) * row, sizeof(float) * row);
-  }
-  Scratch scratch(ctx.scratch);
-  const int64_t rows = static_cast<int64_t>(chunk.tokens) * w.heads;
-  float* query = scratch.take<float>(rows * w.head_dim);
-  std::memcpy(query, q, sizeof(float) * rows * w.head_dim);
-  for (int64_t i = 0; i < rows; ++i) rope(w.inv_freq, w.head_dim, chunk.positions[i / w.heads], query + i * w.head_dim);
+    std::memcpy(key, k + t * row, sizeof(float) * row);
+    for (int g = 0; g < w.kv_heads; ++g) rotate(angles, w.head_dim, key + static_cast<size_t>(g) * w.head_dim);
+    std::memcpy(value_cache + (chunk.n_past + t) * row, v + t * row, sizeof(float) * row);
+    std::memcpy(s.query + t * q_row, q + t * q_row, sizeof(float) * q_row);
+    for (int h = 0; h < w.heads; ++h) rotate(angles, w.head_dim, s.query + t * q_row + static_cast<size_t>(h) * w.head_dim);
+  });
   const AttentionShape shape{w.heads, w.kv_heads, w.head_dim, w.head_dim, 1.0f / std::sqrt(static_cast<float>(w.head_dim))};
-  attend(ctx, shape, chunk, query, key_cache, row, value_cache, row, y);
-  return kStatusOk;
+  attend(ctx, shape, chunk, s.query, key_cache, row, value_cache, row, y);
 }
 
 }  // namespace blockffn

@@ -54,11 +54,14 @@ float norm_factor(const Ffn& w, const float* scores_E) {
   return 1.0f;
 }
 
-int make_plan(const Ffn& w, int tokens, Plan& plan) {
+Status make_plan(const Ffn& w, int tokens, Plan& plan, int* union_out) {
   float factor[kMaxTokens];
   for (int t = 0; t < tokens; ++t) {
     float* scores_E = plan.scores + static_cast<size_t>(t) * w.experts;
-    for (int e = 0; e < w.experts; ++e) scores_E[e] = scores_E[e] > 0 ? scores_E[e] : 0;
+    for (int e = 0; e < w.experts; ++e) {
+      if (!std::isfinite(scores_E[e])) return {Status::kNonFinite, "a router score is not finite; the weights or the input are damaged"};
+      scores_E[e] = scores_E[e] > 0 ? scores_E[e] : 0;
+    }
     factor[t] = norm_factor(w, scores_E) * w.out_scale;
   }
   int union_size = 0;
@@ -78,7 +81,8 @@ int make_plan(const Ffn& w, int tokens, Plan& plan) {
     plan.first_pair[union_size++] = first;
   }
   plan.first_pair[union_size] = pairs;
-  return union_size;
+  *union_out = union_size;
+  return kStatusOk;
 }
 
 }  // namespace
@@ -92,7 +96,7 @@ size_t ffn_scratch(const Ffn& w, int max_tokens) {
   return measure.used();
 }
 
-void chunk_sparse_ffn(const Context& ctx, const Ffn& w, const float* x, int tokens, float* y, int* union_size) {
+Status chunk_sparse_ffn(const Context& ctx, const Ffn& w, const float* x, int tokens, float* y, int* union_size) {
   Scratch scratch(ctx.scratch);
   Plan plan(scratch, w, tokens);
   QuantizedRows inputs(scratch, w.quant, tokens, w.hidden);
@@ -101,8 +105,8 @@ void chunk_sparse_ffn(const Context& ctx, const Ffn& w, const float* x, int toke
   Context router_ctx = ctx;
   router_ctx.scratch = scratch.take<uint8_t>(0);
   linear(router_ctx, w.router, nullptr, 1.0f, x, tokens, 0, plan.scores);
-  const int n = make_plan(w, tokens, plan);
-  *union_size = n;
+  if (Status s = make_plan(w, tokens, plan, union_size); !s.ok()) return s;
+  const int n = *union_size;
 
   if (w.quant != Quant::kFp32)
     ctx.parallel(tokens, [&](int64_t t) { inputs.set(*ctx.kernels, t, x + t * w.hidden); });
@@ -136,6 +140,7 @@ void chunk_sparse_ffn(const Context& ctx, const Ffn& w, const float* x, int toke
       batch.multiply(*ctx.kernels, w.quant, w.down(plan.union_ids[u]) + w.down_tile_bytes * first_tile, w.down_tile_bytes, count, rows, w.width, true);
     }
   });
+  return kStatusOk;
 }
 
 }  // namespace blockffn

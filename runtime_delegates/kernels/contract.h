@@ -1,4 +1,4 @@
-// The contract between the operators (ops.cc) and the micro-kernels (one file per instruction set).
+// The contract between the operators (ops.h) and the micro-kernels (one file per instruction set).
 //
 // Axes: T tokens of a chunk (1..64), N output rows, K input columns, D hidden, E experts, F expert width.
 // Weights are tiles of 8 output rows, packed by export/pack.py; packed.h holds their byte layout.
@@ -12,16 +12,20 @@
 
 namespace blockffn {
 
+static_assert(sizeof(size_t) == 8, "sizes are checked against 64-bit overflow; 32-bit targets are not supported");
+
 constexpr int kMaxTokens = 64;   // tokens of one chunk; a tree mask is one bit per token
 constexpr int kTileRows = 8;     // output rows of one weight tile
 constexpr int kGroupCols = 32;   // columns that share one int4 scale
 constexpr size_t kAlign = 64;    // alignment of every packed part and every scratch buffer
 
+constexpr float kSmallestPeak = 1e-36f;  // 127 / peak must stay finite
+
 enum class Quant : uint8_t { kFp32 = 0, kInt8 = 1, kInt4 = 2 };
 
 // Success, or the sentence that says what is wrong. Messages are string literals.
 struct Status {
-  enum Code : uint8_t { kOk, kInvalidArgument, kCorrupt, kContextFull, kNonFinite };
+  enum Code : uint8_t { kOk, kInvalidArgument, kCorrupt, kContextFull, kNonFinite, kNoMemory };
   Code code = kOk;
   const char* message = "";
   bool ok() const { return code == kOk; }
@@ -57,8 +61,9 @@ struct Kernels {
   void (*tiles_fp32)(const TileArgs&);
   void (*tiles_int8)(const TileArgs&);
   void (*tiles_int4)(const TileArgs&);
-  // q = round_half_even(x * (127 / max|x|)), zero-padded to `padded`; *scale = max|x| / 127.
-  // sums (may be null) receives the sum of q of every 32 columns.
+  // q = round_half_even(x * (127 / max|x|)), zero-padded to `padded`; *scale = max|x| / 127. Rows below
+  // kSmallestPeak are zero. A row that holds NaN or infinity gives q = 0 and *scale = NaN, so that what
+  // is computed from it is NaN. sums (may be null) receives the sum of q of every 32 columns.
   void (*quantize_row)(const float* x, int cols, int padded, int8_t* q, float* scale, int32_t* sums);
   float (*dot)(const float* a, const float* b, int n);
   void (*axpy)(float a, const float* x, float* y, int n);   // y += a * x
@@ -66,11 +71,12 @@ struct Kernels {
   void (*silu)(float* x, int n);                            // x / (1 + exp(-x))
 };
 
-// The best kernels that this CPU runs, or those that BLOCKFFN_KERNELS names. Logged once by callers.
+// The best kernels that this CPU runs.
 const Kernels& select_kernels();
 extern const Kernels kPortableKernels;
 
-// Runs task(context, i) for every i in [0, n), on any threads, and returns when all are done.
+// Runs task(context, i) for every i in [0, n), on any threads, and returns when all are done. Tasks
+// never start another loop: ExecuTorch's pool would deadlock.
 struct Parallel {
   void (*run)(void* pool, int64_t n, void (*task)(void* context, int64_t i), void* context) = nullptr;
   void* pool = nullptr;

@@ -52,11 +52,14 @@ void linear(const Context& ctx, const Matrix& w, const float* bias, float scale,
   for (int t = 0; t < active; ++t) ctx.kernels->axpy(1.0f, bias, y + t * y_stride, static_cast<int>(y_stride));
 }
 
-Status embedding(const Context& ctx, const Matrix& table, float scale, const int64_t* ids, int tokens, float* y) {
+Status check_ids(const Matrix& table, const int64_t* ids, int tokens) {
   for (int t = 0; t < tokens; ++t)
     if (ids[t] < 0 || ids[t] >= table.rows) return {Status::kInvalidArgument, "a token id is outside the vocabulary"};
-  ctx.parallel(tokens, [&](int64_t t) { dequantize_row(table, static_cast<int>(ids[t]), scale, y + t * table.cols); });
   return kStatusOk;
+}
+
+void embedding(const Context& ctx, const Matrix& table, float scale, const int64_t* ids, int tokens, float* y) {
+  ctx.parallel(tokens, [&](int64_t t) { dequantize_row(table, static_cast<int>(ids[t]), scale, y + t * table.cols); });
 }
 
 Status rms_norm(const float* weight, float eps, const float* x, int tokens, int cols, float* y) {

@@ -21,8 +21,9 @@ struct Context {
 size_t linear_scratch(const Matrix& w, int max_tokens);
 void linear(const Context& ctx, const Matrix& w, const float* bias, float scale, const float* x, int tokens, int first_token, float* y);
 
-// y[T, D] = scale * table[ids]. kInvalidArgument if an id is outside the table.
-Status embedding(const Context& ctx, const Matrix& table, float scale, const int64_t* ids, int tokens, float* y);
+// y[T, D] = scale * table[ids]. The ids must have passed check_ids.
+Status check_ids(const Matrix& table, const int64_t* ids, int tokens);
+void embedding(const Context& ctx, const Matrix& table, float scale, const int64_t* ids, int tokens, float* y);
 
 // y = x * rsqrt(mean(x^2) + eps) * weight; x may be y. kNonFinite if a row holds NaN or infinity.
 Status rms_norm(const float* weight, float eps, const float* x, int tokens, int cols, float* y);
@@ -32,8 +33,9 @@ void silu_mul(const Context& ctx, const float* gate, const float* up, int64_t n,
 
 // y[T, D] = out_scale * sum_e A_e(x) down_e silu(up_e x), A = norm(relu(router x)).
 // Reads only the experts that some token of the chunk uses; *union_size is their number.
+// kNonFinite if a router score is NaN or infinite: no expert could be chosen honestly.
 size_t ffn_scratch(const Ffn& w, int max_tokens);
-void chunk_sparse_ffn(const Context& ctx, const Ffn& w, const float* x, int tokens, float* y, int* union_size);
+Status chunk_sparse_ffn(const Context& ctx, const Ffn& w, const float* x, int tokens, float* y, int* union_size);
 
 // Where the tokens of a chunk stand, common to every layer.
 struct Chunk {
@@ -55,11 +57,15 @@ struct AttentionShape {
   float scale;
 };
 
+// Number m of rows of the previous chunk that kv_src keeps.
+int kept_rows(const Chunk& chunk);
+
 // Keeps the accepted rows of the previous chunk: row n_past - m + i <- row n_past - m + kv_src[i].
 void compact(const Chunk& chunk, float* cache, int row_floats);
 
-// Rotates (rotate-half) the `dim` values at x.
-void rope(const float* inv_freq, int dim, int64_t position, float* x);
+// Rotary embedding, rotate-half: a table of dim/2 cosines and dim/2 sines serves every head of a token.
+void rope_table(const float* inv_freq, int dim, int64_t position, float* table);
+void rotate(const float* table, int dim, float* x);
 
 // y[T, H, value_dim] = attention of q[T, H, key_dim] over rows < n_past and the visible chunk tokens.
 // Row c of kv head g: key at keys + c * key_stride + g * key_dim, value likewise.
@@ -85,7 +91,7 @@ struct GqaWeights {
   int heads, kv_heads, head_dim;
 };
 size_t gqa_scratch(const GqaWeights& w, int max_tokens);
-Status gqa_attention(const Context& ctx, const GqaWeights& w, const Chunk& chunk, const float* q, const float* k, const float* v,
-                     float* key_cache, float* value_cache, float* y);
+void gqa_attention(const Context& ctx, const GqaWeights& w, const Chunk& chunk, const float* q, const float* k, const float* v,
+                   float* key_cache, float* value_cache, float* y);
 
 }  // namespace blockffn

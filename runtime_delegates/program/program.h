@@ -1,7 +1,8 @@
 // A decoder step as a flat list of operators over packed weights: what one delegated partition holds.
 //
 // export/program.py writes the bytes; Program::parse checks all of them, so that run() only has to
-// check what depends on its inputs. parse() allocates once; run() allocates nothing.
+// check what depends on its inputs. parse() allocates once; run() allocates nothing. A program holds
+// the caches and the scratch memory of one sequence: two threads must not run the same one at once.
 //
 // Layout, little-endian: magic "BFPG", u16 version, u16 zero, u32 values, u32 ops, u32 inputs,
 // u32 outputs, u32 weights_key_bytes, u32 zero; the key of the weights segment, padded to 8;
@@ -33,6 +34,8 @@ enum class Opcode : uint16_t {
   kGqaAttention = 9,
 };
 
+constexpr int64_t kMaxDim = int64_t{1} << 24;  // also keeps every product of two sizes within 64 bits
+
 struct Value {
   Kind kind = Kind::kTemporary;
   DType dtype = DType::kFloat;
@@ -40,10 +43,10 @@ struct Value {
   int32_t dims[4] = {};  // -1 stands for T
   size_t row_elements = 0;   // product of the dims that are not T
   bool dynamic = false;      // one dim is T
-  void* data = nullptr;      // bound at parse, or per run for inputs and outputs
+  void* data = nullptr;      // set by parse, for inputs and outputs by bind_*
   Matrix matrix;
   Ffn ffn;
-  int64_t rows_written = 0;  // states: rows of the cache that hold data
+  int64_t rows_written = 0;  // states: rows of the cache that calls have completed
 
   size_t elements(int tokens) const { return row_elements * (dynamic ? static_cast<size_t>(tokens) : 1); }
 };
@@ -73,9 +76,13 @@ struct Observer {
 
 class Program {
  public:
-  // `weights` looks up the weights segment by key and must outlive the program.
+  // Looks up the weights segment by key; its memory must outlive the program.
   using FindWeights = Status (*)(void* context, const char* key, const uint8_t** data, size_t* bytes);
-  static Status parse(const uint8_t* blob, size_t bytes, FindWeights find, void* find_context, std::unique_ptr<Program>* out);
+  static constexpr size_t kMaxWorkingBytes = size_t{1} << 36;
+  // The blob may be freed afterwards. Activations, scratch and caches together may take
+  // max_working_bytes. Throws nothing: kNoMemory if an allocation fails.
+  static Status parse(const uint8_t* blob, size_t bytes, FindWeights find, void* find_context, std::unique_ptr<Program>* out,
+                      size_t max_working_bytes = kMaxWorkingBytes);
 
   int input_count() const { return static_cast<int>(inputs_.size()); }
   int output_count() const { return static_cast<int>(outputs_.size()); }
@@ -84,18 +91,23 @@ class Program {
 
   void bind_input(int i, const void* data) { values_[inputs_[i]].data = const_cast<void*>(data); }
   void bind_output(int i, void* data) { values_[outputs_[i]].data = data; }
-  // Inputs and outputs must be bound to memory for `tokens` tokens.
+  // Inputs and outputs must be bound to memory for `tokens` tokens. Wrong inputs are refused before
+  // anything changes. On success every output is finite. On kNonFinite the rows of every cache from
+  // n_past - (rows kept by kv_src) on are lost: the caller goes on with an n_past of at most that.
   Status run(int tokens, const Parallel& parallel, const Observer& observer, ReadStats* stats);
 
   int64_t weights_bytes() const { return weights_bytes_; }
   int64_t working_bytes() const { return static_cast<int64_t>(arena_bytes_ + scratch_bytes_ + state_bytes_); }
 
  private:
+  Status parse_checked(const uint8_t* blob, size_t bytes, FindWeights find, void* find_context, size_t max_working_bytes);
   Status parse_values(const uint8_t* records, uint32_t n, const uint8_t* weights, size_t weights_bytes);
-  Status check_op(const Op& op, size_t* scratch);
-  Status plan_memory();
-  Status run_op(Op& op, const Context& ctx, int tokens, int* union_size);
-  Status chunk_of(const Op& op, int first_arg, int tokens, Value& state, Chunk* chunk) const;
+  Status check_op(const Op& op, size_t* scratch) const;
+  Status check_lives(std::vector<int>* first, std::vector<int>* last) const;
+  Status plan_memory(size_t max_working_bytes);
+  Status check_inputs(int tokens) const;
+  Status run_op(const Op& op, const Context& ctx, int tokens, int* union_size);
+  Chunk chunk_of(const Op& op, int tokens) const;
   MlaWeights mla_weights(const Op& op) const;
   GqaWeights gqa_weights(const Op& op) const;
   const Value& arg(const Op& op, size_t i) const { return values_[op.args[i]]; }
