@@ -1,0 +1,68 @@
+# `make demo` and `make test` are the two commands of the README. Each sets up what it needs, works alone,
+# and can be repeated or interrupted: finished stages are skipped, an unfinished one starts again.
+
+PYTHON ?= python3
+CKPT ?= checkpoints/blockffn-22m-docs
+PROMPT ?= The following example shows how to
+MAX_TOKENS ?= 160
+
+VENV := .venv
+PY := $(VENV)/bin/python
+UV := $(VENV)/bin/uv
+READY := $(VENV)/.ready
+LIB := build/libblockffn_executorch.so
+PTE := out/$(notdir $(patsubst %/,%,$(CKPT))).pte
+EXPORT_SOURCES := $(wildcard export/*.py) training/checkpoint.py training/config.py
+
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+.PHONY: help setup build demo test pins clean
+
+help:  ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+
+setup: $(READY)  ## .venv with the pinned packages of constraints.txt
+
+$(READY): constraints.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || \
+	  { echo 'Python 3.10 or newer is needed: apt install python3, or name one with `make PYTHON=...`' >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
+	  { echo 'The venv module of Python is missing: apt install python3-venv' >&2; exit 1; }
+	@[ ! -e $(VENV) ] || [ "$$($(PY) -V 2>&1)" = "$$($(PYTHON) -V 2>&1)" ] || rm -rf $(VENV)
+	@echo 'Setting up $(VENV) (about 3 GB of packages; a minute or two, and the downloads) ...'
+	@$(PYTHON) -m venv $(VENV)
+	@$(PY) -m pip install --quiet --disable-pip-version-check --only-binary :all: --constraint constraints.txt uv
+	@$(UV) pip sync --python $(PY) --require-hashes --build-constraints constraints.txt constraints.txt
+	@$(UV) pip install --quiet --python $(PY) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+build: $(READY)  ## the C++ library, build/libblockffn_executorch.so
+	@command -v $${CXX:-c++} >/dev/null || { echo 'A C++17 compiler is missing: apt install g++' >&2; exit 1; }
+	@[ -e build/build.ninja ] || $(VENV)/bin/cmake -S runtime_delegates -B build -G Ninja -DCMAKE_BUILD_TYPE=Release \
+	  -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(VENV)/bin/ninja -DCMAKE_PREFIX_PATH=$$($(PY) -c \
+	  'import executorch; print(list(executorch.__path__)[0])')/share/cmake
+	@$(VENV)/bin/cmake --build build
+
+$(CKPT)/config.json:
+	@echo 'There is no checkpoint in $(CKPT): name a directory with `make demo CKPT=...`' >&2; exit 1
+
+$(PTE): $(CKPT)/config.json $(wildcard $(CKPT)/*.safetensors $(CKPT)/*.bin $(CKPT)/tokenizer*) $(EXPORT_SOURCES) | build
+	@mkdir -p $(@D)
+	$(PY) export/to_executorch.py $(CKPT) -o $@
+
+demo: build $(PTE)  ## export the shipped checkpoint and generate text from it through our backend
+	@$(PY) -m runtime_delegates.generate $(PTE) --tokenizer $(CKPT) --prompt '$(PROMPT)' --max-tokens $(MAX_TOKENS)
+
+test: build  ## all tests
+	@OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(PY) -m pytest -n 2 --dist loadfile $(ARGS)
+
+# Newer versions: make pins UPGRADE=--upgrade
+pins: $(READY)  ## resolve pyproject.toml into constraints.txt again
+	@cp constraints.txt constraints.txt.part
+	@$(UV) pip compile --quiet $(UPGRADE) --universal --python-version 3.10 --extra dev --generate-hashes \
+	  --no-emit-index-url --no-header --no-annotate pyproject.toml -o constraints.txt.part
+	@{ sed -n '/^#/!q; p' constraints.txt; grep -v '^#' constraints.txt.part; } > constraints.txt.new.part
+	@mv constraints.txt.new.part constraints.txt; rm -f constraints.txt.part
+
+clean:  ## remove what `build` and `demo` made (not .venv)
+	rm -rf build out/*.pte out/*.part
