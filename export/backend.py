@@ -21,7 +21,7 @@ from torch.fx import Node
 
 import export.ops  # noqa: F401  registers the operators
 from export.ops import split_kv_b
-from export.pack import pack_ffn, pack_matrix
+from export.pack import matrix_pieces, pack_ffn
 from export.program import PAGE, OPCODE, ProgramBuilder, WeightsFile
 
 
@@ -80,7 +80,11 @@ class BlockFFNBackend(BackendDetails):
         return PreprocessResult(
             processed_bytes=compiler.builder.serialize(key if len(compiler.weights) else ""),
             data_store_output=store.get_named_data_store_output(),
-            _delegate_info_meta={"ops": dict(Counter(compiler.builder.op_names)), "weights_bytes": len(compiler.weights)},
+            _delegate_info_meta={
+                "ops": dict(Counter(compiler.builder.op_names)),
+                "weight_bytes": dict(compiler.weight_bytes),
+                "segment_bytes": len(compiler.weights),
+            },
         )
 
 
@@ -90,6 +94,7 @@ class _Compiler:
     def __init__(self, program: ExportedProgram) -> None:
         self.builder = ProgramBuilder()
         self.weights = WeightsFile()
+        self.weight_bytes: Counter[str] = Counter()  # by the operator that reads them first
         self._program = program
         self._signature = program.graph_signature
         self._ids: dict[Node, int] = {}
@@ -111,6 +116,7 @@ class _Compiler:
             if index == 0:
                 self._ids[node] = self._ids[source]
         elif (name := op_name(node)) is not None:
+            self._op = name
             getattr(self, f"_{name}")(node, *node.args)
         else:
             raise RuntimeError(f"BlockFFNBackend cannot compile {node.format_node()}")
@@ -158,11 +164,12 @@ class _Compiler:
         key = (*nodes, *variant)
         if key not in self._packed:
             offset, size = self.weights.add(pieces(), align)
+            self.weight_bytes[self._op] += size
             self._packed[key] = self.builder.value("weight", dtype, dims, offset, size)
         return self._packed[key]
 
     def _matrix(self, node: Node, quant: str, variant: str = "", view=lambda w: w) -> int:
-        return self._weight("matrix", (node,), (quant, variant), lambda: [pack_matrix(view(self._tensor(node)), quant)])
+        return self._weight("matrix", (node,), (quant, variant), lambda: matrix_pieces(view(self._tensor(node)), quant))
 
     def _floats(self, node: Node) -> int:
         tensor = self._tensor(node).float()

@@ -20,6 +20,7 @@ FFN      128-byte header: "BFFF", u16 version, u8 quant, u8 norm, u32 D, u32 F, 
 """
 
 import struct
+from typing import Iterator
 
 import numpy as np
 import torch
@@ -93,13 +94,26 @@ def tiles(weight_NK: Tensor, quant: str) -> bytes:
     return _int8_tiles(quantized) if quant == "int8" else _int4_tiles(quantized)
 
 
-def pack_matrix(weight: Tensor, quant: str) -> bytes:
-    """Packs [N, K], or [groups, N, K] for one matrix per head."""
+BLOCK_ELEMENTS = 1 << 22
+
+
+def matrix_pieces(weight: Tensor, quant: str) -> Iterator[bytes]:
+    """Packs [N, K], or [groups, N, K] for one matrix per head, a block of rows at a time: quantizing a
+    whole embedding at once would take several times its size."""
     weight = weight.detach()
     stacked = weight if weight.dim() == 3 else weight[None]
     groups, rows, columns = stacked.shape
     header = struct.pack("<4sHBBIII", b"BFMX", VERSION, QUANTS.index(quant), 0, groups, rows, columns)
-    return _pad(header) + b"".join(tiles(stacked[g], quant) for g in range(groups))
+    yield _pad(header)
+    step = max(BLOCK_ELEMENTS // columns // TILE_ROWS, 1) * TILE_ROWS
+    for g in range(groups):
+        for row in range(0, rows, step):
+            yield tiles(stacked[g, row : row + step], quant)
+
+
+def pack_matrix(weight: Tensor, quant: str) -> bytes:
+    """matrix_pieces in one."""
+    return b"".join(matrix_pieces(weight, quant))
 
 
 def pack_ffn(

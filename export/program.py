@@ -7,8 +7,10 @@ weights inside one segment, and states (caches), which the runtime owns.
 import hashlib
 import struct
 import tempfile
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Iterable
+from typing import Callable, Iterable, Iterator
 
 VERSION = 1
 ALIGN = 64
@@ -30,11 +32,30 @@ OPCODE = {
 }
 
 
+# ExecuTorch calls the backend and passes it nothing of ours, so these two travel beside the call.
+_directory: ContextVar[str | None] = ContextVar("directory", default=None)
+_on_write: ContextVar[Callable[[int], None] | None] = ContextVar("on_write", default=None)
+
+
+@contextmanager
+def packing_into(directory: str, on_write: Callable[[int], None] | None = None) -> Iterator[None]:
+    """Weights packed meanwhile go to files in `directory`; on_write hears of every piece's bytes."""
+    tokens = _directory.set(directory), _on_write.set(on_write)
+    try:
+        yield
+    finally:
+        _directory.reset(tokens[0])
+        _on_write.reset(tokens[1])
+
+
 class WeightsFile:
     """The weights segment, written to a temporary file piece by piece: packed weights never add up in memory."""
 
     def __init__(self) -> None:
-        self._file = tempfile.NamedTemporaryFile(prefix="blockffn-weights-", suffix=".bin", delete=False)
+        self._file = tempfile.NamedTemporaryFile(
+            prefix="blockffn-weights-", suffix=".bin", dir=_directory.get(), delete=False
+        )
+        self._on_write = _on_write.get()
         self._sha256 = hashlib.sha256()
         self._bytes = 0
         self._seen: dict[bytes, tuple[int, int]] = {}
@@ -63,6 +84,8 @@ class WeightsFile:
         self._file.write(data)
         self._sha256.update(data)
         self._bytes += len(data)
+        if self._on_write is not None:
+            self._on_write(len(data))
 
     def finish(self) -> tuple[str, str, bytes]:
         """Closes the file; returns its path, the segment's key and its SHA-256."""

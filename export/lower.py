@@ -1,0 +1,114 @@
+"""Lowers a Decoder to a .pte file: torch.export, one BlockFFN delegate, ExecuTorch program.
+
+Every node must end up in the delegate; what is left over would need other kernels on the device, so
+it is refused. Weights never add up in memory: the Decoder's parameters are views of mapped files,
+and the backend streams what it packs into a file beside the program.
+"""
+
+import logging
+import operator
+import os
+import warnings
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Callable
+
+import torch
+from executorch.exir import EdgeCompileConfig, ExecutorchBackendConfig, to_edge_transform_and_lower
+from executorch.exir.delegate import executorch_call_delegate
+
+from export.backend import BlockFFNBackend, BlockFFNPartitioner
+from export.decoder import Decoder, causal_chunk
+from export.ops import MAX_TOKENS
+from export.program import packing_into
+
+FORMAT_VERSION = 1  # of the program's inputs, outputs and metadata; the runtime refuses others
+SEGMENT_ALIGNMENT = 16384  # pages of recent phones
+
+
+@dataclass
+class Lowered:
+    """What a program consists of. Bytes by operator count each weight once, where it is read first."""
+
+    pte_bytes: int
+    delegates: Counter = field(default_factory=Counter)  # backend -> calls
+    ops: Counter = field(default_factory=Counter)  # operator -> nodes inside our delegate
+    weight_bytes: Counter = field(default_factory=Counter)  # operator -> packed bytes
+
+
+def metadata(decoder: Decoder, eos_ids: list[int] | None = None) -> dict:
+    """Constant methods that ExecuTorch's runners and ours read. An id of -1 stands for "none"."""
+    config = decoder.config
+    eos_ids = config.eos_ids if eos_ids is None else eos_ids
+    return {
+        "get_max_seq_len": MAX_TOKENS,
+        "get_max_context_len": decoder.max_context,
+        "get_vocab_size": config.vocab_size,
+        "get_bos_id": -1 if config.bos_token_id is None else config.bos_token_id,
+        "get_eos_ids": eos_ids or [-1],
+        "use_kv_cache": True,
+        "enable_dynamic_shape": True,
+        "use_sdpa_with_kv_cache": False,
+        "get_blockffn_format_version": FORMAT_VERSION,
+    }
+
+
+def export_program(decoder: Decoder) -> torch.export.ExportedProgram:
+    """The graph for any T in 1..64. The example has T = 2 or torch.export would specialise it."""
+    tokens = torch.export.Dim("tokens", min=1, max=MAX_TOKENS)
+    shapes = ({1: tokens}, {0: tokens}, None, {0: tokens}, None, None)
+    with torch.no_grad():
+        return torch.export.export(decoder.eval(), causal_chunk([0, 0]), dynamic_shapes=shapes)
+
+
+def lower(
+    decoder: Decoder,
+    path: str,
+    eos_ids: list[int] | None = None,
+    on_packed: Callable[[int], None] | None = None,
+) -> Lowered:
+    """Writes the program to `path`; temporary files lie beside it. on_packed hears of packed bytes.
+
+    Raises RuntimeError if a node would run outside our delegate, OSError if the disk is full.
+    """
+    with warnings.catch_warnings():
+        # torch and ExecuTorch warn about each other's deprecated names.
+        warnings.simplefilter("ignore")
+        logging.getLogger("executorch").setLevel(logging.ERROR)
+        with packing_into(os.path.dirname(os.path.abspath(path)), on_packed):
+            edge = to_edge_transform_and_lower(
+                export_program(decoder),
+                partitioner=[BlockFFNPartitioner()],
+                constant_methods=metadata(decoder, eos_ids),
+                compile_config=EdgeCompileConfig(_skip_dim_order=True),
+            )
+        lowered = _inventory(edge.exported_program().graph_module)
+        program = edge.to_executorch(ExecutorchBackendConfig(segment_alignment=SEGMENT_ALIGNMENT))
+    with open(path, "wb") as file:
+        program.write_to_file(file)
+        file.flush()
+        os.fsync(file.fileno())
+    lowered.pte_bytes = os.path.getsize(path)
+    return lowered
+
+
+def _inventory(graph_module: torch.fx.GraphModule) -> Lowered:
+    """Counts delegates and what they hold; raises RuntimeError unless there is exactly one and nothing else."""
+    lowered, left = Lowered(0), Counter()
+    for node in graph_module.graph.nodes:
+        if node.op != "call_function" or node.target is operator.getitem:
+            continue
+        if node.target is not executorch_call_delegate:
+            left[str(node.target)] += 1
+            continue
+        module = getattr(graph_module, node.args[0].target)
+        lowered.delegates[module.backend_id] += 1
+        info = module.meta.get("_delegate_info_meta") or {}
+        lowered.ops.update(info.get("ops", {}))
+        lowered.weight_bytes.update(info.get("weight_bytes", {}))
+    if left or lowered.delegates != Counter({BlockFFNBackend.__name__: 1}):
+        raise RuntimeError(
+            f"the model did not become one {BlockFFNBackend.__name__} delegate: {dict(lowered.delegates)} delegates, "
+            f"left over {dict(left)}; use only blockffn:: operators in export/decoder.py"
+        )
+    return lowered
