@@ -31,7 +31,8 @@ $(READY): constraints.txt pyproject.toml
 	@[ ! -e $(VENV) ] || [ "$$($(PY) -V 2>&1)" = "$$($(PYTHON) -V 2>&1)" ] || rm -rf $(VENV)
 	@echo 'Setting up $(VENV) (about 3 GB of packages; a minute or two, and the downloads) ...'
 	@$(PYTHON) -m venv $(VENV)
-	@$(PY) -m pip install --quiet --disable-pip-version-check --only-binary :all: --constraint constraints.txt uv
+	@sed -n '/^uv==/,/[^\]$$/p' constraints.txt > $(VENV)/uv.txt
+	@$(PY) -m pip install --quiet --disable-pip-version-check --only-binary :all: --require-hashes -r $(VENV)/uv.txt
 	@$(UV) pip sync --python $(PY) --require-hashes --build-constraints constraints.txt constraints.txt
 	@$(UV) pip install --quiet --python $(PY) --no-deps --no-build-isolation --editable .
 	@touch $@
