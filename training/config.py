@@ -216,8 +216,11 @@ class TrainConfig:
     cs_adapt_after: int = 1000
     cs_adapt_every: int = 100
     cs_min_growth: float = 1.025
+    cs_min_factor: float = 0.25  # bounds of the adapted factor, as multiples of lambda_cs
     cs_max_factor: float = 4.0
-    cs_target_cls8: float | None = None  # at or above this CLS8 the factor does not grow
+    cs_target_cls8: float | None = None  # training-batch targets that steer the factor: see ChunkFactor
+    tls_target: float | None = None
+    sparsity_margin: float = 0.02  # this far above every target the factor shrinks
     # execution
     device: str = "auto"  # auto | cpu | cuda
     precision: str = "bf16"  # bf16: bf16 compute, fp32 master weights and router | fp32
@@ -235,6 +238,7 @@ class TrainConfig:
     divergence_steps: int = 50  # ... for so many steps in a row stop the run
     final_dtype: str = "bf16"  # bf16 | fp32
     max_shard_bytes: int = 5_000_000_000
+    eval_windows: int = 512  # held-out windows evaluated at the end, at most
     tokenizer: str | None = None  # copied into checkpoints; default: the data directory's
 
     def __post_init__(self) -> None:
@@ -255,9 +259,10 @@ class TrainConfig:
     def validate(self) -> None:
         for key in ("seq_len", "global_batch_tokens", "micro_batch_size", "steps", "cs_chunk_len", "cs_adapt_every",
                     "ce_chunk_tokens", "log_every", "checkpoint_every", "keep_checkpoints", "divergence_steps",
-                    "max_shard_bytes"):
+                    "max_shard_bytes", "eval_windows"):
             _require(getattr(self, key) > 0, f"{key}={getattr(self, key)}: set it above 0")
-        for key in ("lambda_al", "lambda_cs", "weight_decay", "cs_start_step", "cs_ramp_steps", "cs_adapt_after"):
+        for key in ("lambda_al", "lambda_cs", "weight_decay", "cs_start_step", "cs_ramp_steps", "cs_adapt_after",
+                    "cs_min_factor", "sparsity_margin"):
             _require(getattr(self, key) >= 0, f"{key}={getattr(self, key)}: set it to 0 or more")
         for key in ("warmup_fraction", "decay_fraction", "min_lr_ratio"):
             _require(0 <= getattr(self, key) <= 1, f"{key}={getattr(self, key)}: set it between 0 and 1")
@@ -273,6 +278,11 @@ class TrainConfig:
         _require(self.seq_len <= self.model.max_position_embeddings,
                  f"seq_len={self.seq_len}: keep it at or below model.max_position_embeddings="
                  f"{self.model.max_position_embeddings}")
+        for key in ("cs_target_cls8", "tls_target"):
+            value = getattr(self, key)
+            _require(value is None or 0 < value < 1, f"{key}={value!r}: set it between 0 and 1, or leave it out")
+        _require(self.seq_len % self.cs_chunk_len == 0,
+                 f"cs_chunk_len={self.cs_chunk_len}: make it a divisor of seq_len={self.seq_len}")
         self.micro_steps(1)
 
     @classmethod

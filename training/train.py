@@ -1,0 +1,92 @@
+"""Train a BlockFFN language model, or its dense twin, from one configuration file.
+
+    python -m training.train training/configs/shipped.yaml
+    python -m training.train CONFIG.yaml --set steps=200 --set out_dir=out/short --set model.num_experts=32
+    torchrun --nproc-per-node 4 -m training.train CONFIG.yaml --set parallel=fsdp
+    python -m training.train training/configs/blockffn_0.1b.yaml --benchmark 30
+
+The data directory (key `data`) is written by `python -m training.data prepare`.  The same command
+resumes an interrupted run from its newest checkpoint.  SIGTERM or Ctrl-C saves first.  --benchmark N
+times N steps on random tokens, without data or output files.
+
+Writes out_dir/{metrics.jsonl, tensorboard/, curves.png, checkpoints/, final/, summary.json};
+final/ is a Hugging Face style checkpoint.  The last line of stdout is one JSON object.
+Exit status  0 finished, or saved after a signal; 1 failed (the last checkpoint stays); 2 bad arguments.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from training.config import TrainConfig
+
+
+def parse(argv: list[str] | None) -> tuple[argparse.Namespace, TrainConfig]:
+    parser = argparse.ArgumentParser(prog="python -m training.train", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("config", help="YAML file, see training/configs/")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
+                        help="override one key; model.KEY for the model section; repeatable")
+    parser.add_argument("--benchmark", type=int, metavar="STEPS", help="time STEPS training steps on random tokens")
+    arguments = parser.parse_args(argv)
+    try:
+        config = TrainConfig.from_yaml(arguments.config, arguments.overrides)
+        if arguments.benchmark is None and not Path(config.data).is_dir():
+            raise ValueError(f"data={config.data!r}: no such directory; write it with `python -m training.data prepare`")
+        if arguments.benchmark is not None and arguments.benchmark < 1:
+            raise ValueError(f"--benchmark {arguments.benchmark}: use at least 1 step")
+    except ValueError as error:
+        parser.error(str(error))
+    return arguments, config
+
+
+def train(config: TrainConfig) -> dict:
+    """Run one training to its end; ValueError or TrainingStopped holds a sentence for the user."""
+    from training.dataset import TokenDataset, window_order
+    from training.parallel import Processes
+    from training.trainer import Trainer
+
+    dataset = TokenDataset(config.data, "train", config.seq_len)
+    if not len(dataset):
+        raise ValueError(f"data={config.data}: no window of {config.seq_len + 1} tokens; lower seq_len or add text")
+    try:
+        heldout = TokenDataset(config.data, "heldout", config.seq_len)
+    except (ValueError, FileNotFoundError):
+        heldout = None
+    if config.tokenizer is not None:
+        tokenizer_dir = Path(config.tokenizer)
+    else:
+        tokenizer_dir = Path(config.data) / "tokenizer"
+        tokenizer_dir = tokenizer_dir if tokenizer_dir.is_dir() else None
+    processes = Processes.start(config.device)
+    try:
+        return Trainer(config, processes, dataset, heldout, window_order, tokenizer_dir).run()
+    finally:
+        processes.stop()
+
+
+def main(argv: list[str] | None = None) -> int:
+    arguments, config = parse(argv)
+    from training.schedule import TrainingStopped
+    try:
+        if arguments.benchmark is not None:
+            from training.benchmark import benchmark
+            result = benchmark(config, arguments.benchmark)
+        else:
+            result = train(config)
+    except (ValueError, TrainingStopped, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("error: interrupted before a checkpoint; the one before is intact", file=sys.stderr)
+        return 1
+    if result is not None:
+        print(json.dumps(result), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
