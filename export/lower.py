@@ -10,8 +10,9 @@ import operator
 import os
 import warnings
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Callable
+from typing import Callable, Iterator
 
 import torch
 from executorch.exir import EdgeCompileConfig, ExecutorchBackendConfig, to_edge_transform_and_lower
@@ -61,6 +62,17 @@ def export_program(decoder: Decoder) -> torch.export.ExportedProgram:
         return torch.export.export(decoder.eval(), causal_chunk([0, 0]), dynamic_shapes=shapes)
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Packing works on blocks of the cache's size, where threads cost more than they bring."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def lower(
     decoder: Decoder,
     path: str,
@@ -75,7 +87,7 @@ def lower(
         # torch and ExecuTorch warn about each other's deprecated names.
         warnings.simplefilter("ignore")
         logging.getLogger("executorch").setLevel(logging.ERROR)
-        with packing_into(os.path.dirname(os.path.abspath(path)), on_packed):
+        with packing_into(os.path.dirname(os.path.abspath(path)), on_packed), _one_thread():
             edge = to_edge_transform_and_lower(
                 export_program(decoder),
                 partitioner=[BlockFFNPartitioner()],

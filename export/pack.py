@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from export.quantize import GROUP, QUANTS, QuantizedWeight, quantize_weight, router_quant
+from export.quantize import BLOCK_ELEMENTS, GROUP, QUANTS, QuantizedWeight, quantize_weight, router_quant
 
 VERSION = 1
 ALIGN = 64
@@ -92,9 +92,6 @@ def tiles(weight_NK: Tensor, quant: str) -> bytes:
         return _fp32_tiles(weight_NK)
     quantized = quantize_weight(weight_NK, quant)
     return _int8_tiles(quantized) if quant == "int8" else _int4_tiles(quantized)
-
-
-BLOCK_ELEMENTS = 1 << 22
 
 
 def matrix_pieces(weight: Tensor, quant: str) -> Iterator[bytes]:
