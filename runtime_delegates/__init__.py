@@ -1,0 +1,1 @@
+"""Runs exported programs: the C++ backend (kernels/, program/, executorch/) and, in Python, sessions and generation."""

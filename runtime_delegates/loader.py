@@ -73,6 +73,11 @@ class Backend:
         """The name under which ExecuTorch's registry lists the backend."""
         return BACKEND_NAME
 
+    @property
+    def threads(self) -> int:
+        """Threads of ExecuTorch's pool, the caller's included."""
+        return executorch_runtime._threadpool_get_thread_count()
+
     def set_threads(self, n: int) -> None:
         """Size of ExecuTorch's thread pool, shared by all programs of this process; not while one runs."""
         if n < 1:
