@@ -29,12 +29,16 @@ import lzma
 import os
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import pyarrow
 import pyarrow.parquet
 import tqdm
+
+try:
+    import tomllib
+except ModuleNotFoundError:  # Python 3.10
+    import tomli as tomllib
 
 import clean
 import stage
@@ -54,8 +58,11 @@ class CorpusError(Exception):
 
 
 def sha256_file(path):
+    digest = hashlib.sha256()
     with open(path, "rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+        while block := handle.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def write_atomically(path, write):
