@@ -229,6 +229,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 def run(args: argparse.Namespace) -> None:
     with quiet_log(args.verbose):
         session = Session(args.program, threads=args.threads)
+        session.backend.threads  # creates the pool, which logs too
     tokenizer = find_tokenizer(session, args.tokenizer)
     try:
         text = args.prompt if args.prompt is not None else args.prompt_file.read_text(encoding="utf-8")
