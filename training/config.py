@@ -224,7 +224,7 @@ class TrainConfig:
     # execution
     device: str = "auto"  # auto | cpu | cuda
     precision: str = "bf16"  # bf16: bf16 compute, fp32 master weights and router | fp32
-    compile: str = "auto"  # auto: on CUDA only | true | false
+    compile: str = "auto"  # auto: true on CUDA | true: the whole model | layers: starts sooner | false
     compile_mode: str = "default"  # torch.compile mode, e.g. max-autotune-no-cudagraphs
     attention_backend: str = "auto"  # auto | cudnn | flash | efficient | math
     activation_checkpointing: bool = False
@@ -271,7 +271,7 @@ class TrainConfig:
         for key in ("lr", "grad_clip", "al_alpha", "cs_min_growth", "cs_max_factor", "divergence_margin"):
             _require(getattr(self, key) > 0, f"{key}={getattr(self, key)}: set it above 0")
         for key, allowed in (("device", ("auto", "cpu", "cuda")), ("precision", ("bf16", "fp32")),
-                             ("compile", ("auto", "true", "false")), ("parallel", ("ddp", "fsdp")),
+                             ("compile", ("auto", "true", "layers", "false")), ("parallel", ("ddp", "fsdp")),
                              ("attention_backend", ("auto", "cudnn", "flash", "efficient", "math")),
                              ("final_dtype", ("bf16", "fp32"))):
             _require(getattr(self, key) in allowed, f"{key}={getattr(self, key)!r}: use one of {', '.join(allowed)}")

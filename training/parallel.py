@@ -82,8 +82,7 @@ def wrap(step: nn.Module, config: TrainConfig, processes: Processes) -> nn.Modul
     # Its graph splitter cannot handle activation checkpointing, and one all-reduce a step is cheap.
     torch._dynamo.config.optimize_ddp = False
     ids = [processes.device.index] if processes.device.type == "cuda" else None
-    return nn.parallel.DistributedDataParallel(step, device_ids=ids, gradient_as_bucket_view=True,
-                                               broadcast_buffers=False)
+    return nn.parallel.DistributedDataParallel(step, device_ids=ids, gradient_as_bucket_view=True)
 
 
 def accumulate_only(module: nn.Module, last: bool):

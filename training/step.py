@@ -5,8 +5,8 @@ the sum of the losses of all micro-batches of all processes is the loss of the g
 
     loss = CE / targets + lambda_al * AL / (pairs * E * L) + lambda_cs * CS / (chunks * E * L)
 
-The compiled part is the whole decoder with its sparsity losses in one graph (per layer under FSDP,
-whose hooks sit between layers); the cross-entropy follows it chunk by chunk.
+The compiled part is the whole decoder with its sparsity losses in one graph, or each layer (compile:
+layers; always under FSDP, whose hooks sit between layers); the cross-entropy follows chunk by chunk.
 
 Axes    B batch, S sequence, D hidden, L layers.
 """
@@ -56,9 +56,7 @@ class TrainStep(nn.Module):
     def __init__(self, model: CausalLM, config: TrainConfig, device: torch.device):
         super().__init__()
         self.model, self.config = model, config
-        cos_SR, sin_SR = rope_tables(config.model, config.seq_len, device)
-        self.register_buffer("cos_SR", cos_SR, persistent=False)
-        self.register_buffer("sin_SR", sin_SR, persistent=False)
+        self.rope = rope_tables(config.model, config.seq_len, device)  # no buffers: nothing for DDP to broadcast
         self.trunk = self._trunk
         self.softmax = losses._softmax_and_gradient
 
@@ -84,9 +82,9 @@ class TrainStep(nn.Module):
             terms.append(torch.cat((torch.stack((al, cs)), losses.sparsity_counts(raw_BSE.detach(), docs_BS))))
         return torch.stack(terms).sum(dim=0)
 
-    def _trunk(self, ids_BS: Tensor, docs_BS: Tensor, cos_SR: Tensor, sin_SR: Tensor) -> tuple[Tensor, Tensor | None]:
+    def _trunk(self, ids_BS: Tensor, docs_BS: Tensor, rope: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor | None]:
         """(input of the head [B, S, D], sparsity terms [4] or None for the dense twin)."""
-        output = self.model(ids_BS, (cos_SR, sin_SR))
+        output = self.model(ids_BS, rope)
         terms = None
         if self.config.model.is_block_ffn:
             terms = self.sparsity_terms(output.raw_scores, docs_BS)
@@ -98,7 +96,7 @@ class TrainStep(nn.Module):
             return self._evaluate(ids_BS1, docs_BS1)
         config = self.config
         targets_BS = losses.valid_targets(ids_BS1, docs_BS1)
-        x_BSD, terms = self.trunk(ids_BS1[:, :-1], docs_BS1[:, :-1], self.cos_SR, self.sin_SR)
+        x_BSD, terms = self.trunk(ids_BS1[:, :-1], docs_BS1[:, :-1], self.rope)
         share = 1.0 / counts.clamp(min=1.0)  # nothing counted: the sums are 0 as well
         ce = losses.cross_entropy(x_BSD.flatten(0, 1), self.model.head_weight, targets_BS.flatten(), share[0],
                                   config.ce_chunk_tokens, self.softmax)
@@ -113,7 +111,7 @@ class TrainStep(nn.Module):
     def _evaluate(self, ids_BS1: Tensor, docs_BS1: Tensor) -> Tensor:
         """float64 [5]: sums of CE (float32 logits), AL, CS, inactive pairs and unused chunk experts."""
         targets_BS = losses.valid_targets(ids_BS1, docs_BS1)
-        x_BSD, terms = self._trunk(ids_BS1[:, :-1], docs_BS1[:, :-1], self.cos_SR, self.sin_SR)
+        x_BSD, terms = self._trunk(ids_BS1[:, :-1], docs_BS1[:, :-1], self.rope)
         ce = losses.cross_entropy_sum(x_BSD.flatten(0, 1), self.model.head_weight, targets_BS.flatten(),
                                       self.config.ce_chunk_tokens)
         return torch.cat((ce.reshape(1), ce.new_zeros(4) if terms is None else terms.double()))

@@ -43,8 +43,11 @@ def parse(argv: list[str] | None) -> tuple[argparse.Namespace, TrainConfig]:
     return arguments, config
 
 
-def train(config: TrainConfig) -> dict:
-    """Run one training to its end; ValueError or TrainingStopped holds a sentence for the user."""
+def train(config: TrainConfig) -> dict | None:
+    """Run one training to its end; the main process returns the summary.
+
+    ValueError or TrainingStopped holds a sentence for the user.
+    """
     from training.dataset import TokenDataset, window_order
     from training.parallel import Processes
     from training.trainer import Trainer
@@ -63,7 +66,8 @@ def train(config: TrainConfig) -> dict:
         tokenizer_dir = tokenizer_dir if tokenizer_dir.is_dir() else None
     processes = Processes.start(config.device)
     try:
-        return Trainer(config, processes, dataset, heldout, window_order, tokenizer_dir).run()
+        summary = Trainer(config, processes, dataset, heldout, window_order, tokenizer_dir).run()
+        return summary if processes.is_main else None
     finally:
         processes.stop()
 

@@ -72,8 +72,8 @@ class Trainer:
                 layer.self_attn.pad_values = self.pad_values
         self.step = TrainStep(self.model, config, device)
         sharded = config.parallel == "fsdp" and self.processes.world > 1
-        if config.compile == "true" or (config.compile == "auto" and self.on_cuda):
-            self.step.compile(config.compile_mode, per_layer=sharded)
+        if config.compile in ("true", "layers") or (config.compile == "auto" and self.on_cuda):
+            self.step.compile(config.compile_mode, per_layer=sharded or config.compile == "layers")
         self.wrapped = wrap(self.step, config, self.processes)
         self.optimizer = make_optimizer(self.model, config, fused=self.on_cuda)
 
