@@ -1,0 +1,90 @@
+"""The chunk-sparse FFN of the delegate, against the float64 oracle."""
+
+import numpy as np
+import pytest
+import torch
+
+from tests.delegate import oracle
+from tests.delegate.programs import Ffn, execute, load
+
+QUANTS = ("fp32", "int8", "int4")
+NORMS = ("rms", "sum", "none")
+
+
+@pytest.fixture(scope="module", params=[(q, s) for q in QUANTS for s in Ffn.SIZES], ids="-".join)
+def ffn(request, lowered):
+    quant, size = request.param
+    module = Ffn(quant, size)
+    path, delegated = lowered(f"ffn-{quant}-{size}", module, module.inputs(7))
+    assert delegated == {"chunk_sparse_ffn": 3}
+    return module, path
+
+
+def expected(m, x, norm):
+    router, up, down = oracle.rows(m.router), [oracle.rows(w) for w in m.up], [oracle.rows(w) for w in m.down]
+    return oracle.chunk_sparse_ffn(oracle.rows(x), router, m.router_norm.tolist(), up, down, *m.settings(norm))
+
+
+def test_random_routers_match_the_oracle(ffn, backend):
+    module, path = ffn
+    (x,) = module.inputs(64)
+    method = load(path)
+    backend.take_stats()
+    got = execute(method, x)
+    stats = backend.take_stats()
+    unions = []
+    for y, norm in zip(got, NORMS, strict=True):
+        want, bound, union = expected(module, x, norm)
+        oracle.check(y, want, bound)
+        unions.append(union)
+    experts = len(module.router)
+    assert (stats.calls, stats.tokens, stats.ffn_calls) == (1, 64, 3)
+    assert (stats.experts_read, stats.experts_total) == (sum(unions), 3 * experts)
+
+
+@pytest.mark.parametrize("tokens", [1, 2, 7, 8, 63])
+def test_a_token_does_not_depend_on_its_chunk(ffn, tokens):
+    module, path = ffn
+    method = load(path)
+    whole = execute(method, *module.inputs(64))
+    for y, all_rows in zip(execute(method, *module.inputs(tokens)), whole, strict=True):
+        assert np.array_equal(y, all_rows[:tokens])
+
+
+@pytest.mark.parametrize("tokens", [1, 8, 64])
+def test_no_expert_active_gives_exact_zeros(ffn, backend, tokens):
+    module, path = ffn
+    x = torch.full((tokens, module.router.shape[1]), -1.0)
+    backend.take_stats()
+    for y in execute(load(path), x):
+        assert np.array_equal(y, np.zeros_like(y))
+    assert backend.take_stats().experts_read == 0
+
+
+def test_all_experts_active(ffn, backend):
+    module, path = ffn
+    (noise,) = module.inputs(2)
+    x = 1 + 0.1 * noise
+    backend.take_stats()
+    got = execute(load(path), x)
+    assert backend.take_stats().read_share == 1
+    for y, norm in zip(got, NORMS, strict=True):
+        want, bound, union = expected(module, x, norm)
+        assert union == len(module.router)
+        oracle.check(y, want, bound)
+
+
+def test_tokens_of_one_chunk_may_use_different_experts(ffn, backend):
+    """Only one token activates anything: the others' rows are exact zeros, and only its experts are read."""
+    module, path = ffn
+    x = torch.full((8, module.router.shape[1]), -1.0)
+    active = module.inputs(64)[0].double() @ module.router.double().T > 0
+    some = ((0 < active.sum(dim=1)) & (active.sum(dim=1) < len(module.router))).nonzero()[0, 0]
+    x[3] = module.inputs(64)[0][some]
+    backend.take_stats()
+    got = execute(load(path), x)
+    stats = backend.take_stats()
+    want, bound, union = expected(module, x, "rms")
+    oracle.check(got[0], want, bound)
+    assert 0 < stats.experts_read == 3 * union
+    assert not np.delete(got[0], 3, axis=0).any()
