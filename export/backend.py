@@ -21,8 +21,8 @@ from torch.fx import Node
 
 import export.ops  # noqa: F401  registers the operators
 from export.ops import split_kv_b
-from export.pack import matrix_pieces, pack_ffn
-from export.program import PAGE, OPCODE, ProgramBuilder, WeightsFile
+from export.pack import PAGE, matrix_pieces, pack_ffn
+from export.program import OPCODE, ProgramBuilder, WeightsFile
 
 
 def op_name(node: Node) -> str | None:
@@ -71,14 +71,17 @@ class BlockFFNBackend(BackendDetails):
     @staticmethod
     def preprocess(edge_program: ExportedProgram, compile_specs: list[CompileSpec]) -> PreprocessResult:
         compiler = _Compiler(edge_program)
-        for node in edge_program.graph.nodes:
-            compiler.visit(node)
-        path, key, digest = compiler.weights.finish()
+        try:
+            for node in edge_program.graph.nodes:
+                compiler.visit(node)
+            path, key, digest = compiler.weights.finish()
+        except BaseException:  # also Ctrl-C: nothing may stay behind
+            compiler.weights.discard()
+            raise
         store = NamedDataStore()
-        if len(compiler.weights):
-            store.add_named_data(key, FileBackedData(path, cleanup=True, sha256=digest), alignment=PAGE)
+        store.add_named_data(key, FileBackedData(path, cleanup=True, sha256=digest), alignment=PAGE)
         return PreprocessResult(
-            processed_bytes=compiler.builder.serialize(key if len(compiler.weights) else ""),
+            processed_bytes=compiler.builder.serialize(key),
             data_store_output=store.get_named_data_store_output(),
             _delegate_info_meta={
                 "ops": dict(Counter(compiler.builder.op_names)),
@@ -116,7 +119,7 @@ class _Compiler:
             if index == 0:
                 self._ids[node] = self._ids[source]
         elif (name := op_name(node)) is not None:
-            self._op = name
+            self._op = "rms_norm" if name == "final_norm" else name
             getattr(self, f"_{name}")(node, *node.args)
         else:
             raise RuntimeError(f"BlockFFNBackend cannot compile {node.format_node()}")

@@ -31,7 +31,7 @@ from export.quantize import BLOCK_ELEMENTS, GROUP, QUANTS, QuantizedWeight, quan
 VERSION = 1
 ALIGN = 64
 TILE_ROWS = 8
-PAGE = 4096
+PAGE = 16384  # of newer phones; a multiple of the 4096 of all others
 NORMS = ("none", "rms", "sum")
 
 
@@ -130,7 +130,7 @@ def pack_ffn(
     norm_weight = _pad(router_norm_E.detach().float().numpy().astype("<f4").tobytes())
     first_up = tiles(up_EFD[0].detach(), quant)
     region = len(first_up) + len(tiles(down_EDF[0].detach(), quant))
-    page = PAGE if region >= 8 * PAGE else ALIGN
+    page = PAGE if region >= 16 * PAGE else ALIGN  # padding stays below 1/16
     router_at = 128
     norm_at = router_at + len(router)
     experts_at = -(-(norm_at + len(norm_weight)) // page) * page

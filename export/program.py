@@ -5,6 +5,7 @@ weights inside one segment, and states (caches), which the runtime owns.
 """
 
 import hashlib
+import os
 import struct
 import tempfile
 from contextlib import contextmanager
@@ -14,7 +15,6 @@ from typing import Callable, Iterable, Iterator
 
 VERSION = 1
 ALIGN = 64
-PAGE = 4096
 
 KIND = {"temporary": 0, "input": 1, "output": 2, "weight": 3, "state": 4}
 DTYPE = {"float": 0, "int64": 1, "matrix": 2, "ffn": 3}
@@ -92,6 +92,11 @@ class WeightsFile:
         self._file.close()
         digest = self._sha256.digest()
         return self._file.name, f"blockffn.weights.{digest.hex()[:32]}", digest
+
+    def discard(self) -> None:
+        """Removes the file of an export that failed."""
+        self._file.close()
+        os.unlink(self._file.name)
 
     def __len__(self) -> int:
         return self._bytes

@@ -155,7 +155,8 @@ def worst_difference(got: Tensor, want: Tensor, bounds: tuple[float, float], wha
     return float((difference / scale_T1.clamp_min(torch.finfo(torch.float64).tiny)).max())
 
 
-def check_parity(session, decoder: Decoder, float_decoder: Decoder, model: CausalLM) -> dict[str, float]:
+def check_parity(session, decoder: Decoder, float_decoder: Decoder, model: CausalLM,
+                 on_run: Callable[[int], None] = lambda n: None) -> dict[str, float]:
     """Worst differences, as fractions of a row's maximum; QualityError above the bounds.
 
     "program_vs_eager" compares the lowered program with `decoder`, "eager_vs_reference" `float_decoder`
@@ -163,9 +164,13 @@ def check_parity(session, decoder: Decoder, float_decoder: Decoder, model: Causa
     """
     layers = decoder.config.num_hidden_layers
     golden = Golden.of(decoder.config.vocab_size)
-    program, eager = run_session(session, golden), run_decoder(decoder, golden)
-    exact = eager if float_decoder is decoder else run_decoder(float_decoder, golden)
-    reference = run_reference(model, golden)
+    results = []
+    for run, what in ((run_session, session), (run_decoder, decoder), (run_decoder, float_decoder),
+                      (run_reference, model)):
+        repeated = run is run_decoder and len(results) == 2 and float_decoder is decoder
+        results.append(results[-1] if repeated else run(what, golden))
+        on_run(1)
+    program, eager, exact, reference = results
     worst = {"program_vs_eager": 0.0, "eager_vs_reference": 0.0}
     for i, name in enumerate(("logits", "hidden states")):
         bounds = bounds_of(decoder.quant, layers)
@@ -259,3 +264,20 @@ def reference_logits(model: CausalLM, ids: list[int]) -> Iterable[Tensor]:
     hidden_SD = model(torch.tensor([ids])).hidden[0]
     for block in hidden_SD.split(MAX_TOKENS):
         yield model.logits(block)
+
+
+def check_perplexity(session, model: CausalLM, windows: list[list[int]], limit: float,
+                     on_tokens: Callable[[int], None] = lambda n: None) -> dict[str, float]:
+    """Perplexity of the float32 model and of the program; QualityError if it rises by more than `limit`."""
+    before = perplexity(windows, lambda ids: reference_logits(model, ids), on_tokens)
+    after = perplexity(windows, lambda ids: session_logits(session, ids), on_tokens)
+    session.reset()
+    increase = after / before - 1
+    tokens = sum(map(len, windows))
+    if not increase <= limit:
+        raise QualityError(
+            f"perplexity on {tokens} held-out tokens is {before:.4g} in float32 and {after:.4g} exported, "
+            f"{increase:+.2%}; the limit is {limit:+.2%}. Choose a finer --quant, or allow more with "
+            "--max-perplexity-increase"
+        )
+    return {"float32": before, "program": after, "increase": increase, "limit": limit, "tokens": tokens}

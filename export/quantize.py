@@ -3,7 +3,8 @@
 int8   symmetric, one scale per output row, values -127..127
 int4   symmetric, one scale per group of 32 input columns, values -8..7
 Both   scales are stored as float16, and weights are quantized with the rounded scale
-Activations of quantized layers are quantized per row while running: q = round(x * (127 / max|x|)).
+Activations of quantized layers are quantized per row while running: q = round(x * (127 / max|x|)),
+zero where max|x| < SMALLEST_PEAK.
 
 Axes   N output rows, K input columns, G groups of 32 columns.
 """
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 GROUP = 32
+SMALLEST_PEAK = 1e-36  # 127 / peak must stay finite
 BLOCK_ELEMENTS = 1 << 17  # quantized at once: intermediate results stay in the cache, 4x faster than whole matrices
 QUANTS = ("fp32", "int8", "int4")
 
@@ -98,5 +100,5 @@ def _best_int4_scales(weight_NGK: Tensor) -> Tensor:
 def quantize_activation(x: Tensor) -> tuple[Tensor, Tensor]:
     """Rows x [..., K] -> (q float32 integers [..., K], scale float32 [..., 1]); x ~ q * scale."""
     peak = x.abs().amax(dim=-1, keepdim=True)
-    inverse = torch.where(peak > 0, 127.0 / peak, torch.zeros(()))
+    inverse = torch.where(peak < SMALLEST_PEAK, torch.zeros(()), 127.0 / peak)
     return (x * inverse).round(), peak / 127.0

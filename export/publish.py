@@ -1,0 +1,86 @@
+"""Makes a program appear whole or not at all, with the tokenizer files beside it.
+
+Everything is written into a hidden-away directory `<name>.XXXX.part` beside the target (its disk has
+the room, /tmp may not) and renamed at the end. On any failure, Ctrl-C or SIGTERM the directory goes,
+and with it every temporary file.
+
+Errors  ValueError for a target that cannot be used.
+"""
+
+import errno
+import filecmp
+import os
+import shutil
+import signal
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Iterator
+
+from training.checkpoint import TOKENIZER_FILES
+
+COPIED_FILES = (*TOKENIZER_FILES, "generation_config.json")
+DISK_FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+
+
+def companions(checkpoint_dir: Path, output: Path) -> list[str]:
+    """Names of the tokenizer files to copy beside `output`.
+
+    ValueError if one of them is there with other contents: it belongs to another model.
+    """
+    if not any((checkpoint_dir / name).is_file() for name in ("tokenizer.json", "tokenizer.model")):
+        return []
+    if output.parent.resolve() == checkpoint_dir.resolve():
+        return []
+    names = [name for name in COPIED_FILES if (checkpoint_dir / name).is_file()]
+    for name in names:
+        there = output.parent / name
+        if there.exists() and not (there.is_file() and filecmp.cmp(there, checkpoint_dir / name, shallow=False)):
+            raise ValueError(f"{there} belongs to another model; choose an output in a directory of its own with -o")
+    return [name for name in names if not (output.parent / name).exists()]
+
+
+@contextmanager
+def workspace(output: Path) -> Iterator[Path]:
+    """A directory beside `output` that vanishes at the end, as do parents made for it if they stay empty.
+
+    SIGTERM raises KeyboardInterrupt meanwhile, so that it cleans up as Ctrl-C does.
+    """
+    if output.is_dir():
+        raise ValueError(f"{output} is a directory; name a .pte file")
+    missing = [parent for parent in output.absolute().parents if not parent.exists()]
+    previous = signal.signal(signal.SIGTERM, _interrupt)
+    directory = None
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        directory = Path(tempfile.mkdtemp(prefix=f"{output.name}.", suffix=".part", dir=output.parent))
+        yield directory
+    finally:
+        if directory is not None:
+            shutil.rmtree(directory, ignore_errors=True)
+        for parent in missing:  # innermost first
+            try:
+                parent.rmdir()
+            except OSError:
+                break
+        signal.signal(signal.SIGTERM, previous)
+
+
+def publish(program: Path, output: Path, checkpoint_dir: Path, names: list[str]) -> None:
+    """Moves the finished program to `output`; its companions are there first."""
+    for name in names:
+        shutil.copyfile(checkpoint_dir / name, program.parent / name)
+    added = []
+    try:
+        for name in names:
+            os.replace(program.parent / name, output.parent / name)
+            added.append(output.parent / name)
+        os.replace(program, output)
+    except BaseException:
+        for path in added:
+            path.unlink(missing_ok=True)
+        raise
+
+
+def _interrupt(*_) -> None:
+    raise KeyboardInterrupt

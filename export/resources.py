@@ -1,0 +1,72 @@
+"""What a run costs: peak memory and the time of its phases.
+
+Units  bytes and seconds. Resident memory counts pages of mapped files, which the system takes back
+       when it needs them; anonymous memory is what the process really holds (Linux only).
+"""
+
+import resource
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from typing import Iterator
+
+
+def anonymous_bytes() -> int | None:
+    """Anonymous resident memory of this process, None where /proc does not tell."""
+    try:
+        with open("/proc/self/status", encoding="ascii") as status:
+            for line in status:
+                if line.startswith("RssAnon:"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return None
+
+
+def peak_rss_bytes() -> int:
+    """Largest resident set of this process so far, mapped files included."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+class Costs:
+    """Times phases and samples memory in a thread while it is entered as a context."""
+
+    INTERVAL_S = 0.05
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self.peak_anonymous_bytes = anonymous_bytes()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+
+    def __enter__(self) -> "Costs":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
+
+    def totals(self) -> dict:
+        return {
+            "peak_rss_bytes": peak_rss_bytes(),
+            "peak_anonymous_bytes": self.peak_anonymous_bytes,
+            "seconds": {name: round(seconds, 3) for name, seconds in self.seconds.items()},
+        }
+
+    def _sample(self) -> None:
+        while not self._stop.wait(self.INTERVAL_S):
+            now = anonymous_bytes()
+            if now is None:
+                return
+            self.peak_anonymous_bytes = max(self.peak_anonymous_bytes, now)
