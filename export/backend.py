@@ -79,7 +79,11 @@ class BlockFFNBackend(BackendDetails):
             compiler.weights.discard()
             raise
         store = NamedDataStore()
-        store.add_named_data(key, FileBackedData(path, cleanup=True, sha256=digest), alignment=PAGE)
+        if len(compiler.weights):
+            store.add_named_data(key, FileBackedData(path, cleanup=True, sha256=digest), alignment=PAGE)
+        else:
+            compiler.weights.discard()
+            key = ""
         return PreprocessResult(
             processed_bytes=compiler.builder.serialize(key),
             data_store_output=store.get_named_data_store_output(),
