@@ -10,7 +10,7 @@ sparsity.py; a dense checkpoint has none.  With --out, evaluation.json and evalu
 over tokens, CLS curve, sparsity per layer) are written there.  The last line printed is the JSON.
 
 Axes    B pieces, S tokens, L layers, E experts.
-Units   nats for the loss, bits for bits_per_byte; sparsities are fractions in [0, 1].
+Units   nats for the loss; bits for bits_per_byte; sparsities are fractions in [0, 1].
 Errors  exit 1 with a sentence, 2 for bad arguments.
 """
 
@@ -90,7 +90,7 @@ def batches(pieces: Iterable[Piece], max_batch_tokens: int) -> Iterator[list[Pie
 @torch.inference_mode()
 def evaluate(checkpoint: Checkpoint, tokenizer: Tokenizer, texts: Iterable[str], *, context: int = 1024,
              max_tokens: int | None = None, device: str = "cpu", dtype: torch.dtype = torch.float32,
-             progress: tqdm | None = None) -> tuple[dict, Excerpt | None]:
+             batch_tokens: int | None = None, progress: tqdm | None = None) -> tuple[dict, Excerpt | None]:
     """(results as they are printed, excerpt for the picture; None for a dense model)."""
     config = checkpoint.config
     if tokenizer.vocab_size > config.vocab_size:
@@ -100,7 +100,9 @@ def evaluate(checkpoint: Checkpoint, tokenizer: Tokenizer, texts: Iterable[str],
     meter = SparsityMeter(config.num_hidden_layers, config.num_experts) if config.is_block_ffn else None
     loss, tokens, text_bytes, documents, excerpt = 0.0, 0, 0, 0, None
     pieces = cut_documents(texts, tokenizer, context, max_tokens)
-    for batch in batches(pieces, CUDA_BATCH_TOKENS if device.startswith("cuda") else 1):
+    if batch_tokens is None:
+        batch_tokens = CUDA_BATCH_TOKENS if device.startswith("cuda") else 1  # padding only pays on a GPU
+    for batch in batches(pieces, batch_tokens):
         longest = max(len(piece.ids) for piece in batch) - 1
         ids_BS = torch.zeros(len(batch), longest, dtype=torch.int64)  # causal: what follows a piece cannot alter it
         targets_BS = torch.full_like(ids_BS, IGNORE)

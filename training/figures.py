@@ -9,7 +9,9 @@ import math
 from pathlib import Path
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
 MAX_LAYERS_SHOWN = 8  # of the heat map: more would leave less than a pixel per expert
@@ -35,9 +37,11 @@ def _by_use(scores_TE: np.ndarray) -> np.ndarray:
 
 
 def _printable(token: str) -> str:
-    text = "".join(c if c.isprintable() else {"\n": "\u21b5", "\t": "\u2192"}.get(c, "\u00b7") for c in token)
-    text = text.replace(" ", "\u00b7") if text.strip() == "" else text
-    return (text[:9] + "\u2026" if len(text) > 10 else text).replace("$", r"\$") or "\u2205"
+    """A label of at most 10 characters; the space that begins most words is left out."""
+    token = token[1:] if token.startswith(" ") and token.strip() else token
+    text = "".join({"\n": "\u21b5", "\t": "\u2192", " ": "\u00b7"}.get(c, c if c.isprintable() else "\u00b7")
+                   for c in token)
+    return text[:9] + "\u2026" if len(text) > 10 else text or "\u2205"
 
 
 def _draw_heat_map(axis, scores_LTE: np.ndarray, layers: list[int], colors):
@@ -78,16 +82,17 @@ def _draw_curve(axis, sparsity: dict) -> None:
         if length <= len(curve) and not math.isnan(curve[length - 1]):
             value = curve[length - 1]
             axis.plot(length, value, "o", color=CLS_COLOR)
-            axis.annotate(f"{name} {value:.3f}", (length, value), xytext=(0, 8), textcoords="offset points",
+            axis.annotate(f"{name} {value:.3f}", (length, value), xytext=(0, 16 if length == 64 else 8), textcoords="offset points",
                           ha={1: "left", 64: "right"}.get(length, "center"), fontsize=9)
     axis.set_xscale("log", base=2)
     axis.set_xticks([1, 2, 4, 8, 16, 32, 64], ["1", "2", "4", "8", "16", "32", "64"])
-    axis.set_ylim(0, 1.02)
+    axis.set_ylim(0, 1.18)
+    axis.set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1.0])
     axis.set_xlabel("chunk length [tokens]")
     axis.set_ylabel("share of experts no token uses")
     axis.set_title("Chunk-level sparsity, mean over layers", loc="left", fontsize=10)
     axis.grid(alpha=0.3)
-    axis.legend(loc="lower left", fontsize=8, frameon=False)
+    axis.legend(loc="upper right", ncols=2, fontsize=8, frameon=False)
 
 
 def _draw_layers(axis, sparsity: dict) -> None:
@@ -116,11 +121,10 @@ def _draw_layers(axis, sparsity: dict) -> None:
 
 def draw_evaluation(path: Path, title: str, sparsity: dict, excerpt) -> None:
     """Write the PNG.  `sparsity`: SparsityMeter.result(); `excerpt`: tokens and raw scores [L, T, E]."""
-    from matplotlib import colormaps
-
     scores_LTE = excerpt.scores_LTE.numpy()
     layers = _shown_layers(len(scores_LTE))
-    colors = colormaps["viridis_r"].with_extremes(bad="white")
+    # A weak score must still differ from white, which means "not used".
+    colors = ListedColormap(colormaps["YlGnBu"](np.linspace(0.3, 1, 256))).with_extremes(bad="white")
     figure = Figure(figsize=(13, 12), layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(title, fontsize=13, fontweight="bold")

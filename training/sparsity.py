@@ -58,7 +58,7 @@ def _reuse(active_LTE: Tensor) -> tuple[Tensor, Tensor]:
 
 def token_level_sparsity(scores_TE: Tensor) -> float:
     """TLS of one layer over one document."""
-    return 1.0 - _one_document(scores_TE).double().mean().item()
+    return chunk_level_sparsity(scores_TE, 1)
 
 
 def chunk_level_sparsity(scores_TE: Tensor, chunk_len: int) -> float:
@@ -87,14 +87,14 @@ def reuse_ratio(scores_TE: Tensor) -> float:
 
 
 class SparsityMeter:
-    """Accumulates the metrics over documents and layers; memory does not grow with their number.
+    """Accumulates the metrics over documents (or pieces of them) and layers, in constant memory.
 
     Means are over all chunks (tokens, neighbours) of all documents: a long document weighs more.
     """
 
     def __init__(self, num_layers: int, num_experts: int, max_chunk_len: int = MAX_CHUNK_LEN):
         self.num_layers, self.num_experts, self.max_chunk_len = num_layers, num_experts, max_chunk_len
-        self.documents = self.tokens = 0
+        self.pieces = self.tokens = 0
         self._unused_LN = torch.zeros(num_layers, max_chunk_len, dtype=torch.int64)
         self._chunks_N = torch.zeros(max_chunk_len, dtype=torch.int64)
         self._reuse_L = torch.zeros(num_layers, dtype=torch.float64)
@@ -117,7 +117,7 @@ class SparsityMeter:
         self._pairs_L += pairs_L.cpu()
         self._uses_LE += active_LTE.sum(dim=1).cpu()
         self.tokens += scores_LTE.shape[1]
-        self.documents += 1
+        self.pieces += 1
 
     def cls_LN(self) -> Tensor:
         """CLS of every layer for chunks of 1 .. max_chunk_len tokens, float64; NaN where none was whole."""
@@ -144,7 +144,7 @@ class SparsityMeter:
         return {"tls": _or_none(cls_LN[:, 0].mean()), "cls8": _or_none(cls8_L.mean()),
                 "cls_curve": [_or_none(value) for value in cls_LN.mean(dim=0)],
                 "independent_curve": self.independent_curve(),
-                "reuse_ratio": _or_none(reuse_L.nanmean()), "tokens": self.tokens, "documents": self.documents,
+                "reuse_ratio": _or_none(reuse_L.nanmean()), "tokens": self.tokens, "pieces": self.pieces,
                 "per_layer": per_layer}
 
 
