@@ -82,7 +82,9 @@ def _draw_curve(axis, sparsity: dict) -> None:
         if length <= len(curve) and not math.isnan(curve[length - 1]):
             value = curve[length - 1]
             axis.plot(length, value, "o", color=CLS_COLOR)
-            axis.annotate(f"{name} {value:.3f}", (length, value), xytext=(0, 16 if length == 64 else 8), textcoords="offset points",
+            above = length < 64 or value < 0.15  # at the right end the curve runs through a label above it
+            axis.annotate(f"{name} {value:.3f}", (length, value), xytext=(0, 8 if above else -16),
+                          textcoords="offset points",
                           ha={1: "left", 64: "right"}.get(length, "center"), fontsize=9)
     axis.set_xscale("log", base=2)
     axis.set_xticks([1, 2, 4, 8, 16, 32, 64], ["1", "2", "4", "8", "16", "32", "64"])
