@@ -165,14 +165,14 @@ def quiet_log(verbose: bool):
         yield
         return
     sys.stderr.flush()
-    saved, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(null, 2)
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(null)
+    saved = os.dup(2)
+    with open(os.devnull, "w") as null, contextlib.redirect_stderr(null):  # it writes to both
+        os.dup2(null.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
 
 
 def print_report(report: Report, session: Session) -> None:
@@ -232,9 +232,11 @@ def run(args: argparse.Namespace) -> None:
         session.backend.threads  # creates the pool, which logs too
     tokenizer = find_tokenizer(session, args.tokenizer)
     try:
-        text = args.prompt if args.prompt is not None else args.prompt_file.read_text(encoding="utf-8")
+        # A locale without UTF-8 hands the bytes of an argument over as surrogates.
+        text = (args.prompt.encode("utf-8", "surrogateescape").decode("utf-8") if args.prompt is not None
+                else args.prompt_file.read_text(encoding="utf-8"))
     except UnicodeDecodeError:
-        raise ValueError(f"{args.prompt_file}: not UTF-8 text; convert it first") from None
+        raise ValueError(f"{args.prompt_file or '--prompt'}: not UTF-8 text; convert it first") from None
     prompt_ids, report = encode_prompt(session, tokenizer, text), Report()
     if args.echo:
         print(text, end="", flush=True)

@@ -25,6 +25,7 @@ from runtime_delegates.loader import executorch_runtime, load_backend
 
 FORMAT_VERSION = 1  # of the programs this runtime can run
 KV_SRC_LEN = 64
+PTE_IDENTIFIER = b"ET12"
 
 
 class ContextFull(ValueError):
@@ -48,7 +49,7 @@ class Session:
         try:
             self._program = executorch_runtime._load_program(
                 str(self.path), program_verification=executorch_runtime.Verification.InternalConsistency)
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
             raise RuntimeError(f"{self.path}: ExecuTorch cannot load this program, it is damaged or needs another "
                                f"version ({_first_line(error)}); export it again") from None
         self._check_format()
@@ -111,7 +112,7 @@ class Session:
         self._failed = True
         try:
             logits_1TV, hidden_1TD = self._forward(inputs)
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
             raise RuntimeError(f"the program failed: {self.backend.last_error() or _first_line(error)}") from None
         self._failed = False
         self.steps += 1
@@ -158,7 +159,7 @@ class Session:
     def _load_method(self, name: str):
         try:
             return self._program.load_method(name)
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
             reason = self.backend.last_error() or _first_line(error)
             raise RuntimeError(f"{self.path}: cannot load {name} ({reason}); export it again") from None
 
@@ -166,7 +167,7 @@ class Session:
         """The flattened values that a metadata method returns."""
         try:
             values = self._load_method(name)(())
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
             raise RuntimeError(f"{self.path}: cannot read {name} ({_first_line(error)}); export it again") from None
         flat = []
         for value in values:
@@ -185,8 +186,11 @@ def check_pte(path: Path) -> None:
         size = path.stat().st_size
     except OSError as error:
         raise RuntimeError(f"{path}: {error.strerror or error}; name a .pte file") from None
-    if len(head) < 48 or head[4:6] != b"ET" or head[8:12] != b"eh00":
+    # All four bytes: ExecuTorch's Python binding ends the process when it logs an identifier that is not text.
+    if len(head) < 48 or head[4:8] != PTE_IDENTIFIER:
         raise RuntimeError(f"{path}: not an ExecuTorch program; name a .pte file written by export/to_executorch.py")
+    if head[8:12] != b"eh00":
+        return  # a program without weights of its own has no such header; ExecuTorch verifies the rest
     # Extended header: magic, u32 its length, u64 program bytes, u64 offset and u64 bytes of the segments.
     length, program_bytes, segments_offset, segments_bytes = struct.unpack("<IQQQ", head[12:40])
     end = max(program_bytes, segments_offset + segments_bytes if length >= 32 else 0)
