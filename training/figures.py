@@ -6,6 +6,7 @@ Axes    L layers, T tokens, E experts.   Units  fractions in [0, 1]; scores rela
 from __future__ import annotations
 
 import math
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -138,4 +139,6 @@ def draw_evaluation(path: Path, title: str, sparsity: dict, excerpt) -> None:
     _draw_detail(middle, excerpt.tokens, scores_LTE[detail], detail, colors)
     _draw_curve(figure.add_subplot(grid[2, 0]), sparsity)
     _draw_layers(figure.add_subplot(grid[2, 1]), sparsity)
-    figure.savefig(path, dpi=120, format="png")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")  # a token in a script that the font lacks shows as a box
+        figure.savefig(path, dpi=120, format="png")
