@@ -11,7 +11,7 @@ PY := $(VENV)/bin/python
 UV := $(VENV)/bin/uv
 READY := $(VENV)/.ready
 LIB := build/libblockffn_executorch.so
-PTE := out/$(notdir $(patsubst %/,%,$(CKPT))).pte
+PTE := out/$(notdir $(patsubst %/,%,$(CKPT)))/model-int8.pte
 EXPORT_SOURCES := $(wildcard export/*.py) training/checkpoint.py training/config.py
 
 .DELETE_ON_ERROR:
@@ -48,11 +48,11 @@ $(CKPT)/config.json:
 	@echo 'There is no checkpoint in $(CKPT): name a directory with `make demo CKPT=...`' >&2; exit 1
 
 $(PTE): $(CKPT)/config.json $(wildcard $(CKPT)/*.safetensors $(CKPT)/*.bin $(CKPT)/tokenizer*) $(EXPORT_SOURCES) | build
-	@mkdir -p $(@D)
-	$(PY) export/to_executorch.py $(CKPT) -o $@
+	$(PY) export/to_executorch.py $(CKPT) -o $@ --quant int8
+	@touch $@
 
 demo: build $(PTE)  ## export the shipped checkpoint and generate text from it through our backend
-	@$(PY) -m runtime_delegates.generate $(PTE) --tokenizer $(CKPT) --echo --prompt '$(PROMPT)' --max-tokens $(MAX_TOKENS)
+	@$(PY) -m runtime_delegates.generate $(PTE) --echo --prompt '$(PROMPT)' --max-tokens $(MAX_TOKENS)
 
 test: build  ## all tests
 	@OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(PY) -m pytest -n 2 --dist loadfile $(ARGS)
@@ -66,4 +66,4 @@ pins: $(READY)  ## resolve pyproject.toml into constraints.txt again
 	@mv constraints.txt.new.part constraints.txt; rm -f constraints.txt.part
 
 clean:  ## remove what `build` and `demo` made (not .venv)
-	rm -rf build out/*.pte out/*.part
+	rm -rf build $(dir $(PTE))
