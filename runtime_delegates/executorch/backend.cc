@@ -178,7 +178,11 @@ int blockffn_register_backend(void) {
 
 const char* blockffn_kernels(void) { return blockffn::select_kernels().name; }
 
-const char* blockffn_last_error(void) { return last_error; }
+const char* blockffn_last_error(void) {
+  const char* message = last_error;
+  last_error = "";
+  return message;
+}
 
 int blockffn_set_threads(int threads) {
   if (threads < 1) return -1;

@@ -1,4 +1,6 @@
-/* C interface of the BlockFFN backend library. Every function may be called from any thread. */
+/* C interface of the BlockFFN backend library. Every function may be called from any thread.
+   A loaded method owns its key/value caches and its scratch memory: different methods may run in
+   different threads at once (they take turns on ExecuTorch's pool), but one method in one at a time. */
 #ifndef BLOCKFFN_H
 #define BLOCKFFN_H
 
@@ -16,7 +18,8 @@ BLOCKFFN_API int blockffn_register_backend(void);
 /* Name of the kernels in use, for example "portable". */
 BLOCKFFN_API const char* blockffn_kernels(void);
 
-/* Sentence for the last error on this thread; empty if there was none. */
+/* Sentence for this thread's last error since the previous call of this function; empty if there was
+   none, for example because ExecuTorch refused an input before the backend saw it. */
 BLOCKFFN_API const char* blockffn_last_error(void);
 
 /* Sets the size of ExecuTorch's shared pool. Not while a program runs. 0 on success. */
