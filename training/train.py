@@ -53,12 +53,11 @@ def train(config: TrainConfig) -> dict | None:
     from training.trainer import Trainer
 
     dataset = TokenDataset(config.data, "train", config.seq_len)
-    if not len(dataset):
-        raise ValueError(f"data={config.data}: no window of {config.seq_len + 1} tokens; lower seq_len or add text")
-    try:
-        heldout = TokenDataset(config.data, "heldout", config.seq_len)
-    except (ValueError, FileNotFoundError):
-        heldout = None
+    if dataset.vocab_size > config.model.vocab_size:
+        raise ValueError(f"model.vocab_size={config.model.vocab_size}: the data's tokenizer has {dataset.vocab_size} "
+                         f"entries; set model.vocab_size={dataset.vocab_size}")
+    has_heldout = dataset.metadata["splits"]["heldout"]["tokens"] > 1
+    heldout = TokenDataset(config.data, "heldout", config.seq_len) if has_heldout else None
     if config.tokenizer is not None:
         tokenizer_dir = Path(config.tokenizer)
     else:
