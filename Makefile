@@ -49,7 +49,6 @@ $(CKPT)/config.json:
 
 $(PTE): $(CKPT)/config.json $(wildcard $(CKPT)/*.safetensors $(CKPT)/*.bin $(CKPT)/tokenizer*) $(EXPORT_SOURCES) | build
 	$(PY) export/to_executorch.py $(CKPT) -o $@ --quant int8
-	@touch $@
 
 demo: build $(PTE)  ## export the shipped checkpoint and generate text from it through our backend
 	@$(PY) -m runtime_delegates.generate $(PTE) --echo --prompt '$(PROMPT)' --max-tokens $(MAX_TOKENS)

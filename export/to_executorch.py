@@ -163,7 +163,7 @@ def _check(args: argparse.Namespace, costs, checkpoint, decoder, program: Path, 
     from export.decoder import Decoder
     from export.quality import check_parity, check_perplexity, reference_model
     from export.report import bar
-    from runtime_delegates.generate import quiet_log
+    from runtime_delegates.loader import quiet_log
     from runtime_delegates.session import Session
 
     with costs.phase("parity"), bar("parity", 4, "runs") as progress:
@@ -172,7 +172,13 @@ def _check(args: argparse.Namespace, costs, checkpoint, decoder, program: Path, 
             session.step([0])  # starts the thread pool, which logs too
         reference = reference_model(checkpoint, decoder.max_context)
         float_decoder = decoder if decoder.quant == "fp32" else Decoder(checkpoint, "fp32", decoder.max_context)
-        parity = check_parity(session, decoder, float_decoder, reference, progress.update)
+
+        def on_run() -> None:
+            progress.update()
+            release_pages(program, checkpoint.path)
+
+        release_pages(checkpoint.path)
+        parity = check_parity(session, decoder, float_decoder, reference, on_run)
     if windows is None:
         return parity, None
     with costs.phase("perplexity"), bar("perplexity", 2 * sum(map(len, windows)), "tokens") as progress:

@@ -14,7 +14,6 @@ Units   tokens_per_s, *_ms, shares in [0, 1]; the first token's time (TTFT) incl
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
 import sys
@@ -25,7 +24,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from runtime_delegates.loader import Stats
+from runtime_delegates.loader import Stats, quiet_log
 from runtime_delegates.sampling import Sampler
 from runtime_delegates.session import ContextFull, Session
 from training.tokenizer import StreamDecoder, Tokenizer, load_tokenizer
@@ -156,23 +155,6 @@ def find_tokenizer(session: Session, path: Path | None) -> Tokenizer:
         raise ValueError(f"{tokenizer.path}: {tokenizer.vocab_size} tokens, but the program knows "
                          f"{session.vocab_size}; name the model's own tokenizer with --tokenizer")
     return tokenizer
-
-
-@contextlib.contextmanager
-def quiet_log(verbose: bool):
-    """Drops what ExecuTorch logs while a program loads: its sentences are in our errors, the rest is noise."""
-    if verbose:
-        yield
-        return
-    sys.stderr.flush()
-    saved = os.dup(2)
-    with open(os.devnull, "w") as null, contextlib.redirect_stderr(null):  # it writes to both
-        os.dup2(null.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)
 
 
 def print_report(report: Report, session: Session) -> None:
