@@ -28,6 +28,7 @@ from training.state import find_checkpoints, load_state, save_state
 from training.step import STATS, TrainStep
 
 ROW = STATS + ("grad_norm",)  # fetched from the device every step
+REDRAW_S = 20.0  # curves are drawn at checkpoints, but not more often than this
 
 
 class Trainer:
@@ -47,6 +48,7 @@ class Trainer:
         self.pending: list[tuple[int, float, float, torch.Tensor]] = []  # step, lr, lambda_cs, ROW on the device
         self.clock, self.clock_step, self.tokens_per_s = time.perf_counter(), 0, 0.0
         self.stop_signal: str | None = None
+        self.drawn = time.perf_counter()
 
     def _choose_attention(self) -> str:
         """Restrict attention to the fastest kernel here; its name."""
@@ -194,11 +196,12 @@ class Trainer:
     def _save(self) -> None:
         extra = {"chunk_factor": self.factor.state(), "loss_guard": self.guard.state()}
         save_state(self.config.out_dir, self.done, self.model, self.optimizer, self.config, extra, self.processes)
-        if self.processes.is_main:
+        if self.processes.is_main and time.perf_counter() - self.drawn > REDRAW_S:
             self._draw()
         self.clock, self.clock_step = time.perf_counter(), self.done  # not counted as training time
 
     def _draw(self) -> None:
+        self.drawn = time.perf_counter()
         draw_curves(read_metrics(Path(self.config.out_dir) / "metrics.jsonl"),
                     Path(self.config.out_dir) / "curves.png", title=Path(self.config.out_dir).name)
 

@@ -148,7 +148,7 @@ def compare_rows(one: list[dict], two: list[dict], relative: float) -> None:
 @pytest.mark.parametrize("engine", ["ddp", "fsdp"])
 def test_two_processes_follow_the_losses_of_one(write_config, capsys, tmp_path, engine):
     """Also: a checkpoint of two processes resumes in one."""
-    config = write_config(steps=8)
+    config = write_config(steps=6, checkpoint_every=3)
     run(config, capsys, f"out_dir={tmp_path}/one")
     both = subprocess.run(command(config, f"out_dir={tmp_path}/two", f"parallel={engine}", processes=2), cwd=ROOT,
                           capture_output=True, text=True, timeout=200)
@@ -183,26 +183,26 @@ def start_and_signal(config: Path, out_dir: Path, rows: int, number: int, *overr
 
 
 def test_killed_twice_it_resumes_to_exactly_the_same_losses(write_config, capsys, tmp_path):
-    config = write_config(steps=400, checkpoint_every=4, cs_adapt_every=10, keep_checkpoints=2)
+    config = write_config(steps=90, checkpoint_every=4, cs_adapt_every=10)
     out = tmp_path / "killed"
-    for rows in (30, 61):
+    for rows in (18, 35):
         assert start_and_signal(config, out, rows, signal.SIGKILL).returncode == -signal.SIGKILL
         assert not (out / "final").exists()
     resumed_at = int(state.find_checkpoints(out)[-1].name[len(state.PREFIX):])
-    assert 4 <= resumed_at < 400
+    assert 4 <= resumed_at < 90
     run(config, capsys, f"out_dir={out}")
-    run(config, capsys, f"out_dir={tmp_path}/whole", "checkpoint_every=400")
+    run(config, capsys, f"out_dir={tmp_path}/whole", "checkpoint_every=90")
     assert rows_of(out) == rows_of(tmp_path / "whole")
     killed, whole = weights(out / "final"), weights(tmp_path / "whole/final")
     assert all(torch.equal(killed[name], whole[name]) for name in whole)
 
 
 def test_sigterm_saves_and_exits_cleanly(write_config, capsys, tmp_path):
-    config = write_config(steps=300, checkpoint_every=1000)
+    config = write_config(steps=80, checkpoint_every=1000)
     process = start_and_signal(config, tmp_path / "stopped", 5, signal.SIGTERM)
     assert process.returncode == 0
     report = json.loads(process.output[0].splitlines()[-1])
-    assert report["status"] == "interrupted" and report["signal"] == "SIGTERM" and 5 <= report["step"] < 300
+    assert report["status"] == "interrupted" and report["signal"] == "SIGTERM" and 5 <= report["step"] < 80
     assert len(rows_of(tmp_path / "stopped")) == report["step"]
     run(config, capsys, f"out_dir={tmp_path}/stopped")
     run(config, capsys, f"out_dir={tmp_path}/whole")
