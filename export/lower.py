@@ -5,9 +5,9 @@ it is refused. Weights never add up in memory: the Decoder's parameters are view
 and the backend streams what it packs into a file beside the program.
 """
 
-import logging
 import operator
 import os
+import tempfile
 import warnings
 from collections import Counter
 from contextlib import contextmanager
@@ -83,11 +83,11 @@ def lower(
 
     Raises RuntimeError if a node would run outside our delegate, OSError if the disk is full.
     """
-    with warnings.catch_warnings():
+    directory = os.path.dirname(os.path.abspath(path))
+    with warnings.catch_warnings(), tempfile.TemporaryDirectory(prefix="weights.", suffix=".part", dir=directory) as work:
         # torch and ExecuTorch warn about each other's deprecated names.
         warnings.simplefilter("ignore")
-        logging.getLogger("executorch").setLevel(logging.ERROR)
-        with packing_into(os.path.dirname(os.path.abspath(path)), on_packed), _one_thread():
+        with packing_into(work, on_packed), _one_thread():
             edge = to_edge_transform_and_lower(
                 export_program(decoder),
                 partitioner=[BlockFFNPartitioner()],
@@ -96,10 +96,10 @@ def lower(
             )
         lowered = _inventory(edge.exported_program().graph_module)
         program = edge.to_executorch(ExecutorchBackendConfig(segment_alignment=SEGMENT_ALIGNMENT))
-    with open(path, "wb") as file:
-        program.write_to_file(file)
-        file.flush()
-        os.fsync(file.fileno())
+        with open(path, "wb") as file:
+            program.write_to_file(file)
+            file.flush()
+            os.fsync(file.fileno())
     lowered.pte_bytes = os.path.getsize(path)
     return lowered
 

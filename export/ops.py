@@ -23,14 +23,20 @@ from torch.library import custom_op
 from export.quantize import quantize_activation, quantize_weight, router_quant
 
 MAX_TOKENS = 64
+MATMUL_ELEMENTS = 1 << 22  # of a weight, multiplied at once
 
 
 def _matmul(x: Tensor, weight_NK: Tensor, quant: str) -> Tensor:
-    """x [..., K] times weight_NK transposed, in float32 or in the arithmetic of the quantized kernels."""
+    """x [..., K] times weight_NK transposed, in float32 or in the arithmetic of the quantized kernels.
+
+    A few rows of the weight at a time, because a whole language-model head in float64 is a gigabyte.
+    """
+    rows = max(MATMUL_ELEMENTS // weight_NK.shape[1], 1)
     if quant == "fp32":
-        return x.float() @ weight_NK.float().T
+        return torch.cat([x.float() @ block.float().T for block in weight_NK.split(rows)], dim=-1)
     q, scale = quantize_activation(x.float())
-    return ((q.double() @ quantize_weight(weight_NK, quant).dequantize().T) * scale.double()).float()
+    blocks = [q.double() @ quantize_weight(block, quant).dequantize().T for block in weight_NK.split(rows)]
+    return (torch.cat(blocks, dim=-1) * scale.double()).float()
 
 
 @custom_op("blockffn::embedding", mutates_args=())
