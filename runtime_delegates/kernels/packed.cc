@@ -7,7 +7,8 @@ namespace {
 
 constexpr size_t kMatrixHeader = 64, kFfnHeader = 128;
 constexpr uint16_t kVersion = 1;
-constexpr uint32_t kMaxDim = 1u << 24;  // keeps every product below within 64 bits
+constexpr uint32_t kMaxDim = 1u << 24;            // keeps every product below within 64 bits
+constexpr uint32_t kMaxQuantizedCols = 1u << 17;  // keeps a sum of 128 * 127 per column within 32 bits
 
 constexpr Status corrupt(const char* message) { return {Status::kCorrupt, message}; }
 
@@ -20,6 +21,7 @@ T read(const uint8_t* p) {
 
 bool is_quant(uint8_t q) { return q <= static_cast<uint8_t>(Quant::kInt4); }
 bool is_dim(uint32_t n) { return n >= 1 && n <= kMaxDim; }
+bool is_cols(uint32_t n, uint8_t quant) { return is_dim(n) && (static_cast<Quant>(quant) == Quant::kFp32 || n <= kMaxQuantizedCols); }
 
 }  // namespace
 
@@ -56,7 +58,7 @@ Status parse_matrix(const uint8_t* data, size_t bytes, Matrix* out) {
   if (read<uint16_t>(data + 4) != kVersion) return corrupt("packed matrix has an unknown format version; export the model again");
   if (!is_quant(data[6])) return corrupt("packed matrix has an unknown quantization");
   const uint32_t groups = read<uint32_t>(data + 8), rows = read<uint32_t>(data + 12), cols = read<uint32_t>(data + 16);
-  if (!is_dim(groups) || !is_dim(rows) || !is_dim(cols)) return corrupt("packed matrix has an impossible shape");
+  if (!is_dim(groups) || !is_dim(rows) || !is_cols(cols, data[6])) return corrupt("packed matrix has an impossible shape");
   Matrix m;
   m.quant = static_cast<Quant>(data[6]);
   m.groups = static_cast<int>(groups);
@@ -78,7 +80,7 @@ Status parse_ffn(const uint8_t* data, size_t bytes, Ffn* out) {
   if (!is_quant(data[6])) return corrupt("packed FFN has an unknown quantization");
   if (data[7] > static_cast<uint8_t>(RouterNorm::kSum)) return corrupt("packed FFN has an unknown router norm");
   const uint32_t hidden = read<uint32_t>(data + 8), width = read<uint32_t>(data + 12), experts = read<uint32_t>(data + 16);
-  if (!is_dim(hidden) || !is_dim(width) || !is_dim(experts)) return corrupt("packed FFN has an impossible shape");
+  if (!is_cols(hidden, data[6]) || !is_cols(width, data[6]) || !is_dim(experts)) return corrupt("packed FFN has an impossible shape");
   Ffn f;
   f.quant = static_cast<Quant>(data[6]);
   f.norm = static_cast<RouterNorm>(data[7]);

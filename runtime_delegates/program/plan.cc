@@ -1,6 +1,8 @@
 // Whether the operators of a program fit their values, and where its activations and caches lie.
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
+#include <limits>
 
 #include "program.h"
 
@@ -32,22 +34,23 @@ Status Program::check_op(const Op& op, size_t* scratch) const {
     return has(i) && arg(op, i).kind == Kind::kState && arg(op, i).dtype == DType::kFloat && arg(op, i).row_elements == cols * static_cast<size_t>(arg(op, i).dims[0]);
   };
   const auto chunk = [&](size_t i) { return ints(i, true, 1) && ints(i + 1, false, 1) && ints(i + 2, true, 1) && ints(i + 3, false, kMaxTokens); };
+  const auto float_attr = [&](size_t i) { return std::abs(op.attrs[i].f) <= std::numeric_limits<float>::max(); };  // not NaN either
   const auto size_attr = [&](size_t i) { return op.attrs[i].i >= 1 && op.attrs[i].i <= kMaxDim; };
 
   switch (op.code) {
     case Opcode::kEmbedding: {  // ids, table -> y; scale
-      if (!counts(2, 1, 1) || !ints(0, true, 1) || !weight(1, DType::kMatrix)) return bad;
+      if (!counts(2, 1, 1) || !float_attr(0) || !ints(0, true, 1) || !weight(1, DType::kMatrix)) return bad;
       const Matrix& table = arg(op, 1).matrix;
       return table.groups == 1 && rows_of(op.outs[0], table.cols, true) ? kStatusOk : bad;
     }
     case Opcode::kRmsNorm: {  // x, weight -> y; eps
-      if (!counts(2, 1, 1) || !has(1) || !floats(1, arg(op, 1).row_elements)) return bad;
+      if (!counts(2, 1, 1) || !float_attr(0) || !has(1) || !floats(1, arg(op, 1).row_elements)) return bad;
       const size_t n = arg(op, 1).row_elements;
       return rows_of(op.args[0], n, false) && rows_of(op.outs[0], n, true) ? kStatusOk : bad;
     }
     case Opcode::kLinear:    // x, weight, bias or none -> y; scale
     case Opcode::kLogits: {  // x, weight, first row -> y; scale
-      if (!counts(3, 1, 1) || !weight(1, DType::kMatrix)) return bad;
+      if (!counts(3, 1, 1) || !float_attr(0) || !weight(1, DType::kMatrix)) return bad;
       const Matrix& w = arg(op, 1).matrix;
       const size_t in = static_cast<size_t>(w.groups) * w.cols, out = static_cast<size_t>(w.groups) * w.rows;
       const bool third = op.code == Opcode::kLogits ? ints(2, false, 1) : !has(2) || floats(2, out);
@@ -69,7 +72,7 @@ Status Program::check_op(const Op& op, size_t* scratch) const {
     case Opcode::kMlaAttention: {
       // q, kv, kv_norm, absorb_k, expand_v, inv_freq, cache, positions, n_past, tree_mask, kv_src -> y; heads, nope, eps
       if (!counts(11, 1, 3) || !has(2) || !floats(2, arg(op, 2).row_elements) || !weight(3, DType::kMatrix) || !weight(4, DType::kMatrix) || !has(5) ||
-          !floats(5, arg(op, 5).row_elements) || !size_attr(0) || !size_attr(1))
+          !floats(5, arg(op, 5).row_elements) || !size_attr(0) || !size_attr(1) || !float_attr(2))
         return bad;
       const MlaWeights w = mla_weights(op);
       const bool matrices = w.absorb_k.groups == w.heads && w.expand_v.groups == w.heads && w.absorb_k.cols == w.nope &&

@@ -223,15 +223,15 @@ def chunk(tokens, n_past):
     return torch.arange(n_past, n_past + tokens), torch.tensor([n_past]), causal(tokens), NO_COMPACTION
 
 
-def lower(module, example, path):
-    """Writes the module's .pte and returns how often each op was delegated.
+def to_edge(module, example):
+    """The module lowered with BlockFFNPartitioner, and its one delegate.
 
     example has T >= 2 tokens; its tensors of that length (or [1, T]) become dynamic.
     """
     tokens = next(x.shape[-1] if x.shape[0] == 1 else x.shape[0] for x in example)
     T = torch.export.Dim("T", min=1, max=64)
     shapes = tuple(
-        {0: T} if x.shape[0] == tokens else {1: T} if x.dim() == 2 and tuple(x.shape) == (1, tokens) else None for x in example
+        {0: T} if x.shape[0] == tokens else {1: T} if tuple(x.shape) == (1, tokens) else None for x in example
     )
     program = torch.export.export(module.eval(), example, dynamic_shapes=shapes)
     edge = to_edge_transform_and_lower(
@@ -242,15 +242,27 @@ def lower(module, example, path):
     delegates = [getattr(outer, n.args[0].target) for n in calls if "executorch_call_delegate" in str(n.target)]
     assert len(calls) == len(delegates) == 1, f"not everything went into one delegate: {calls}"
     assert delegates[0].backend_id == "BlockFFNBackend"
+    return edge, delegates[0]
+
+
+def lower(module, example, path):
+    """Writes the module's .pte and returns how often each op was delegated."""
+    edge, delegate = to_edge(module, example)
     counts = collections.Counter(
         n.target._schema.name.partition("::")[2]
-        for n in delegates[0].original_module.graph.nodes
+        for n in delegate.original_module.graph.nodes
         if n.op == "call_function" and hasattr(n.target, "_schema")
     )
-    lowered = edge.to_executorch(ExecutorchBackendConfig(segment_alignment=SEGMENT_ALIGNMENT))
     with open(path, "wb") as file:
-        lowered.write_to_file(file)
+        edge.to_executorch(ExecutorchBackendConfig(segment_alignment=SEGMENT_ALIGNMENT)).write_to_file(file)
     return dict(counts)
+
+
+def lower_to_blobs(module, example):
+    """What the delegate is given: the bytes of its program and of its weights."""
+    _, delegate = to_edge(module, example)
+    (weights,) = delegate.named_data_store_output.buffers
+    return delegate.processed_bytes, weights if isinstance(weights, bytes) else weights.to_bytes()
 
 
 def load(path):

@@ -1,0 +1,223 @@
+// Feeds damaged programs and weights to the parser and runs what it accepts.
+//
+//   blockffn_fuzz SEEDS MUTATIONS RANDOM_SEED
+//
+// SEEDS is a directory of valid cases, each NAME.program, NAME.weights and NAME.steps, as written by
+// test_fuzz.py. Buffers have exactly their size, so that a sanitizer sees every step outside. The
+// unchanged cases must parse and run. Prints one JSON line; a defect ends the process.
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "../../runtime_delegates/program/program.h"
+
+namespace {
+
+using blockffn::Program;
+using blockffn::Status;
+using Bytes = std::vector<uint8_t>;
+
+constexpr size_t kMaxWorkingBytes = 32 << 20, kMaxTensorBytes = 8 << 20;
+
+struct Step {
+  uint32_t tokens = 0;
+  std::vector<Bytes> inputs;
+};
+
+struct Case {
+  std::string name;
+  Bytes program, weights;
+  std::vector<Step> steps;
+};
+
+Bytes read_file(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) {
+    std::fprintf(stderr, "cannot read %s\n", path.c_str());
+    std::exit(2);
+  }
+  return Bytes(std::istreambuf_iterator<char>(file), {});
+}
+
+// u32 steps; per step u32 tokens, u32 inputs, per input u32 bytes and the bytes.
+std::vector<Step> parse_steps(const Bytes& data) {
+  size_t at = 0;
+  const auto u32 = [&] {
+    uint32_t v;
+    std::memcpy(&v, data.data() + at, sizeof v);
+    at += sizeof v;
+    return v;
+  };
+  std::vector<Step> steps(u32());
+  for (Step& step : steps) {
+    step.tokens = u32();
+    step.inputs.resize(u32());
+    for (Bytes& input : step.inputs) {
+      const uint32_t n = u32();
+      input.assign(data.begin() + at, data.begin() + at + n);
+      at += n;
+    }
+  }
+  return steps;
+}
+
+using Random = std::mt19937_64;
+
+size_t below(Random& random, size_t n) { return std::uniform_int_distribution<size_t>(0, n - 1)(random); }
+
+// Where damage does most: near the headers of packed weights, or anywhere.
+size_t position(Random& random, const Bytes& data) {
+  if (below(random, 2) == 0) return below(random, data.size());
+  std::vector<size_t> headers{0};
+  for (size_t i = 0; i + 4 <= data.size(); i += 64)
+    if (std::memcmp(&data[i], "BFMX", 4) == 0 || std::memcmp(&data[i], "BFFF", 4) == 0) headers.push_back(i);
+  return std::min(data.size() - 1, headers[below(random, headers.size())] + below(random, 128));
+}
+
+void mutate_once(Random& random, Bytes& data, const Bytes& other) {
+  if (data.empty()) return;
+  static const uint64_t kInteresting[] = {0, 1, 2, 7, 8, 63, 64, 65, 255, 0xffff, 0x7fff, 1u << 17, 1u << 24, (1u << 24) + 1, 1u << 30,
+                                          0x7fffffff, 0x80000000, 0xfffffffe, 0xffffffff, uint64_t{1} << 40, uint64_t{1} << 62,
+                                          0x7fffffffffffffff, 0x8000000000000000, 0xffffffffffffffff,
+                                          0x7fc00000 /* NaN */, 0x7f800000 /* inf */, 0xff800000, 0x7f7fffff, 0x00000001, 0x7ff8000000000000};
+  const size_t at = position(random, data);
+  switch (below(random, 8)) {
+    case 0:
+    case 1: data[at] ^= 1u << below(random, 8); break;
+    case 2: data[at] = static_cast<uint8_t>(random()); break;
+    case 3:
+    case 4: {  // a whole field
+      const size_t width = size_t{1} << below(random, 4), aligned = at / width * width;
+      const uint64_t value = kInteresting[below(random, std::size(kInteresting))];
+      std::memcpy(&data[aligned], &value, std::min(width, data.size() - aligned));
+      break;
+    }
+    case 5: {  // one word copied over another: ids, offsets and sizes that exist, in the wrong place
+      const size_t from = below(random, data.size()) / 4 * 4, to = at / 4 * 4;
+      std::memmove(&data[to], &data[from], std::min<size_t>(4, data.size() - std::max(from, to)));
+      break;
+    }
+    case 6: data.resize(below(random, 2) == 0 ? at : data.size() - std::min<size_t>(data.size(), 1 + below(random, 64))); break;
+    case 7: {  // a stretch of another file
+      if (other.empty()) break;
+      const size_t from = below(random, other.size());
+      const size_t n = std::min({size_t{1} << below(random, 12), other.size() - from, data.size() - at});
+      std::memcpy(&data[at], &other[from], n);
+      break;
+    }
+  }
+}
+
+struct Counts {
+  long parsed = 0, steps_ok = 0, steps_refused = 0, steps_skipped = 0;
+};
+
+// Parses and runs. The copies on the heap have no slack behind their last byte.
+void exercise(const Bytes& program_bytes, const Bytes& weights, const std::vector<Step>& steps, Random& random, bool must_work, Counts* counts) {
+  const auto exact = [](const Bytes& b) {
+    auto copy = std::unique_ptr<uint8_t[]>(new uint8_t[b.size()]);
+    if (!b.empty()) std::memcpy(copy.get(), b.data(), b.size());
+    return copy;
+  };
+  const auto weights_copy = exact(weights);
+  std::pair<const uint8_t*, size_t> segment{weights_copy.get(), weights.size()};
+  const auto find = [](void* context, const char*, const uint8_t** data, size_t* bytes) {
+    const auto& s = *static_cast<std::pair<const uint8_t*, size_t>*>(context);
+    *data = s.first;
+    *bytes = s.second;
+    return blockffn::kStatusOk;
+  };
+  std::unique_ptr<Program> program;
+  {
+    const auto blob = exact(program_bytes);  // freed before the run, as ExecuTorch does
+    const Status status = Program::parse(blob.get(), program_bytes.size(), find, &segment, &program, kMaxWorkingBytes);
+    if (!status.ok()) {
+      if (must_work || status.message == nullptr || *status.message == 0) {
+        std::fprintf(stderr, "a valid program was refused, or one without a sentence: %s\n", status.message);
+        std::abort();
+      }
+      return;
+    }
+  }
+  ++counts->parsed;
+  for (const Step& step : steps) {
+    // Mutated programs also meet other chunk sizes and, sometimes, random integers.
+    const int tokens = must_work || below(random, 4) != 0 ? static_cast<int>(step.tokens) : 1 + static_cast<int>(below(random, 64));
+    const bool garbage = !must_work && below(random, 8) == 0;
+    std::vector<Bytes> buffers;
+    size_t total = 0;
+    const auto buffer = [&](const blockffn::Value& v) {
+      const size_t bytes = v.elements(tokens) * (v.dtype == blockffn::DType::kInt64 ? 8 : 4);
+      total += bytes;
+      buffers.emplace_back(total > kMaxTensorBytes ? 0 : bytes);
+    };
+    for (int i = 0; i < program->input_count(); ++i) {
+      buffer(program->input(i));
+      Bytes& b = buffers.back();
+      if (static_cast<size_t>(i) < step.inputs.size()) std::copy_n(step.inputs[i].begin(), std::min(b.size(), step.inputs[i].size()), b.begin());
+      if (garbage)
+        for (uint8_t& byte : b) byte = below(random, 3) == 0 ? static_cast<uint8_t>(random()) : byte;
+    }
+    for (int i = 0; i < program->output_count(); ++i) buffer(program->output(i));
+    if (total > kMaxTensorBytes) {
+      ++counts->steps_skipped;
+      continue;
+    }
+    for (int i = 0; i < program->input_count(); ++i) program->bind_input(i, buffers[i].data());
+    for (int i = 0; i < program->output_count(); ++i) program->bind_output(i, buffers[program->input_count() + i].data());
+    blockffn::ReadStats stats;
+    const Status status = program->run(tokens, {}, {}, &stats);
+    ++(status.ok() ? counts->steps_ok : counts->steps_refused);
+    if (must_work && !status.ok()) {
+      std::fprintf(stderr, "a valid step was refused: %s\n", status.message);
+      std::abort();
+    }
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc != 4) {
+    std::fprintf(stderr, "usage: blockffn_fuzz SEEDS MUTATIONS RANDOM_SEED\n");
+    return 2;
+  }
+  std::vector<Case> cases;
+  for (const auto& entry : std::filesystem::directory_iterator(argv[1])) {
+    if (entry.path().extension() != ".program") continue;
+    auto base = entry.path();
+    const auto with = [&](const char* extension) { return read_file(base.replace_extension(extension)); };
+    cases.push_back({base.stem(), with(".program"), with(".weights"), parse_steps(with(".steps"))});
+  }
+  std::sort(cases.begin(), cases.end(), [](const Case& a, const Case& b) { return a.name < b.name; });
+  if (cases.empty()) {
+    std::fprintf(stderr, "no cases in %s\n", argv[1]);
+    return 2;
+  }
+  const long mutations = std::atol(argv[2]);
+  Random random(std::strtoull(argv[3], nullptr, 10));
+  Counts valid, counts;
+  for (const Case& c : cases) exercise(c.program, c.weights, c.steps, random, true, &valid);
+  for (long i = 0; i < mutations; ++i) {
+    const Case &c = cases[below(random, cases.size())], &other = cases[below(random, cases.size())];
+    Bytes program = c.program, weights = c.weights;
+    if (below(random, 16) == 0) weights = other.weights;  // mislabelled
+    const size_t target = below(random, 8);               // 0..3 program, 4..6 weights, 7 both
+    for (size_t n = 1 + below(random, 4); n > 0; --n) {
+      if (target < 4 || target == 7) mutate_once(random, program, other.program);
+      if (target >= 4) mutate_once(random, weights, other.weights);
+    }
+    exercise(program, weights, c.steps, random, false, &counts);
+  }
+  std::printf("{\"cases\": %zu, \"mutations\": %ld, \"parsed\": %ld, \"steps_ok\": %ld, \"steps_refused\": %ld, \"steps_skipped\": %ld}\n", cases.size(), mutations,
+              counts.parsed, counts.steps_ok, counts.steps_refused, counts.steps_skipped);
+  return 0;
+}
