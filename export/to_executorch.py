@@ -91,7 +91,6 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     from export.decoder import Decoder
-    from export.lower import lower
     from export.publish import companions, publish, workspace
     from export.report import bar, bytes_text, render
     from export.resources import Costs
@@ -112,6 +111,8 @@ def _run(args: argparse.Namespace) -> int:
         packed = _packed_bytes(decoder, args.quant)
         _require_space(directory, 2 * packed, bytes_text)
         program = directory / "model.pte"
+        from export.lower import lower  # ExecuTorch takes seconds to import: not before all else is in order
+
         with costs.phase("lower"), bar("packing weights", packed, "B") as progress:
             eos_ids = tokenizer.eos_ids if tokenizer is not None else None
             lowered = lower(decoder, str(program), eos_ids, progress.update)
