@@ -5,6 +5,7 @@ PYTHON ?= python3
 CKPT ?= checkpoints/blockffn-22m-docs
 PROMPT ?= The following example shows how to
 MAX_TOKENS ?= 160
+export PROMPT
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -51,7 +52,7 @@ $(PTE): $(CKPT)/config.json $(wildcard $(CKPT)/*.safetensors $(CKPT)/*.bin $(CKP
 	$(PY) export/to_executorch.py $(CKPT) -o $@ --quant int8
 
 demo: build $(PTE)  ## export the shipped checkpoint and generate text from it through our backend
-	@$(PY) -m runtime_delegates.generate $(PTE) --echo --prompt '$(PROMPT)' --max-tokens $(MAX_TOKENS)
+	@$(PY) -m runtime_delegates.generate $(PTE) --echo --prompt "$$PROMPT" --max-tokens $(MAX_TOKENS)
 
 test: build  ## all tests
 	@OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(PY) -m pytest -n 2 --dist loadfile $(ARGS)

@@ -1,6 +1,7 @@
 """Sampler against naive references written from the definitions, and against the statistics of its draws."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -104,6 +105,14 @@ def test_draws_follow_the_distribution(settings):
     first, second = np.argsort(-expected)[:2]
     wrong[first], wrong[second] = wrong[first] * 0.85, wrong[second] + 0.15 * expected[first]
     assert ((counts - wrong)[possible] ** 2 / wrong[possible]).sum() > chi2.ppf(0.999, degrees)
+
+
+def test_a_draw_of_zero_skips_impossible_tokens():
+    sampler = Sampler(temperature=1.0, top_k=1)
+    sampler._random = SimpleNamespace(random=lambda: 0.0)
+    assert sampler.choose(np.array([0.0, 1.0, 5.0, 2.0])) == 2
+    sampler._random = SimpleNamespace(random=lambda: 1 - 2**-53)  # the largest draw there is
+    assert sampler.choose(np.array([0.0, 1.0, 5.0, 2.0])) == 2
 
 
 def test_equal_seeds_give_equal_tokens():

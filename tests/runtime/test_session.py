@@ -84,6 +84,13 @@ def test_prefill_equals_one_by_one(session, length):
     assert_close(session.step([5])[0], one_by_one(session, [*ids_of[:length], 5])[0][-1:])
 
 
+def test_prefill_computes_one_row_of_logits_a_chunk(session, monkeypatch):
+    steps = []
+    monkeypatch.setattr(session, "step", lambda ids, logits_start: steps.append((len(ids), logits_start)) or (torch.zeros(1, 1), None))
+    session.prefill(ids_of[:130])
+    assert steps == [(64, 63), (64, 63), (2, 1)]
+
+
 def test_logits_start_skips_only_earlier_rows(session):
     want = session.step(ids_of[:10])[0]
     session.reset()
