@@ -24,23 +24,20 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import pickle
 import re
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from training.config import ModelConfig
+from training.weightfiles import DTYPES, SINGLE_FILES, PickleFile, SafetensorsFile, stored_tensors
 
-SINGLE_FILES = ("model.safetensors", "pytorch_model.bin")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json",
                    "added_tokens.json", "chat_template.jinja", "vocab.json", "merges.txt")
-DTYPES = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32}
 # Buffers that some writers store although they follow from config.json.
 _HARMLESS = re.compile(r"rotary_emb\.(inv_freq|cos_cached|sin_cached)$")
 _EXPERTS = re.compile(r"(model\.layers\.\d+\.mlp\.)(experts\.|mlp\.)?(up|down)_proj(?:\.weight)?$")
@@ -113,7 +110,7 @@ class _Stored:
     name: str
     shape: tuple[int, ...]
     dtype: object  # torch.dtype, or the file's spelling of one that is not supported
-    source: _SafetensorsFile | _PickleFile
+    source: SafetensorsFile | PickleFile
     side: str | None = None  # "up" or "down" of experts
     layout: str | None = None
 
@@ -126,103 +123,6 @@ def _translate(name: str, ndim: int, config: ModelConfig) -> tuple[str, str | No
     prefix, spelling, side = match.groups()
     layout = {None: "block" if ndim == 3 else "block_linear", "experts.": "block", "mlp.": "megablocks"}[spelling]
     return f"{prefix}{side}_proj", side, layout
-
-
-# ---- weight files ----
-
-class _SafetensorsFile:
-    def __init__(self, path: Path):
-        try:
-            self.file = safe_open(path, framework="pt", device="cpu")
-        except (SafetensorError, OSError) as error:
-            raise ValueError(f"{path}: not a whole safetensors file ({error}); copy or download it again") from None
-
-    def items(self) -> Iterator[tuple[str, tuple[int, ...], object]]:
-        for name in self.file.keys():
-            entry = self.file.get_slice(name)
-            dtype = entry.get_dtype()
-            yield name, tuple(entry.get_shape()), DTYPES.get(dtype, dtype)
-
-    def load(self, name: str) -> Tensor:
-        return self.file.get_tensor(name)  # a view of the mapped file
-
-
-class _PickleFile:
-    def __init__(self, path: Path):
-        try:
-            try:
-                values = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-            except RuntimeError as error:
-                if "mmap can only be used" not in str(error):
-                    raise
-                values = torch.load(path, map_location="cpu", weights_only=True)  # written by torch < 1.6
-        except pickle.UnpicklingError as error:
-            raise ValueError(f"{path}: holds more than tensors and could run code, so it is not loaded "
-                             f"({str(error).splitlines()[0]}); convert it to safetensors where you trust it") from None
-        except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-            raise ValueError(f"{path}: not a whole PyTorch weight file ({str(error).splitlines()[0:1]}); "
-                             "copy or download it again") from None
-        if not isinstance(values, dict) or not all(isinstance(k, str) for k in values):
-            raise ValueError(f"{path}: expected one dictionary of name -> tensor, as model.state_dict() gives")
-        self.values = values
-
-    def items(self) -> Iterator[tuple[str, tuple[int, ...], object]]:
-        for name, value in self.values.items():
-            plain = isinstance(value, Tensor) and value.layout == torch.strided
-            dtype = value.dtype if plain else type(value).__name__
-            yield name, tuple(value.shape) if plain else (), dtype if dtype in DTYPES.values() else str(dtype)
-
-    def load(self, name: str) -> Tensor:
-        return self.values[name].detach()
-
-
-def _open_file(path: Path) -> _SafetensorsFile | _PickleFile:
-    if not path.is_file():
-        raise ValueError(f"{path}: missing; download it again")
-    return _SafetensorsFile(path) if path.suffix == ".safetensors" else _PickleFile(path)
-
-
-def _open_index(path: Path) -> Iterator[tuple[str, tuple[int, ...], object, object]]:
-    """Tensors of a sharded checkpoint.  The index may only name files beside it."""
-    try:
-        weight_map = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
-        files = sorted(set(weight_map.values()))
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f'{path}: expected {{"weight_map": {{tensor name: file name}}}} ({error}); '
-                         "download it again") from None
-    problems, found, listed = [], {}, {}
-    for file in files:
-        if not isinstance(file, str) or Path(file).name != file or "\\" in file or file in ("", ".", ".."):
-            problems.append(f"refers to {file!r}, which is not a file name in this directory")
-            continue
-        try:
-            source = _open_file(path.parent / file)
-        except ValueError as error:
-            problems.append(str(error))
-            continue
-        for name, shape, dtype in source.items():
-            listed[file, name] = (name, shape, dtype, source)
-    for name, file in weight_map.items():
-        if (file, name) in listed:
-            found[name] = listed[file, name]
-        elif any(key[0] == file for key in listed):
-            problems.append(f"{name}: not in {file}, where the index puts it")
-    if problems:
-        raise ValueError(f"{path}: " + "\n  ".join(problems) + "\nDownload the checkpoint again.")
-    yield from found.values()
-
-
-def _stored_tensors(directory: Path) -> Iterator[tuple[str, tuple[int, ...], object, object]]:
-    for file in SINGLE_FILES:
-        if (directory / file).exists():
-            source = _open_file(directory / file)
-            yield from ((*item, source) for item in source.items())
-            return
-        if (directory / f"{file}.index.json").exists():
-            yield from _open_index(directory / f"{file}.index.json")
-            return
-    raise ValueError(f"{directory}: no weights; expected one of {', '.join(SINGLE_FILES)}, or shards with "
-                     "an .index.json of that name")
 
 
 # ---- reading ----
@@ -283,7 +183,7 @@ def open_checkpoint(directory: str | os.PathLike) -> Checkpoint:
         raise ValueError(f"{directory}: not a directory; name a checkpoint directory with config.json and weights")
     config = ModelConfig.from_json(directory)
     expected, stored, problems = expected_shapes(config), {}, []
-    for name, shape, dtype, source in _stored_tensors(directory):
+    for name, shape, dtype, source in stored_tensors(directory):
         canonical, side, layout = _translate(name, len(shape), config)
         if canonical in stored:
             problems.append(f"twice:      {canonical} as {stored[canonical].name} and {name}")
