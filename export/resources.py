@@ -36,12 +36,14 @@ def peak_rss_bytes() -> int:
 def release_pages(*paths: Path) -> None:
     """Takes the pages of mapped files (or of all files in a directory) out of this process's resident memory.
 
-    They stay in the system's cache and come back when touched. For read-only data: a change made to a
-    private mapping would be lost. Does nothing where it is not Linux.
+    They stay in the system's cache and come back when touched. ExecuTorch locks a program's pages where
+    the system lets it, which loads them all: that is undone. For read-only data: a change made to a private
+    mapping would be lost. Does nothing where it is not Linux.
     """
     if not sys.platform.startswith("linux"):
         return
     libc = ctypes.CDLL(None)
+    libc.munlock.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
     libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
     names = {str(file.resolve()) for path in paths for file in (path.iterdir() if path.is_dir() else [path])}
     with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as maps:
@@ -49,6 +51,7 @@ def release_pages(*paths: Path) -> None:
             fields = line.rstrip("\n").split(maxsplit=5)
             if len(fields) == 6 and fields[5] in names:
                 start, end = (int(address, 16) for address in fields[0].split("-"))
+                libc.munlock(start, end - start)
                 libc.madvise(start, end - start, mmap.MADV_DONTNEED)
 
 
