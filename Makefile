@@ -30,7 +30,7 @@ $(READY): constraints.txt pyproject.toml
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
 	  { echo 'The venv module of Python is missing: apt install python3-venv' >&2; exit 1; }
 	@[ ! -e $(VENV) ] || [ "$$($(PY) -V 2>&1)" = "$$($(PYTHON) -V 2>&1)" ] || rm -rf $(VENV)
-	@echo 'Setting up $(VENV) (about 3 GB of packages; a minute or two, and the downloads) ...'
+	@echo 'Setting up $(VENV) (5 GB of packages, most of them CUDA for training; a minute, and the downloads) ...'
 	@$(PYTHON) -m venv $(VENV)
 	@sed -n '/^uv==/,/[^\]$$/p' constraints.txt > $(VENV)/uv.txt
 	@$(PY) -m pip install --quiet --disable-pip-version-check --only-binary :all: --require-hashes -r $(VENV)/uv.txt
