@@ -46,12 +46,12 @@ def _one_document(scores_TE: Tensor) -> np.ndarray:
 def _unused(active_LTE: np.ndarray, chunk_lens: Iterable[int]) -> tuple[np.ndarray, np.ndarray]:
     """For each of N chunk lengths: (idle [L, N], (chunk, expert) pairs without use; whole chunks [N])."""
     L, T, E = active_LTE.shape
-    bits_LTB = np.packbits(active_LTE, axis=-1)  # eight experts a byte: a union is a bitwise or
+    bits_TLB = np.packbits(active_LTE.swapaxes(0, 1), axis=-1)  # eight experts a byte: a union is a bitwise or
     idle, chunks = [], []
     for chunk_len in chunk_lens:
         count = T // chunk_len
-        bits_LCNB = bits_LTB[:, :count * chunk_len].reshape(L, count, chunk_len, bits_LTB.shape[-1])
-        used_L = _BITS_SET[np.bitwise_or.reduce(bits_LCNB, axis=2)].sum(axis=(1, 2), dtype=np.int64)
+        bits_CNLB = bits_TLB[:count * chunk_len].reshape(count, chunk_len, *bits_TLB.shape[1:])
+        used_L = _BITS_SET[np.bitwise_or.reduce(bits_CNLB, axis=1)].sum(axis=(0, 2), dtype=np.int64)
         idle.append(count * E - used_L)
         chunks.append(count)
     return np.stack(idle, axis=1), np.array(chunks)
