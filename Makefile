@@ -40,7 +40,7 @@ $(READY): constraints.txt pyproject.toml
 
 build: $(READY)  ## the C++ library, build/libblockffn_executorch.so
 	@command -v $${CXX:-c++} >/dev/null || { echo 'A C++17 compiler is missing: apt install g++' >&2; exit 1; }
-	@[ -e build/build.ninja ] || $(VENV)/bin/cmake -S runtime_delegates -B build -G Ninja -DCMAKE_BUILD_TYPE=Release \
+	@[ build/build.ninja -nt $(READY) ] || $(VENV)/bin/cmake --fresh -S runtime_delegates -B build -G Ninja -DCMAKE_BUILD_TYPE=Release \
 	  -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(VENV)/bin/ninja -DCMAKE_PREFIX_PATH=$$($(PY) -c \
 	  'import executorch; print(list(executorch.__path__)[0])')/share/cmake
 	@$(VENV)/bin/cmake --build build
