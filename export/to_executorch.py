@@ -180,10 +180,11 @@ def _check(args: argparse.Namespace, costs, checkpoint, decoder, program: Path, 
             progress.update()
             release_pages(program, checkpoint.path)
 
+        release_pages(checkpoint.path)
         with quiet_log(False):
             session = Session(program)
             session.step([0])  # starts the thread pool, which logs too
-        release_pages(program, checkpoint.path)
+        release_pages(program)
         reference = reference_model(checkpoint, decoder.max_context)
         quantized = eager(decoder.quant)
         exact = quantized if decoder.quant == "fp32" else eager("fp32")
