@@ -15,7 +15,7 @@ import time
 import numpy as np
 import torch
 
-from training.config import TrainConfig
+from training.train_config import TrainConfig
 from training.loader import step_batch
 from training.parallel import Processes
 from training.trainer import Trainer

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import torch
 
-from training.config import TrainConfig
+from training.train_config import TrainConfig
 from training.parallel import Processes
 from training.step import BatchCounts, TrainStep
 

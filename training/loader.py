@@ -13,7 +13,7 @@ from typing import Iterator, NamedTuple
 import torch
 from torch import Tensor
 
-from training.config import TrainConfig
+from training.train_config import TrainConfig
 from training.parallel import Processes
 from training.step import BatchCounts
 

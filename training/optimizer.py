@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from training.config import TrainConfig
+from training.train_config import TrainConfig
 
 
 def decays(name: str, parameter: torch.Tensor) -> bool:

@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from training.config import TrainConfig
+from training.train_config import TrainConfig
 
 
 @dataclass

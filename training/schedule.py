@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-from training.config import TrainConfig
+from training.train_config import TrainConfig
 
 
 class TrainingStopped(RuntimeError):

@@ -20,7 +20,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from training.config import TrainConfig
+from training.train_config import TrainConfig
 from training.parallel import Processes, copy_whole, whole
 
 PREFIX = "step_"

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from training import losses
 from training.attention import rope_tables
-from training.config import TrainConfig
+from training.train_config import TrainConfig
 from training.model import CausalLM
 
 STATS = ("loss", "ce", "al", "cs", "tls", "cls8")  # of one (micro-)batch, in this order

@@ -21,7 +21,7 @@ import json
 import sys
 from pathlib import Path
 
-from training.config import TrainConfig
+from training.train_config import TrainConfig
 
 
 def parse(argv: list[str] | None) -> tuple[argparse.Namespace, TrainConfig]:

@@ -16,7 +16,7 @@ import torch
 from tqdm import tqdm
 
 from training.attention import choose_backend, use_backend
-from training.config import TrainConfig
+from training.train_config import TrainConfig
 from training.curves import MetricsLog, draw_curves, read_metrics
 from training.evaluation import evaluate_heldout
 from training.loader import StepBatch, step_batches

@@ -17,7 +17,7 @@ import yaml
 from training import state
 from training.benchmark import RandomTokens
 from training.checkpoint import open_checkpoint
-from training.config import TrainConfig
+from training.train_config import TrainConfig
 from training.curves import read_metrics
 from training.data import prepare
 from training.dataset import TokenDataset
