@@ -73,40 +73,55 @@ using Random = std::mt19937_64;
 
 size_t below(Random& random, size_t n) { return std::uniform_int_distribution<size_t>(0, n - 1)(random); }
 
-// Where damage does most: near the headers of packed weights, or anywhere.
+// Where damage does most: in the headers of packed weights and in a program, or anywhere.
 size_t position(Random& random, const Bytes& data) {
-  if (below(random, 2) == 0) return below(random, data.size());
-  std::vector<size_t> headers{0};
+  std::vector<size_t> headers;
   for (size_t i = 0; i + 4 <= data.size(); i += 64)
     if (std::memcmp(&data[i], "BFMX", 4) == 0 || std::memcmp(&data[i], "BFFF", 4) == 0) headers.push_back(i);
-  return std::min(data.size() - 1, headers[below(random, headers.size())] + below(random, 128));
+  if (headers.empty() || below(random, 4) == 0) return below(random, data.size());
+  return std::min(data.size() - 1, headers[below(random, headers.size())] + below(random, 64));
+}
+
+// A number that a careless check might let pass: a limit, a neighbour of the old value, or near the file's end.
+uint64_t tempting(Random& random, uint64_t old, size_t file_bytes) {
+  static const uint64_t kLimits[] = {0, 1, 2, 7, 8, 63, 64, 65, 255, 0xffff, 1u << 17, 1u << 24, (1u << 24) + 1, 1u << 30,
+                                     0x7fffffff, 0x80000000, 0xfffffffe, 0xffffffff, uint64_t{1} << 40, uint64_t{1} << 62,
+                                     0x7fffffffffffffff, 0x8000000000000000, 0xffffffffffffffff,
+                                     0x7fc00000 /* NaN */, 0x7f800000 /* inf */, 0xff800000, 0x7f7fffff, 0x7ff8000000000000};
+  switch (below(random, 6)) {
+    case 0: return kLimits[below(random, std::size(kLimits))];
+    case 1: return old + 1 + below(random, 8);
+    case 2: return old - 1 - below(random, 8);
+    case 3: return old * 2;
+    case 4: return old / 2;
+    default: return file_bytes - below(random, 128);
+  }
 }
 
 void mutate_once(Random& random, Bytes& data, const Bytes& other) {
   if (data.empty()) return;
-  static const uint64_t kInteresting[] = {0, 1, 2, 7, 8, 63, 64, 65, 255, 0xffff, 0x7fff, 1u << 17, 1u << 24, (1u << 24) + 1, 1u << 30,
-                                          0x7fffffff, 0x80000000, 0xfffffffe, 0xffffffff, uint64_t{1} << 40, uint64_t{1} << 62,
-                                          0x7fffffffffffffff, 0x8000000000000000, 0xffffffffffffffff,
-                                          0x7fc00000 /* NaN */, 0x7f800000 /* inf */, 0xff800000, 0x7f7fffff, 0x00000001, 0x7ff8000000000000};
   const size_t at = position(random, data);
-  switch (below(random, 8)) {
-    case 0:
-    case 1: data[at] ^= 1u << below(random, 8); break;
-    case 2: data[at] = static_cast<uint8_t>(random()); break;
+  switch (below(random, 9)) {
+    case 0: data[at] ^= 1u << below(random, 8); break;
+    case 1: data[at] = static_cast<uint8_t>(random()); break;
+    case 2:
     case 3:
-    case 4: {  // a whole field
-      const size_t width = size_t{1} << below(random, 4), aligned = at / width * width;
-      const uint64_t value = kInteresting[below(random, std::size(kInteresting))];
-      std::memcpy(&data[aligned], &value, std::min(width, data.size() - aligned));
+    case 4:
+    case 5: {  // a whole field
+      const size_t width = size_t{1} << below(random, 4), aligned = at / width * width, n = std::min(width, data.size() - aligned);
+      uint64_t value = 0;
+      std::memcpy(&value, &data[aligned], n);
+      value = tempting(random, value, data.size());
+      std::memcpy(&data[aligned], &value, n);
       break;
     }
-    case 5: {  // one word copied over another: ids, offsets and sizes that exist, in the wrong place
+    case 6: {  // one word copied over another: ids, offsets and sizes that exist, in the wrong place
       const size_t from = below(random, data.size()) / 4 * 4, to = at / 4 * 4;
       std::memmove(&data[to], &data[from], std::min<size_t>(4, data.size() - std::max(from, to)));
       break;
     }
-    case 6: data.resize(below(random, 2) == 0 ? at : data.size() - std::min<size_t>(data.size(), 1 + below(random, 64))); break;
-    case 7: {  // a stretch of another file
+    case 7: data.resize(below(random, 2) == 0 ? at : data.size() - std::min<size_t>(data.size(), 1 + below(random, 64))); break;
+    case 8: {  // a stretch of another file
       if (other.empty()) break;
       const size_t from = below(random, other.size());
       const size_t n = std::min({size_t{1} << below(random, 12), other.size() - from, data.size() - at});
