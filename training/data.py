@@ -3,7 +3,7 @@
     python -m training.data prepare --input corpus/train.parquet --heldout corpus/heldout.parquet \\
         --out data/tokens --vocab-size 8192
 
-Input is .txt (one document per file), .jsonl or .parquet (key or column "text").  Documents are
+Input is .txt or .md (one document per file), .jsonl or .parquet (key or column "text").  Documents are
 streamed, so the corpus may be far larger than memory.  Every document becomes bos + tokens + eos.
 The directory appears whole or not at all:
 

@@ -1,6 +1,6 @@
 """Read documents from files, one after the other, in bounded memory.
 
-    .txt                one document per file, UTF-8
+    .txt, .md           one document per file, UTF-8
     .jsonl, .json       one object per line, its key "text"
     .parquet            one row per document, its column "text"
 
@@ -19,7 +19,8 @@ from pathlib import Path
 import pyarrow
 import pyarrow.parquet
 
-SUFFIXES = (".txt", ".jsonl", ".json", ".parquet")
+TEXT_SUFFIXES = (".txt", ".md")
+SUFFIXES = (*TEXT_SUFFIXES, ".jsonl", ".json", ".parquet")
 ROWS_PER_READ = 128
 
 
@@ -46,7 +47,7 @@ def iter_documents(files: Iterable[Path], key: str = "text") -> Iterator[str]:
     for path in files:
         if path.suffix == ".parquet":
             texts = _iter_parquet(path, key)
-        elif path.suffix == ".txt":
+        elif path.suffix in TEXT_SUFFIXES:
             texts = iter([_read_text(path)])
         else:
             texts = _iter_jsonl(path, key)

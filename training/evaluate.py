@@ -2,7 +2,7 @@
 
     python -m training.evaluate checkpoints/demo --text checkpoints/corpus/heldout_sample.jsonl --out out/eval
 
-Text is .txt (one document per file), .jsonl or .parquet (key or column "text").  Every document is
+Text is .txt or .md (one document per file), .jsonl or .parquet (key or column "text").  Every document is
 read as bos + tokens + eos, in pieces of --context tokens; each token but the first of a document is
 predicted once.  Perplexity is per token (eos included), bits per byte relate the same loss to the
 bytes of the text and so compare different tokenizers.  TLS, CLS and the reuse ratio are defined in

@@ -37,7 +37,7 @@ def write_files(directory, kind, documents=DOCUMENTS):
     directory.mkdir(parents=True, exist_ok=True)
     if kind == "txt":
         for i, text in enumerate(documents):
-            (directory / f"{i:03d}.txt").write_bytes(text.encode())
+            (directory / f"{i:03d}.{'md' if i % 2 else 'txt'}").write_bytes(text.encode())
         return [str(directory)]
     if kind == "jsonl":
         lines = [json.dumps({"text": text, "other": 1}, ensure_ascii=i % 2 == 0) for i, text in enumerate(documents)]
