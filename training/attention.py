@@ -130,7 +130,8 @@ def _time_backend_ms(name: str, pad: bool, config: ModelConfig, batch: int, seq_
     return start.elapsed_time(stop) / 5
 
 
-def choose_backend(requested: str, config: ModelConfig, batch: int, seq_len: int, dtype: torch.dtype) -> tuple[str, bool]:
+def choose_backend(requested: str, config: ModelConfig, batch: int, seq_len: int,
+                   dtype: torch.dtype) -> tuple[str, bool]:
     """(backend, pad values) on CUDA: the requested kernel, or for "auto" the fastest that runs.
 
     ValueError when the requested kernel cannot run these head widths on this device.

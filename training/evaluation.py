@@ -33,7 +33,8 @@ def evaluate_heldout(step: TrainStep, dataset, config: TrainConfig, processes: P
     sums = processes.sum(sums).tolist()
     counts = BatchCounts(*processes.sum(counts.to(processes.device)).tolist())
     loss = sums[0] / max(counts.targets, 1)
-    result = {"heldout_tokens": int(counts.targets), "heldout_loss": loss, "heldout_perplexity": math.exp(min(loss, 700))}
+    result = {"heldout_tokens": int(counts.targets), "heldout_loss": loss,
+              "heldout_perplexity": math.exp(min(loss, 700))}
     if config.model.is_block_ffn:
         scores = config.model.num_experts * config.model.num_hidden_layers
         result |= {"heldout_tls": sums[3] / (max(counts.tokens, 1) * scores),

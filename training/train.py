@@ -35,7 +35,8 @@ def parse(argv: list[str] | None) -> tuple[argparse.Namespace, TrainConfig]:
     try:
         config = TrainConfig.from_yaml(arguments.config, arguments.overrides)
         if arguments.benchmark is None and not Path(config.data).is_dir():
-            raise ValueError(f"data={config.data!r}: no such directory; write it with `python -m training.data prepare`")
+            raise ValueError(f"data={config.data!r}: no such directory; write it with "
+                             "`python -m training.data prepare`")
         if arguments.benchmark is not None and arguments.benchmark < 1:
             raise ValueError(f"--benchmark {arguments.benchmark}: use at least 1 step")
     except ValueError as error:

@@ -23,7 +23,7 @@ from training.loader import StepBatch, step_batches
 from training.model import CausalLM
 from training.optimizer import make_optimizer
 from training.parallel import Processes, accumulate_only, whole, wrap
-from training.schedule import ChunkFactor, LossGuard, TrainingStopped, learning_rate
+from training.schedule import ChunkFactor, LossGuard, learning_rate
 from training.state import find_checkpoints, load_state, save_state
 from training.step import STATS, TrainStep
 
@@ -231,6 +231,3 @@ class Trainer:
             part.replace(part.with_suffix(""))
         self.processes.barrier()
         return summary
-
-
-__all__ = ["Trainer", "TrainingStopped"]

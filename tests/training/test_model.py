@@ -12,7 +12,8 @@ from training.model import CausalLM, fit_layout
 
 BASE = dict(vocab_size=23, hidden_size=24, num_hidden_layers=2, num_attention_heads=2, q_lora_rank=10, kv_lora_rank=7,
             qk_nope_head_dim=6, qk_rope_head_dim=4, num_experts=5, expert_size=6, intermediate_size=14,
-            max_position_embeddings=32, dim_model_base=8, scale_emb=3.0, scale_depth=1.4, bos_token_id=1, eos_token_id=2)
+            max_position_embeddings=32, dim_model_base=8, scale_emb=3.0, scale_depth=1.4, bos_token_id=1,
+            eos_token_id=2)
 VARIANTS = {
     "mla_stacked": {}, "mla_block": {"ffn_type": "block"}, "sum_norm": {"norm_after_router": "sum", "norm_scale": 0.7},
     "no_norm": {"norm_after_router": "none", "ffn_type": "block"}, "untied": {"tie_word_embeddings": False},
