@@ -166,7 +166,8 @@ class _ShardWriter:
 
 def is_heldout(text: str, percent: float) -> bool:
     """Whether the hash of this text falls into the held-out share."""
-    digest = hashlib.blake2b(text.encode("utf-8"), digest_size=8).digest()
+    # A hash of its own: a corpus that was itself chosen or ordered by a plain hash must not bias this choice.
+    digest = hashlib.blake2b(text.encode("utf-8"), digest_size=8, person=b"heldout").digest()
     return int.from_bytes(digest, "big") < percent / 100 * 2**64
 
 
