@@ -184,7 +184,7 @@ def run(args: argparse.Namespace) -> dict:
         if excerpt:
             from training.figures import draw_evaluation  # matplotlib takes a second to import
 
-            title = f"{Path(args.checkpoint).resolve().name}: {result['perplexity']:.2f} perplexity on " \
+            title = f"{Path(args.checkpoint).resolve().name}: perplexity {result['perplexity']:.2f} on " \
                     f"{result['tokens']:,} tokens"
             _write(out / "evaluation.png", lambda part: draw_evaluation(part, title, result["sparsity"], excerpt))
         _write(out / "evaluation.json", lambda part: part.write_text(json.dumps(result, indent=2) + "\n"))
