@@ -83,7 +83,7 @@ class Trainer:
     def train_step(self, batch: StepBatch, lr: float, lambda_cs: float) -> torch.Tensor:
         """One optimizer step; returns ROW on the device without waiting for it."""
         device = self.processes.device
-        counts = self.processes.sum(batch.counts.to(device, non_blocking=True))
+        counts = self.processes.sum(batch.counts.to(device, non_blocking=True, copy=True))
         weight = torch.full((), lambda_cs, device=device)
         total = torch.zeros(len(STATS), device=device)
         for index, (ids, docs) in enumerate(batch.micro_batches):

@@ -11,7 +11,8 @@ from training.train_config import TrainConfig
 def test_published_keys_survive_a_round_trip(tmp_path):
     published = {"architectures": ["MiniCPMForCausalLM"], "hidden_size": 1792, "num_attention_heads": 14,
                  "num_hidden_layers": 35, "num_experts": 56, "expert_size": 128, "q_lora_rank": 768,
-                 "kv_lora_rank": 256, "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "vocab_size": 73448, "eos_token_id": [2, 73440],
+                 "kv_lora_rank": 256, "qk_nope_head_dim": 128, "qk_rope_head_dim": 64,
+                 "vocab_size": 73448, "eos_token_id": [2, 73440],
                  "auto_map": {"AutoConfig": "x.Y"}, "rope_scaling": None, "transformers_version": "4.41"}
     (tmp_path / "config.json").write_text(json.dumps(published))
     config = ModelConfig.from_json(tmp_path)
@@ -55,7 +56,8 @@ def test_yaml_numbers_and_overrides(tmp_path):
 @pytest.mark.parametrize("override, message", [
     ("lerning_rate=1", "did you mean"), ("model.num_expert=4", "did you mean model.num_experts"), 
     ("lr", "key=value"),
-    ("lr=fast", "expected float"), ("lr=0", "above 0"), ("steps=2.5", "expected int"), ("device=tpu", "auto, cpu, cuda"),
+    ("lr=fast", "expected float"), ("lr=0", "above 0"), ("steps=2.5", "expected int"),
+    ("device=tpu", "auto, cpu, cuda"),
     ("warmup_fraction=0.9", "lower one of them"), ("seq_len=8192", "max_position_embeddings"),
     ("micro_batch_size=3", "make it a multiple"), ("cs_target_cls8=70", "between 0 and 1"), ("model=3", "section")])
 def test_a_mistake_in_the_recipe_is_named(tmp_path, override, message):
