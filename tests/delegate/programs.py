@@ -120,7 +120,7 @@ def inv_freq(width):
 class Mla(nn.Module):
     HEADS, NOPE, ROPE, LATENT, VALUE = 3, 9, 6, 20, 7
 
-    def __init__(self, quant, seed=0):
+    def __init__(self, quant, seed=0, context=CONTEXT):
         super().__init__()
         rng = np.random.default_rng(seed)
         self.quant = quant
@@ -130,7 +130,7 @@ class Mla(nn.Module):
         self.kv_b_proj = frozen(torch.cat([self.absorb.transpose(1, 2), self.expand], dim=1).flatten(0, 1))
         self.kv_norm = frozen(torch.from_numpy(rng.normal(size=self.LATENT).astype(np.float32)))
         self.register_buffer("inv_freq", inv_freq(self.ROPE))
-        self.register_buffer("cache", torch.zeros(CONTEXT, self.LATENT + self.ROPE))
+        self.register_buffer("cache", torch.zeros(context, self.LATENT + self.ROPE))
 
     def forward(self, q, kv, positions, n_past, tree_mask, kv_src):
         y, cache = ops.mla_attention(
@@ -148,12 +148,12 @@ class Mla(nn.Module):
 
 
 class Gqa(nn.Module):
-    def __init__(self, heads, kv_heads, width=10):
+    def __init__(self, heads, kv_heads, width=10, context=CONTEXT):
         super().__init__()
         self.heads, self.kv_heads, self.width = heads, kv_heads, width
         self.register_buffer("inv_freq", inv_freq(width))
-        self.register_buffer("key_cache", torch.zeros(CONTEXT, kv_heads * width))
-        self.register_buffer("value_cache", torch.zeros(CONTEXT, kv_heads * width))
+        self.register_buffer("key_cache", torch.zeros(context, kv_heads * width))
+        self.register_buffer("value_cache", torch.zeros(context, kv_heads * width))
 
     def forward(self, q, k, v, positions, n_past, tree_mask, kv_src):
         y, keys, values = ops.gqa_attention(
@@ -175,11 +175,11 @@ class Stack(nn.Module):
 
     D, E, F, V = 37, 5, 19, 50
 
-    def __init__(self, quant, seed=0):
+    def __init__(self, quant, seed=0, context=CONTEXT):
         super().__init__()
         self.quant = quant
         rng = np.random.default_rng(seed)
-        self.mla, self.gqa, self.ffn = Mla(quant), Gqa(4, 2), Ffn(quant, "odd")
+        self.mla, self.gqa, self.ffn = Mla(quant, context=context), Gqa(4, 2, context=context), Ffn(quant, "odd")
         mla = self.mla
         shapes = {
             "table": (self.V, self.D), "q": (mla.HEADS * (mla.NOPE + mla.ROPE), self.D), "kv": (mla.LATENT + mla.ROPE, self.D),
