@@ -68,8 +68,7 @@ Status make_plan(const Ffn& w, int tokens, Plan& plan, int* union_out) {
   int32_t pairs = 0;
   for (int e = 0; e < w.experts; ++e) {
     const int32_t first = pairs;
-    float weight = 1.0f;
-    if (w.norm == RouterNorm::kRms) std::memcpy(&weight, w.norm_weight + sizeof(float) * e, sizeof weight);
+    const float weight = w.norm == RouterNorm::kRms ? w.norm_weight[e] : 1.0f;
     for (int t = 0; t < tokens; ++t) {
       const float score = plan.scores[static_cast<size_t>(t) * w.experts + e];
       if (!(score > 0)) continue;

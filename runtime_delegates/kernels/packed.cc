@@ -25,23 +25,6 @@ bool is_cols(uint32_t n, uint8_t quant) { return is_dim(n) && (static_cast<Quant
 
 }  // namespace
 
-float half_to_float(uint16_t h) {
-  const uint32_t sign = static_cast<uint32_t>(h & 0x8000) << 16;
-  uint32_t exponent = (h >> 10) & 0x1f, mantissa = h & 0x3ff;
-  uint32_t bits;
-  if (exponent == 0x1f) {
-    bits = sign | 0x7f800000 | (mantissa << 13);
-  } else if (exponent != 0) {
-    bits = sign | ((exponent + 112) << 23) | (mantissa << 13);
-  } else {  // zero or subnormal: exact as an integer times 2^-24
-    float value = static_cast<float>(mantissa) * 5.9604644775390625e-8f;
-    return sign ? -value : value;
-  }
-  float f;
-  std::memcpy(&f, &bits, sizeof f);
-  return f;
-}
-
 size_t tile_bytes(Quant quant, int cols) {
   const size_t padded = padded_cols(quant, cols);
   switch (quant) {
@@ -93,10 +76,11 @@ Status parse_ffn(const uint8_t* data, size_t bytes, Ffn* out) {
   const uint64_t router = read<uint64_t>(data + 32), norm = read<uint64_t>(data + 40), base = read<uint64_t>(data + 48);
   const uint64_t stride = read<uint64_t>(data + 56);
   if (router > bytes || norm > bytes || base > bytes) return corrupt("packed FFN is truncated");
+  if ((router | norm | base | stride) % kAlign != 0) return corrupt("packed FFN has a misplaced part");
   if (Status s = parse_matrix(data + router, bytes - router, &f.router); !s.ok()) return s;
   if (f.router.groups != 1 || f.router.rows != f.experts || f.router.cols != f.hidden) return corrupt("packed FFN's router does not match its shape");
   if ((bytes - norm) / sizeof(float) < experts) return corrupt("packed FFN is truncated");
-  f.norm_weight = data + norm;
+  f.norm_weight = reinterpret_cast<const float*>(data + norm);
   f.up_tile_bytes = tile_bytes(f.quant, f.hidden);
   f.down_tile_bytes = tile_bytes(f.quant, f.width);
   f.up_bytes = f.up_tile_bytes * round_up(width, kTileRows) / kTileRows;

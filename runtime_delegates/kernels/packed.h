@@ -11,6 +11,8 @@
 //          expert: the tiles of up [F, D], then those of down [D, F].
 #pragma once
 
+#include <cstring>
+
 #include "contract.h"
 
 namespace blockffn {
@@ -35,7 +37,7 @@ struct Ffn {
   int hidden = 0, width = 0, experts = 0;
   float eps = 0, norm_scale = 0, out_scale = 0;
   Matrix router;
-  const uint8_t* norm_weight = nullptr;  // float[E], any alignment
+  const float* norm_weight = nullptr;  // [E]
   const uint8_t* expert_base = nullptr;
   size_t expert_stride = 0, up_bytes = 0;
   size_t up_tile_bytes = 0, down_tile_bytes = 0;
@@ -53,6 +55,20 @@ Status parse_ffn(const uint8_t* data, size_t bytes, Ffn* out);
 // Writes row `row` of group 0, dequantized and times `scale`, to y[cols].
 void dequantize_row(const Matrix& w, int row, float scale, float* y);
 
-float half_to_float(uint16_t h);
+// Exact, without branches so that loops vectorize, and without subnormal floats so that it does not
+// depend on the processor's mode. Internal linkage: every kernel file compiles its own.
+static inline float half_to_float(uint16_t h) {
+  const uint32_t sign = (h & 0x8000u) << 16, magnitude = h & 0x7fffu, mantissa = h & 0x3ffu;
+  const uint32_t normal = (magnitude << 13) + (magnitude < 0x7c00 ? 112u << 23 : 224u << 23);
+  const uint32_t one_and_fraction = (113u << 23) | (mantissa << 13);  // 2^-14 more than the subnormal
+  float f;
+  std::memcpy(&f, &one_and_fraction, sizeof f);
+  f -= 6.103515625e-05f;
+  uint32_t bits;
+  std::memcpy(&bits, &f, sizeof bits);
+  bits = (magnitude < 0x400 ? bits : normal) | sign;
+  std::memcpy(&f, &bits, sizeof f);
+  return f;
+}
 
 }  // namespace blockffn
