@@ -26,7 +26,7 @@ from export.program import OPCODE, ProgramBuilder, WeightsFile
 
 
 def op_name(node: Node) -> str | None:
-    """"linear" for a call of blockffn::linear, None for anything that is not ours."""
+    """ "linear" for a call of blockffn::linear, None for anything that is not ours."""
     if node.op != "call_function":
         return None
     schema = getattr(node.target, "_schema", None)
@@ -109,9 +109,7 @@ class _Compiler:
         # A mutated cache is both input and output of the graph; the runtime updates it in place, so
         # the outputs that carry it disappear.
         self._mutated = set(self._signature.buffers_to_mutate)
-        self._returned = [
-            spec.arg.name for spec in self._signature.output_specs if spec.arg.name not in self._mutated
-        ]
+        self._returned = [spec.arg.name for spec in self._signature.output_specs if spec.arg.name not in self._mutated]
 
     def visit(self, node: Node) -> None:
         if node.op == "placeholder":
@@ -149,7 +147,9 @@ class _Compiler:
         """The value an op writes: an output of the partition if the graph returns it."""
         value = node.meta["val"]
         value = value[0] if isinstance(value, (tuple, list)) else value
-        names = {node.name} | {user.name for user in node.users if user.target is operator.getitem and user.args[1] == 0}
+        names = {node.name} | {
+            user.name for user in node.users if user.target is operator.getitem and user.args[1] == 0
+        }
         kind = "output" if names & set(self._returned) else "temporary"
         identity = self.builder.value(kind, "float", _dims(value))
         self._ids[node] = identity
@@ -180,10 +180,14 @@ class _Compiler:
 
     def _floats(self, node: Node) -> int:
         tensor = self._tensor(node).float()
-        return self._weight("float", (node,), ("float",), lambda: [tensor.numpy().astype("<f4").tobytes()], tensor.shape)
+        return self._weight(
+            "float", (node,), ("float",), lambda: [tensor.numpy().astype("<f4").tobytes()], tensor.shape
+        )
 
     def _embedding(self, node, token_ids, weight, scale, quant):
-        self.builder.op("embedding", [self._ids[token_ids], self._matrix(weight, quant)], [self._result(node)], [float(scale)])
+        self.builder.op(
+            "embedding", [self._ids[token_ids], self._matrix(weight, quant)], [self._result(node)], [float(scale)]
+        )
 
     def _rms_norm(self, node, x, weight, eps):
         self.builder.op("rms_norm", [self._ids[x], self._floats(weight)], [self._result(node)], [float(eps)])
@@ -192,7 +196,9 @@ class _Compiler:
 
     def _linear(self, node, x, weight, bias, scale, quant):
         bias = None if bias is None else self._floats(bias)
-        self.builder.op("linear", [self._ids[x], self._matrix(weight, quant), bias], [self._result(node)], [float(scale)])
+        self.builder.op(
+            "linear", [self._ids[x], self._matrix(weight, quant), bias], [self._result(node)], [float(scale)]
+        )
 
     def _logits(self, node, x, weight, start, scale, quant):
         args = [self._ids[x], self._matrix(weight, quant), self._ids[start]]
@@ -207,17 +213,38 @@ class _Compiler:
     def _chunk_sparse_ffn(self, node, x, router, router_norm, up, down, norm, eps, norm_scale, out_scale, quant):
         weights = (router, router_norm, up, down)
         settings = (norm, float(eps), float(norm_scale), float(out_scale), quant)
-        ffn = self._weight("ffn", weights, settings, lambda: pack_ffn(*map(self._tensor, weights), *settings), align=PAGE)
+        ffn = self._weight(
+            "ffn", weights, settings, lambda: pack_ffn(*map(self._tensor, weights), *settings), align=PAGE
+        )
         self.builder.op("chunk_sparse_ffn", [self._ids[x], ffn], [self._result(node)])
 
-    def _mla_attention(self, node, q, kv, kv_norm, kv_b_proj, inv_freq, cache, positions, n_past, tree_mask, kv_src, heads, nope, eps, quant):
+    def _mla_attention(
+        self,
+        node,
+        q,
+        kv,
+        kv_norm,
+        kv_b_proj,
+        inv_freq,
+        cache,
+        positions,
+        n_past,
+        tree_mask,
+        kv_src,
+        heads,
+        nope,
+        eps,
+        quant,
+    ):
         absorb = self._matrix(kv_b_proj, quant, "absorb", lambda w: split_kv_b(w, heads, nope)[0])
         expand = self._matrix(kv_b_proj, quant, "expand", lambda w: split_kv_b(w, heads, nope)[1])
         args = [self._ids[q], self._ids[kv], self._floats(kv_norm), absorb, expand, self._floats(inv_freq)]
         args += [self._ids[n] for n in (cache, positions, n_past, tree_mask, kv_src)]
         self.builder.op("mla_attention", args, [self._result(node)], [heads, nope, float(eps)])
 
-    def _gqa_attention(self, node, q, k, v, inv_freq, key_cache, value_cache, positions, n_past, tree_mask, kv_src, heads, kv_heads):
+    def _gqa_attention(
+        self, node, q, k, v, inv_freq, key_cache, value_cache, positions, n_past, tree_mask, kv_src, heads, kv_heads
+    ):
         args = [self._ids[q], self._ids[k], self._ids[v], self._floats(inv_freq)]
         args += [self._ids[n] for n in (key_cache, value_cache, positions, n_past, tree_mask, kv_src)]
         self.builder.op("gqa_attention", args, [self._result(node)], [heads, kv_heads])

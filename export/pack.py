@@ -23,7 +23,6 @@ import struct
 from typing import Iterator
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from export.quantize import BLOCK_ELEMENTS, GROUP, QUANTS, QuantizedWeight, quantize_weight, router_quant

@@ -133,7 +133,18 @@ class ProgramBuilder:
     def serialize(self, weights_key: str) -> bytes:
         key = weights_key.encode()
         out = bytearray(
-            struct.pack("<4sHH6I", b"BFPG", VERSION, 0, len(self.values), len(self.ops), len(self.inputs), len(self.outputs), len(key), 0)
+            struct.pack(
+                "<4sHH6I",
+                b"BFPG",
+                VERSION,
+                0,
+                len(self.values),
+                len(self.ops),
+                len(self.inputs),
+                len(self.outputs),
+                len(key),
+                0,
+            )
         )
         out += key
         out += bytes(-len(out) % 8)

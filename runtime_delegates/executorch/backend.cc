@@ -1,17 +1,17 @@
 // The ExecuTorch backend "BlockFFNBackend": hands a delegated partition to Program and reports
 // errors the ExecuTorch way. Weights stay where ExecuTorch mapped them; the key/value caches belong
 // to the delegate handle, so every loaded method has its own.
-#include <atomic>
-#include <memory>
-#include <new>
-#include <optional>
-
 #include <executorch/extension/threadpool/threadpool_guard.h>
 #include <executorch/runtime/backend/interface.h>
 #include <executorch/runtime/core/event_tracer_hooks_delegate.h>
 #include <executorch/runtime/core/exec_aten/util/tensor_util.h>
 #include <executorch/runtime/kernel/thread_parallel_interface.h>
 #include <executorch/runtime/platform/log.h>
+
+#include <atomic>
+#include <memory>
+#include <new>
+#include <optional>
 
 #include "../program/program.h"
 #include "blockffn.h"
@@ -39,11 +39,16 @@ et::Error report(const blockffn::Status& status) {
   last_error = status.message;
   ET_LOG(Error, "BlockFFNBackend: %s", status.message);
   switch (status.code) {
-    case blockffn::Status::kOk: return et::Error::Ok;
-    case blockffn::Status::kCorrupt: return et::Error::DelegateInvalidCompatibility;
-    case blockffn::Status::kNonFinite: return et::Error::InvalidState;
-    case blockffn::Status::kNoMemory: return et::Error::MemoryAllocationFailed;
-    default: return et::Error::InvalidArgument;
+    case blockffn::Status::kOk:
+      return et::Error::Ok;
+    case blockffn::Status::kCorrupt:
+      return et::Error::DelegateInvalidCompatibility;
+    case blockffn::Status::kNonFinite:
+      return et::Error::InvalidState;
+    case blockffn::Status::kNoMemory:
+      return et::Error::MemoryAllocationFailed;
+    default:
+      return et::Error::InvalidArgument;
   }
 }
 
@@ -58,7 +63,9 @@ blockffn::Status find_weights(void* context, const char* key, const uint8_t** da
   auto& [map, handle] = *static_cast<std::pair<const et::NamedDataMap*, Handle*>*>(context);
   if (map == nullptr) return {blockffn::Status::kCorrupt, "the program has no named data, so its weights are missing"};
   auto buffer = map->get_data(key);
-  if (!buffer.ok()) return {blockffn::Status::kCorrupt, "the weights segment is missing; if they were exported to a .ptd file, load it too"};
+  if (!buffer.ok())
+    return {blockffn::Status::kCorrupt,
+            "the weights segment is missing; if they were exported to a .ptd file, load it too"};
   handle->weights.emplace(std::move(buffer.get()));
   *data = static_cast<const uint8_t*>(handle->weights->data());
   *bytes = handle->weights->size();
@@ -83,8 +90,10 @@ struct Trace {
 const char* check_input(const et::EValue& value, const blockffn::Value& want, int64_t* tokens) {
   if (!value.isTensor()) return "an input is not a tensor";
   const auto& tensor = value.toTensor();
-  const auto dtype = want.dtype == blockffn::DType::kInt64 ? executorch::aten::ScalarType::Long : executorch::aten::ScalarType::Float;
-  if (tensor.scalar_type() != dtype) return "an input has the wrong dtype: ids and positions are int64, activations float32";
+  const auto dtype =
+      want.dtype == blockffn::DType::kInt64 ? executorch::aten::ScalarType::Long : executorch::aten::ScalarType::Float;
+  if (tensor.scalar_type() != dtype)
+    return "an input has the wrong dtype: ids and positions are int64, activations float32";
   if (tensor.dim() != want.rank) return "an input has the wrong rank";
   if (!et::tensor_is_default_dim_order(tensor)) return "an input is not contiguous";
   for (int d = 0; d < want.rank; ++d) {
@@ -105,22 +114,27 @@ class BlockFFNBackend final : public et::BackendInterface {
  public:
   bool is_available() const override { return true; }
 
-  et::Result<et::DelegateHandle*> init(et::BackendInitContext& context, et::FreeableBuffer* processed, et::ArrayRef<et::CompileSpec>) const override {
+  et::Result<et::DelegateHandle*> init(et::BackendInitContext& context, et::FreeableBuffer* processed,
+                                       et::ArrayRef<et::CompileSpec>) const override {
     auto handle = std::unique_ptr<Handle>(new (std::nothrow) Handle);
     if (handle == nullptr) return et::Error::MemoryAllocationFailed;
     std::pair<const et::NamedDataMap*, Handle*> lookup{context.get_named_data_map(), handle.get()};
-    const auto status = blockffn::Program::parse(static_cast<const uint8_t*>(processed->data()), processed->size(), find_weights, &lookup, &handle->program);
+    const auto status = blockffn::Program::parse(static_cast<const uint8_t*>(processed->data()), processed->size(),
+                                                 find_weights, &lookup, &handle->program);
     processed->Free();
     if (!status.ok()) return report(status);
-    ET_LOG(Info, "BlockFFNBackend: kernels %s, %lld weight bytes mapped, %lld bytes of working memory", blockffn::select_kernels().name,
-           static_cast<long long>(handle->program->weights_bytes()), static_cast<long long>(handle->program->working_bytes()));
+    ET_LOG(Info, "BlockFFNBackend: kernels %s, %lld weight bytes mapped, %lld bytes of working memory",
+           blockffn::select_kernels().name, static_cast<long long>(handle->program->weights_bytes()),
+           static_cast<long long>(handle->program->working_bytes()));
     return static_cast<et::DelegateHandle*>(handle.release());
   }
 
-  et::Error execute(et::BackendExecutionContext& context, et::DelegateHandle* delegate, et::Span<et::EValue*> args) const override {
+  et::Error execute(et::BackendExecutionContext& context, et::DelegateHandle* delegate,
+                    et::Span<et::EValue*> args) const override {
     blockffn::Program& program = *static_cast<Handle*>(delegate)->program;
     const int inputs = program.input_count(), outputs = program.output_count();
-    if (args.size() != static_cast<size_t>(inputs + outputs)) return invalid("the number of arguments differs from the exported program's");
+    if (args.size() != static_cast<size_t>(inputs + outputs))
+      return invalid("the number of arguments differs from the exported program's");
     int64_t tokens = 0;
     for (int i = 0; i < inputs; ++i) {
       if (const char* problem = check_input(*args[i], program.input(i), &tokens)) return invalid(problem);
@@ -133,8 +147,10 @@ class BlockFFNBackend final : public et::BackendInterface {
       auto& tensor = args[inputs + i]->toTensor();
       if (tensor.scalar_type() != executorch::aten::ScalarType::Float) return invalid("an output is not float32");
       executorch::aten::SizesType sizes[4];
-      for (int d = 0; d < want.rank; ++d) sizes[d] = want.dims[d] == -1 ? static_cast<executorch::aten::SizesType>(tokens) : want.dims[d];
-      const auto error = et::resize_tensor(tensor, executorch::aten::ArrayRef<executorch::aten::SizesType>(sizes, want.rank));
+      for (int d = 0; d < want.rank; ++d)
+        sizes[d] = want.dims[d] == -1 ? static_cast<executorch::aten::SizesType>(tokens) : want.dims[d];
+      const auto error =
+          et::resize_tensor(tensor, executorch::aten::ArrayRef<executorch::aten::SizesType>(sizes, want.rank));
       if (error != et::Error::Ok) return error;
       program.bind_output(i, tensor.mutable_data_ptr());
     }
@@ -154,7 +170,8 @@ class BlockFFNBackend final : public et::BackendInterface {
                   }};
     blockffn::ReadStats stats;
     const blockffn::Parallel parallel{run_on_pool, nullptr};
-    if (const auto status = program.run(static_cast<int>(tokens), parallel, observer, &stats); !status.ok()) return report(status);
+    if (const auto status = program.run(static_cast<int>(tokens), parallel, observer, &stats); !status.ok())
+      return report(status);
     totals.calls += stats.calls;
     totals.tokens += stats.tokens;
     totals.ffn_calls += stats.ffn_calls;
@@ -191,7 +208,8 @@ int blockffn_set_threads(int threads) {
 }
 
 void blockffn_take_stats(blockffn_stats* out) {
-  *out = {totals.calls.exchange(0), totals.tokens.exchange(0), totals.ffn_calls.exchange(0), totals.experts_read.exchange(0), totals.experts_total.exchange(0)};
+  *out = {totals.calls.exchange(0), totals.tokens.exchange(0), totals.ffn_calls.exchange(0),
+          totals.experts_read.exchange(0), totals.experts_total.exchange(0)};
 }
 
 }  // extern "C"

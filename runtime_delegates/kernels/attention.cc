@@ -22,13 +22,16 @@ Status check_chunk(const Chunk& chunk, int64_t capacity, int64_t written) {
   const auto invalid = [](const char* message) { return Status{Status::kInvalidArgument, message}; };
   if (chunk.tokens < 1 || chunk.tokens > kMaxTokens) return invalid("a chunk must hold 1 to 64 tokens");
   if (chunk.n_past < 0) return invalid("n_past is negative");
-  if (chunk.n_past > capacity - chunk.tokens) return {Status::kContextFull, "the context is full: n_past plus the chunk exceeds the model's max_context"};
+  if (chunk.n_past > capacity - chunk.tokens)
+    return {Status::kContextFull, "the context is full: n_past plus the chunk exceeds the model's max_context"};
   if (chunk.n_past > written) return invalid("n_past counts rows that no earlier call has written");
   for (int i = 0; i < chunk.tokens; ++i) {
-    if (chunk.positions[i] < 0 || chunk.positions[i] >= (int64_t{1} << 24)) return invalid("a position is negative or above 2^24");
+    if (chunk.positions[i] < 0 || chunk.positions[i] >= (int64_t{1} << 24))
+      return invalid("a position is negative or above 2^24");
     const uint64_t mask = static_cast<uint64_t>(chunk.tree_mask[i]);
     if ((mask >> i & 1) == 0) return invalid("tree_mask: every token must see itself");
-    if (i < 63 && mask >> (i + 1) != 0) return invalid("tree_mask: a token sees a later one; list parents before children");
+    if (i < 63 && mask >> (i + 1) != 0)
+      return invalid("tree_mask: a token sees a later one; list parents before children");
   }
   const int kept = kept_rows(chunk);
   for (int i = kept; i < kMaxTokens; ++i)
@@ -37,7 +40,8 @@ Status check_chunk(const Chunk& chunk, int64_t capacity, int64_t written) {
   if (base < 0) return invalid("kv_src keeps more rows than n_past counts");
   for (int i = 0; i < kept; ++i) {
     if (i > 0 && chunk.kv_src[i] <= chunk.kv_src[i - 1]) return invalid("kv_src must ascend");
-    if (chunk.kv_src[i] >= kMaxTokens || base + chunk.kv_src[i] >= written) return invalid("kv_src names a row that the previous chunk did not write");
+    if (chunk.kv_src[i] >= kMaxTokens || base + chunk.kv_src[i] >= written)
+      return invalid("kv_src names a row that the previous chunk did not write");
   }
   return kStatusOk;
 }
@@ -47,7 +51,8 @@ void compact(const Chunk& chunk, float* cache, int row_floats) {
   const int64_t base = chunk.n_past - kept;
   for (int i = 0; i < kept; ++i)  // kv_src ascends, so no source row is overwritten before it is read
     if (chunk.kv_src[i] != i)
-      std::memcpy(cache + (base + i) * row_floats, cache + (base + chunk.kv_src[i]) * row_floats, sizeof(float) * row_floats);
+      std::memcpy(cache + (base + i) * row_floats, cache + (base + chunk.kv_src[i]) * row_floats,
+                  sizeof(float) * row_floats);
 }
 
 void rope_table(const float* inv_freq, int dim, int64_t position, float* table) {
@@ -68,8 +73,8 @@ void rotate(const float* table, int dim, float* x) {
   }
 }
 
-void attend(const Context& ctx, const AttentionShape& shape, const Chunk& chunk, const float* q,
-            const float* keys, size_t key_stride, const float* values, size_t value_stride, float* y) {
+void attend(const Context& ctx, const AttentionShape& shape, const Chunk& chunk, const float* q, const float* keys,
+            size_t key_stride, const float* values, size_t value_stride, float* y) {
   const Kernels& kernels = *ctx.kernels;
   const int heads_per_kv = shape.heads / shape.kv_heads;
   ctx.parallel(static_cast<int64_t>(chunk.tokens) * shape.heads, [&](int64_t item) {
@@ -94,7 +99,8 @@ void attend(const Context& ctx, const AttentionShape& shape, const Chunk& chunk,
       if (n == 0) break;
       float score[kKeyBlock], block_max = running_max;
       for (int i = 0; i < n; ++i) {
-        score[i] = shape.scale * kernels.dot(query, keys + row[i] * key_stride + static_cast<size_t>(g) * shape.key_dim, shape.key_dim);
+        score[i] = shape.scale * kernels.dot(query, keys + row[i] * key_stride + static_cast<size_t>(g) * shape.key_dim,
+                                             shape.key_dim);
         if (score[i] > block_max) block_max = score[i];
       }
       if (block_max > running_max) {
@@ -106,7 +112,8 @@ void attend(const Context& ctx, const AttentionShape& shape, const Chunk& chunk,
       for (int i = 0; i < n; ++i) {
         const float weight = std::exp(score[i] - running_max);
         denominator += weight;
-        kernels.axpy(weight, values + row[i] * value_stride + static_cast<size_t>(g) * shape.value_dim, out, shape.value_dim);
+        kernels.axpy(weight, values + row[i] * value_stride + static_cast<size_t>(g) * shape.value_dim, out,
+                     shape.value_dim);
       }
     }
     kernels.scale(1.0f / denominator, out, shape.value_dim);
@@ -146,7 +153,8 @@ size_t mla_scratch(const MlaWeights& w, int max_tokens) {
   return measure.used() + (k > v ? k : v);
 }
 
-Status mla_attention(const Context& ctx, const MlaWeights& w, const Chunk& chunk, const float* q, const float* kv, float* cache, float* y) {
+Status mla_attention(const Context& ctx, const MlaWeights& w, const Chunk& chunk, const float* q, const float* kv,
+                     float* cache, float* y) {
   Scratch scratch(ctx.scratch);
   MlaScratch s(scratch, w, chunk.tokens);
   Context inner = ctx;
@@ -164,7 +172,8 @@ Status mla_attention(const Context& ctx, const MlaWeights& w, const Chunk& chunk
   }
 
   ctx.parallel(chunk.tokens, [&](int64_t t) {
-    for (int64_t i = t * w.heads; i < (t + 1) * w.heads; ++i) std::memcpy(s.nope + i * w.nope, q + i * head_dim, sizeof(float) * w.nope);
+    for (int64_t i = t * w.heads; i < (t + 1) * w.heads; ++i)
+      std::memcpy(s.nope + i * w.nope, q + i * head_dim, sizeof(float) * w.nope);
   });
   linear(inner, w.absorb_k, nullptr, 1.0f, s.nope, chunk.tokens, 0, s.latent_query);
   ctx.parallel(chunk.tokens, [&](int64_t t) {
@@ -187,8 +196,8 @@ size_t gqa_scratch(const GqaWeights& w, int max_tokens) {
   return measure.used();
 }
 
-void gqa_attention(const Context& ctx, const GqaWeights& w, const Chunk& chunk, const float* q, const float* k, const float* v,
-                   float* key_cache, float* value_cache, float* y) {
+void gqa_attention(const Context& ctx, const GqaWeights& w, const Chunk& chunk, const float* q, const float* k,
+                   const float* v, float* key_cache, float* value_cache, float* y) {
   Scratch scratch(ctx.scratch);
   GqaScratch s(scratch, w, chunk.tokens);
   const int row = w.kv_heads * w.head_dim;
@@ -203,9 +212,11 @@ void gqa_attention(const Context& ctx, const GqaWeights& w, const Chunk& chunk, 
     for (int g = 0; g < w.kv_heads; ++g) rotate(angles, w.head_dim, key + static_cast<size_t>(g) * w.head_dim);
     std::memcpy(value_cache + (chunk.n_past + t) * row, v + t * row, sizeof(float) * row);
     std::memcpy(s.query + t * q_row, q + t * q_row, sizeof(float) * q_row);
-    for (int h = 0; h < w.heads; ++h) rotate(angles, w.head_dim, s.query + t * q_row + static_cast<size_t>(h) * w.head_dim);
+    for (int h = 0; h < w.heads; ++h)
+      rotate(angles, w.head_dim, s.query + t * q_row + static_cast<size_t>(h) * w.head_dim);
   });
-  const AttentionShape shape{w.heads, w.kv_heads, w.head_dim, w.head_dim, 1.0f / std::sqrt(static_cast<float>(w.head_dim))};
+  const AttentionShape shape{w.heads, w.kv_heads, w.head_dim, w.head_dim,
+                             1.0f / std::sqrt(static_cast<float>(w.head_dim))};
   attend(ctx, shape, chunk, s.query, key_cache, row, value_cache, row, y);
 }
 

@@ -43,7 +43,8 @@ struct Plan {
 float norm_factor(const Ffn& w, const float* scores_E) {
   double sum = 0;
   switch (w.norm) {
-    case RouterNorm::kNone: return 1.0f;
+    case RouterNorm::kNone:
+      return 1.0f;
     case RouterNorm::kRms:
       for (int e = 0; e < w.experts; ++e) sum += static_cast<double>(scores_E[e]) * scores_E[e];
       return static_cast<float>(1.0 / std::sqrt(sum / w.experts + w.eps));
@@ -59,7 +60,8 @@ Status make_plan(const Ffn& w, int tokens, Plan& plan, int* union_out) {
   for (int t = 0; t < tokens; ++t) {
     float* scores_E = plan.scores + static_cast<size_t>(t) * w.experts;
     for (int e = 0; e < w.experts; ++e) {
-      if (!std::isfinite(scores_E[e])) return {Status::kNonFinite, "a router score is not finite; the weights or the input are damaged"};
+      if (!std::isfinite(scores_E[e]))
+        return {Status::kNonFinite, "a router score is not finite; the weights or the input are damaged"};
       scores_E[e] = scores_E[e] > 0 ? scores_E[e] : 0;
     }
     factor[t] = norm_factor(w, scores_E) * w.out_scale;
@@ -107,8 +109,7 @@ Status chunk_sparse_ffn(const Context& ctx, const Ffn& w, const float* x, int to
   if (Status s = make_plan(w, tokens, plan, union_size); !s.ok()) return s;
   const int n = *union_size;
 
-  if (w.quant != Quant::kFp32)
-    ctx.parallel(tokens, [&](int64_t t) { inputs.set(*ctx.kernels, t, x + t * w.hidden); });
+  if (w.quant != Quant::kFp32) ctx.parallel(tokens, [&](int64_t t) { inputs.set(*ctx.kernels, t, x + t * w.hidden); });
   const size_t width = Plan::padded_width(w);
   const int up_tiles = static_cast<int>(width) / kTileRows;
   ctx.parallel(n, [&](int64_t u) {
@@ -118,7 +119,8 @@ Status chunk_sparse_ffn(const Context& ctx, const Ffn& w, const float* x, int to
       const int t = plan.pair_token[p];
       batch.add(inputs, t, x + static_cast<size_t>(t) * w.hidden, 1.0f, plan.hidden + p * width);
     }
-    batch.multiply(*ctx.kernels, w.quant, w.up(plan.union_ids[u]), w.up_tile_bytes, up_tiles, static_cast<int>(width), w.hidden, false);
+    batch.multiply(*ctx.kernels, w.quant, w.up(plan.union_ids[u]), w.up_tile_bytes, up_tiles, static_cast<int>(width),
+                   w.hidden, false);
     for (int32_t p = first; p < last; ++p) {
       ctx.kernels->silu(plan.hidden + p * width, static_cast<int>(width));
       if (w.quant != Quant::kFp32) hidden.set(*ctx.kernels, p, plan.hidden + p * width);
@@ -131,12 +133,15 @@ Status chunk_sparse_ffn(const Context& ctx, const Ffn& w, const float* x, int to
     const int count = first_tile + kDownTilesPerItem <= down_tiles ? kDownTilesPerItem : down_tiles - first_tile;
     const int first_row = first_tile * kTileRows;
     const int rows = first_row + count * kTileRows <= w.hidden ? count * kTileRows : w.hidden - first_row;
-    for (int t = 0; t < tokens; ++t) std::memset(y + static_cast<size_t>(t) * w.hidden + first_row, 0, rows * sizeof(float));
+    for (int t = 0; t < tokens; ++t)
+      std::memset(y + static_cast<size_t>(t) * w.hidden + first_row, 0, rows * sizeof(float));
     for (int u = 0; u < n; ++u) {
       TileBatch batch;
       for (int32_t p = plan.first_pair[u]; p < plan.first_pair[u + 1]; ++p)
-        batch.add(hidden, p, plan.hidden + p * width, plan.pair_weight[p], y + static_cast<size_t>(plan.pair_token[p]) * w.hidden + first_row);
-      batch.multiply(*ctx.kernels, w.quant, w.down(plan.union_ids[u]) + w.down_tile_bytes * first_tile, w.down_tile_bytes, count, rows, w.width, true);
+        batch.add(hidden, p, plan.hidden + p * width, plan.pair_weight[p],
+                  y + static_cast<size_t>(plan.pair_token[p]) * w.hidden + first_row);
+      batch.multiply(*ctx.kernels, w.quant, w.down(plan.union_ids[u]) + w.down_tile_bytes * first_tile,
+                     w.down_tile_bytes, count, rows, w.width, true);
     }
   });
   return kStatusOk;

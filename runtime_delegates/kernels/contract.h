@@ -14,10 +14,10 @@ namespace blockffn {
 
 static_assert(sizeof(size_t) == 8, "sizes are checked against 64-bit overflow; 32-bit targets are not supported");
 
-constexpr int kMaxTokens = 64;   // tokens of one chunk; a tree mask is one bit per token
-constexpr int kTileRows = 8;     // output rows of one weight tile
-constexpr int kGroupCols = 32;   // columns that share one int4 scale
-constexpr size_t kAlign = 64;    // alignment of every packed part and every scratch buffer
+constexpr int kMaxTokens = 64;  // tokens of one chunk; a tree mask is one bit per token
+constexpr int kTileRows = 8;    // output rows of one weight tile
+constexpr int kGroupCols = 32;  // columns that share one int4 scale
+constexpr size_t kAlign = 64;   // alignment of every packed part and every scratch buffer
 
 constexpr float kSmallestPeak = 1e-36f;  // 127 / peak must stay finite
 
@@ -42,16 +42,16 @@ constexpr size_t padded_cols(Quant quant, size_t cols) {
 // One multiplication of `tokens` activation rows with `tile_count` consecutive weight tiles:
 // y[t][n] (+)= factor[t] * sum_k w[n][k] * x[t][k].
 struct TileArgs {
-  const uint8_t* tiles;   // first tile
-  size_t tile_bytes;      // distance between tiles
+  const uint8_t* tiles;  // first tile
+  size_t tile_bytes;     // distance between tiles
   int tile_count;
-  int rows;               // valid output rows; only the last tile may be partly valid
-  int cols;               // K without padding
-  int tokens;             // 1..64
-  const void* const* x;   // [tokens] rows: float[cols], or int8[padded_cols]
+  int rows;                          // valid output rows; only the last tile may be partly valid
+  int cols;                          // K without padding
+  int tokens;                        // 1..64
+  const void* const* x;              // [tokens] rows: float[cols], or int8[padded_cols]
   const int32_t* const* group_sums;  // [tokens][padded_cols/32] sums of x, int4 weights only
-  const float* factor;    // [tokens]
-  float* const* y;        // [tokens] pointers to the first output row
+  const float* factor;               // [tokens]
+  float* const* y;                   // [tokens] pointers to the first output row
   bool accumulate;
 };
 
@@ -66,9 +66,9 @@ struct Kernels {
   // is computed from it is NaN. sums (may be null) receives the sum of q of every 32 columns.
   void (*quantize_row)(const float* x, int cols, int padded, int8_t* q, float* scale, int32_t* sums);
   float (*dot)(const float* a, const float* b, int n);
-  void (*axpy)(float a, const float* x, float* y, int n);   // y += a * x
-  void (*scale)(float a, float* y, int n);                  // y *= a
-  void (*silu)(float* x, int n);                            // x / (1 + exp(-x))
+  void (*axpy)(float a, const float* x, float* y, int n);  // y += a * x
+  void (*scale)(float a, float* y, int n);                 // y *= a
+  void (*silu)(float* x, int n);                           // x / (1 + exp(-x))
 };
 
 // The best kernels that this CPU runs.

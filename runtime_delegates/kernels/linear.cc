@@ -20,7 +20,8 @@ size_t linear_scratch(const Matrix& w, int max_tokens) {
   return quantized_rows_bytes(w.quant, static_cast<size_t>(max_tokens) * w.groups, w.cols);
 }
 
-void linear(const Context& ctx, const Matrix& w, const float* bias, float scale, const float* x, int tokens, int first_token, float* y) {
+void linear(const Context& ctx, const Matrix& w, const float* bias, float scale, const float* x, int tokens,
+            int first_token, float* y) {
   const size_t x_stride = static_cast<size_t>(w.groups) * w.cols, y_stride = static_cast<size_t>(w.groups) * w.rows;
   for (int t = 0; t < first_token; ++t) std::memset(y + t * y_stride, 0, y_stride * sizeof(float));
   const int active = tokens - first_token;
@@ -32,12 +33,14 @@ void linear(const Context& ctx, const Matrix& w, const float* bias, float scale,
   QuantizedRows rows(scratch, w.quant, static_cast<size_t>(active) * w.groups, w.cols);
   if (w.quant != Quant::kFp32)
     ctx.parallel(active, [&](int64_t t) {
-      for (int g = 0; g < w.groups; ++g) rows.set(*ctx.kernels, t * w.groups + g, x + t * x_stride + static_cast<size_t>(g) * w.cols);
+      for (int g = 0; g < w.groups; ++g)
+        rows.set(*ctx.kernels, t * w.groups + g, x + t * x_stride + static_cast<size_t>(g) * w.cols);
     });
 
   const int per_item = tiles_per_item(w), items_per_group = (w.tiles_per_group() + per_item - 1) / per_item;
   ctx.parallel(static_cast<int64_t>(w.groups) * items_per_group, [&](int64_t item) {
-    const int group = static_cast<int>(item / items_per_group), first = static_cast<int>(item % items_per_group) * per_item;
+    const int group = static_cast<int>(item / items_per_group),
+              first = static_cast<int>(item % items_per_group) * per_item;
     const int count = first + per_item <= w.tiles_per_group() ? per_item : w.tiles_per_group() - first;
     TileBatch batch;
     for (int t = 0; t < active; ++t) {
@@ -66,7 +69,8 @@ Status rms_norm(const float* weight, float eps, const float* x, int tokens, int 
   for (int t = 0; t < tokens; ++t, x += cols, y += cols) {
     double sum = 0;  // float32 squares of finite inputs may overflow; their double sum cannot
     for (int k = 0; k < cols; ++k) sum += static_cast<double>(x[k]) * x[k];
-    if (!std::isfinite(sum)) return {Status::kNonFinite, "an activation is not finite; the weights or the input are damaged"};
+    if (!std::isfinite(sum))
+      return {Status::kNonFinite, "an activation is not finite; the weights or the input are damaged"};
     const float inverse = static_cast<float>(1.0 / std::sqrt(sum / cols + eps));
     for (int k = 0; k < cols; ++k) y[k] = x[k] * inverse * weight[k];
   }

@@ -19,7 +19,8 @@ struct Context {
 // y[T, rows] = scale * (x[T, cols] w^T) + bias. With groups > 1, x is [T, groups, cols] and y
 // [T, groups, rows]. bias may be null. Rows of y before first_token are set to zero.
 size_t linear_scratch(const Matrix& w, int max_tokens);
-void linear(const Context& ctx, const Matrix& w, const float* bias, float scale, const float* x, int tokens, int first_token, float* y);
+void linear(const Context& ctx, const Matrix& w, const float* bias, float scale, const float* x, int tokens,
+            int first_token, float* y);
 
 // y[T, D] = scale * table[ids]. The ids must have passed check_ids.
 Status check_ids(const Matrix& table, const int64_t* ids, int tokens);
@@ -40,19 +41,19 @@ Status chunk_sparse_ffn(const Context& ctx, const Ffn& w, const float* x, int to
 // Where the tokens of a chunk stand, common to every layer.
 struct Chunk {
   int tokens;
-  int64_t n_past;             // rows of the cache that every token sees
-  const int64_t* positions;   // [T] for the rotary embedding
-  const int64_t* tree_mask;   // [T] bit j of entry i: token j of the chunk is visible to token i
-  const int64_t* kv_src;      // [64] rows of the previous chunk to keep, ascending, then -1
+  int64_t n_past;            // rows of the cache that every token sees
+  const int64_t* positions;  // [T] for the rotary embedding
+  const int64_t* tree_mask;  // [T] bit j of entry i: token j of the chunk is visible to token i
+  const int64_t* kv_src;     // [64] rows of the previous chunk to keep, ascending, then -1
 };
 
 // Checks a chunk against a cache of `capacity` rows of which `written` hold data.
 Status check_chunk(const Chunk& chunk, int64_t capacity, int64_t written);
 
 struct AttentionShape {
-  int heads;        // H
-  int kv_heads;     // G
-  int key_dim;      // values of a key row of one kv head
+  int heads;     // H
+  int kv_heads;  // G
+  int key_dim;   // values of a key row of one kv head
   int value_dim;
   float scale;
 };
@@ -69,8 +70,8 @@ void rotate(const float* table, int dim, float* x);
 
 // y[T, H, value_dim] = attention of q[T, H, key_dim] over rows < n_past and the visible chunk tokens.
 // Row c of kv head g: key at keys + c * key_stride + g * key_dim, value likewise.
-void attend(const Context& ctx, const AttentionShape& shape, const Chunk& chunk, const float* q,
-            const float* keys, size_t key_stride, const float* values, size_t value_stride, float* y);
+void attend(const Context& ctx, const AttentionShape& shape, const Chunk& chunk, const float* q, const float* keys,
+            size_t key_stride, const float* values, size_t value_stride, float* y);
 
 // Multi-head latent attention (DeepSeek-V2, arXiv:2405.04434) with both halves of kv_b_proj absorbed.
 // q [T, H * (nope + rope)], kv [T, latent + rope], cache [C, latent + rope], y [T, H * v].
@@ -83,7 +84,8 @@ struct MlaWeights {
   int heads, nope, rope, latent, v_dim;
 };
 size_t mla_scratch(const MlaWeights& w, int max_tokens);
-Status mla_attention(const Context& ctx, const MlaWeights& w, const Chunk& chunk, const float* q, const float* kv, float* cache, float* y);
+Status mla_attention(const Context& ctx, const MlaWeights& w, const Chunk& chunk, const float* q, const float* kv,
+                     float* cache, float* y);
 
 // Multi-head or grouped-query attention. q [T, H, d], k and v [T, G, d], caches [C, G, d], y [T, H, d].
 struct GqaWeights {
@@ -91,7 +93,7 @@ struct GqaWeights {
   int heads, kv_heads, head_dim;
 };
 size_t gqa_scratch(const GqaWeights& w, int max_tokens);
-void gqa_attention(const Context& ctx, const GqaWeights& w, const Chunk& chunk, const float* q, const float* k, const float* v,
-                   float* key_cache, float* value_cache, float* y);
+void gqa_attention(const Context& ctx, const GqaWeights& w, const Chunk& chunk, const float* q, const float* k,
+                   const float* v, float* key_cache, float* value_cache, float* y);
 
 }  // namespace blockffn

@@ -21,16 +21,21 @@ T read(const uint8_t* p) {
 
 bool is_quant(uint8_t q) { return q <= static_cast<uint8_t>(Quant::kInt4); }
 bool is_dim(uint32_t n) { return n >= 1 && n <= kMaxDim; }
-bool is_cols(uint32_t n, uint8_t quant) { return is_dim(n) && (static_cast<Quant>(quant) == Quant::kFp32 || n <= kMaxQuantizedCols); }
+bool is_cols(uint32_t n, uint8_t quant) {
+  return is_dim(n) && (static_cast<Quant>(quant) == Quant::kFp32 || n <= kMaxQuantizedCols);
+}
 
 }  // namespace
 
 size_t tile_bytes(Quant quant, int cols) {
   const size_t padded = padded_cols(quant, cols);
   switch (quant) {
-    case Quant::kFp32: return round_up(padded * kTileRows * sizeof(float), kAlign);
-    case Quant::kInt8: return padded * kTileRows + kAlign;
-    case Quant::kInt4: return padded * kTileRows / 2 + round_up(padded / kGroupCols * kTileRows * 2, kAlign);
+    case Quant::kFp32:
+      return round_up(padded * kTileRows * sizeof(float), kAlign);
+    case Quant::kInt8:
+      return padded * kTileRows + kAlign;
+    case Quant::kInt4:
+      return padded * kTileRows / 2 + round_up(padded / kGroupCols * kTileRows * 2, kAlign);
   }
   return 0;
 }
@@ -38,10 +43,12 @@ size_t tile_bytes(Quant quant, int cols) {
 Status parse_matrix(const uint8_t* data, size_t bytes, Matrix* out) {
   if (data == nullptr || bytes < kMatrixHeader) return corrupt("packed matrix is shorter than its header");
   if (std::memcmp(data, "BFMX", 4) != 0) return corrupt("packed matrix has a wrong magic number");
-  if (read<uint16_t>(data + 4) != kVersion) return corrupt("packed matrix has an unknown format version; export the model again");
+  if (read<uint16_t>(data + 4) != kVersion)
+    return corrupt("packed matrix has an unknown format version; export the model again");
   if (!is_quant(data[6])) return corrupt("packed matrix has an unknown quantization");
   const uint32_t groups = read<uint32_t>(data + 8), rows = read<uint32_t>(data + 12), cols = read<uint32_t>(data + 16);
-  if (!is_dim(groups) || !is_dim(rows) || !is_cols(cols, data[6])) return corrupt("packed matrix has an impossible shape");
+  if (!is_dim(groups) || !is_dim(rows) || !is_cols(cols, data[6]))
+    return corrupt("packed matrix has an impossible shape");
   Matrix m;
   m.quant = static_cast<Quant>(data[6]);
   m.groups = static_cast<int>(groups);
@@ -59,11 +66,14 @@ Status parse_matrix(const uint8_t* data, size_t bytes, Matrix* out) {
 Status parse_ffn(const uint8_t* data, size_t bytes, Ffn* out) {
   if (data == nullptr || bytes < kFfnHeader) return corrupt("packed FFN is shorter than its header");
   if (std::memcmp(data, "BFFF", 4) != 0) return corrupt("packed FFN has a wrong magic number");
-  if (read<uint16_t>(data + 4) != kVersion) return corrupt("packed FFN has an unknown format version; export the model again");
+  if (read<uint16_t>(data + 4) != kVersion)
+    return corrupt("packed FFN has an unknown format version; export the model again");
   if (!is_quant(data[6])) return corrupt("packed FFN has an unknown quantization");
   if (data[7] > static_cast<uint8_t>(RouterNorm::kSum)) return corrupt("packed FFN has an unknown router norm");
-  const uint32_t hidden = read<uint32_t>(data + 8), width = read<uint32_t>(data + 12), experts = read<uint32_t>(data + 16);
-  if (!is_cols(hidden, data[6]) || !is_cols(width, data[6]) || !is_dim(experts)) return corrupt("packed FFN has an impossible shape");
+  const uint32_t hidden = read<uint32_t>(data + 8), width = read<uint32_t>(data + 12),
+                 experts = read<uint32_t>(data + 16);
+  if (!is_cols(hidden, data[6]) || !is_cols(width, data[6]) || !is_dim(experts))
+    return corrupt("packed FFN has an impossible shape");
   Ffn f;
   f.quant = static_cast<Quant>(data[6]);
   f.norm = static_cast<RouterNorm>(data[7]);
@@ -78,14 +88,16 @@ Status parse_ffn(const uint8_t* data, size_t bytes, Ffn* out) {
   if (router > bytes || norm > bytes || base > bytes) return corrupt("packed FFN is truncated");
   if ((router | norm | base | stride) % kAlign != 0) return corrupt("packed FFN has a misplaced part");
   if (Status s = parse_matrix(data + router, bytes - router, &f.router); !s.ok()) return s;
-  if (f.router.groups != 1 || f.router.rows != f.experts || f.router.cols != f.hidden) return corrupt("packed FFN's router does not match its shape");
+  if (f.router.groups != 1 || f.router.rows != f.experts || f.router.cols != f.hidden)
+    return corrupt("packed FFN's router does not match its shape");
   if ((bytes - norm) / sizeof(float) < experts) return corrupt("packed FFN is truncated");
   f.norm_weight = reinterpret_cast<const float*>(data + norm);
   f.up_tile_bytes = tile_bytes(f.quant, f.hidden);
   f.down_tile_bytes = tile_bytes(f.quant, f.width);
   f.up_bytes = f.up_tile_bytes * round_up(width, kTileRows) / kTileRows;
   const uint64_t region = f.up_bytes + f.down_tile_bytes * (round_up(hidden, kTileRows) / kTileRows);
-  if (stride < region || (bytes - base) < region || (bytes - base - region) / stride < experts - 1) return corrupt("packed FFN is truncated");
+  if (stride < region || (bytes - base) < region || (bytes - base - region) / stride < experts - 1)
+    return corrupt("packed FFN is truncated");
   f.expert_base = data + base;
   f.expert_stride = stride;
   *out = f;
@@ -110,7 +122,10 @@ void dequantize_row(const Matrix& w, int row, float scale, float* y) {
         const int group = k / kGroupCols, in_group = k % kGroupCols;
         const uint8_t byte = tile[static_cast<size_t>(group) * 128 + (in_group % 16) / 8 * 64 + r * 8 + in_group % 8];
         const int value = (in_group < 16 ? byte & 15 : byte >> 4) - 8;
-        y[k] = scale * half_to_float(read<uint16_t>(tile + padded * kTileRows / 2 + (static_cast<size_t>(group) * kTileRows + r) * 2)) * static_cast<float>(value);
+        y[k] = scale *
+               half_to_float(
+                   read<uint16_t>(tile + padded * kTileRows / 2 + (static_cast<size_t>(group) * kTileRows + r) * 2)) *
+               static_cast<float>(value);
       }
       return;
   }

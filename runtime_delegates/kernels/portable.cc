@@ -124,7 +124,8 @@ void tiles_int4(const TileArgs& a) {
     const uint8_t* scales = w + static_cast<size_t>(cols) * kTileRows / 2;
     float acc[kMaxTokens][kTileRows] = {};
     for (int first = 0; first < cols; first += kWideCols) {
-      const int n = cols - first < kWideCols ? cols - first : kWideCols, groups = n / kGroupCols, first_group = first / kGroupCols;
+      const int n = cols - first < kWideCols ? cols - first : kWideCols, groups = n / kGroupCols,
+                first_group = first / kGroupCols;
       const uint8_t* part = w + static_cast<size_t>(first) * kTileRows / 2;
       int16_t wide[kTileRows][kWideCols];  // values 0..15; the 8 comes off below
       float scale[kWideCols / kGroupCols * kTileRows];
@@ -149,7 +150,9 @@ void tiles_int4(const TileArgs& a) {
           for (int r = 0; r < kTileRows; ++r) {
             int32_t dot[count];
             dot_int16<count>(wide[r] + g * kGroupCols, x[0] + g * kGroupCols, kGroupCols, dot);
-            for (int i = 0; i < count; ++i) acc[t + i][r] += scale[g * kTileRows + r] * static_cast<float>(dot[i] - 8 * a.group_sums[t + i][first_group + g]);
+            for (int i = 0; i < count; ++i)
+              acc[t + i][r] +=
+                  scale[g * kTileRows + r] * static_cast<float>(dot[i] - 8 * a.group_sums[t + i][first_group + g]);
           }
       });
     }

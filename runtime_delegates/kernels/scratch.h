@@ -66,12 +66,19 @@ class TileBatch {
     factor_[n_] = fp32 ? factor : factor * rows.scale(row);
     y_[n_++] = y;
   }
-  void multiply(const Kernels& kernels, Quant quant, const uint8_t* tiles, size_t tile_bytes, int tile_count, int rows, int cols, bool accumulate) const {
+  void multiply(const Kernels& kernels, Quant quant, const uint8_t* tiles, size_t tile_bytes, int tile_count, int rows,
+                int cols, bool accumulate) const {
     const TileArgs args{tiles, tile_bytes, tile_count, rows, cols, n_, x_, sums_, factor_, y_, accumulate};
     switch (quant) {
-      case Quant::kFp32: kernels.tiles_fp32(args); break;
-      case Quant::kInt8: kernels.tiles_int8(args); break;
-      case Quant::kInt4: kernels.tiles_int4(args); break;
+      case Quant::kFp32:
+        kernels.tiles_fp32(args);
+        break;
+      case Quant::kInt8:
+        kernels.tiles_int8(args);
+        break;
+      case Quant::kInt4:
+        kernels.tiles_int4(args);
+        break;
     }
   }
 

@@ -56,8 +56,8 @@ T read(const uint8_t* p) {
 
 }  // namespace
 
-Status Program::parse(const uint8_t* blob, size_t bytes, FindWeights find, void* find_context, std::unique_ptr<Program>* out,
-                      size_t max_working_bytes) {
+Status Program::parse(const uint8_t* blob, size_t bytes, FindWeights find, void* find_context,
+                      std::unique_ptr<Program>* out, size_t max_working_bytes) {
   try {
     auto program = std::make_unique<Program>();
     if (Status s = program->parse_checked(blob, bytes, find, find_context, max_working_bytes); !s.ok()) return s;
@@ -68,16 +68,20 @@ Status Program::parse(const uint8_t* blob, size_t bytes, FindWeights find, void*
   }
 }
 
-Status Program::parse_checked(const uint8_t* blob, size_t bytes, FindWeights find, void* find_context, size_t max_working_bytes) {
+Status Program::parse_checked(const uint8_t* blob, size_t bytes, FindWeights find, void* find_context,
+                              size_t max_working_bytes) {
   Reader in(blob, bytes);
   const uint8_t* magic = in.bytes(4);
   if (magic == nullptr || std::memcmp(magic, "BFPG", 4) != 0) return corrupt("this is not a BlockFFN program");
-  if (in.take<uint16_t>() != kVersion) return corrupt("the program has another format version than this library; export the model again");
+  if (in.take<uint16_t>() != kVersion)
+    return corrupt("the program has another format version than this library; export the model again");
   in.take<uint16_t>();
-  const uint32_t n_values = in.take<uint32_t>(), n_ops = in.take<uint32_t>(), n_inputs = in.take<uint32_t>(), n_outputs = in.take<uint32_t>();
+  const uint32_t n_values = in.take<uint32_t>(), n_ops = in.take<uint32_t>(), n_inputs = in.take<uint32_t>(),
+                 n_outputs = in.take<uint32_t>();
   const uint32_t key_bytes = in.take<uint32_t>();
   in.take<uint32_t>();
-  if (!in.ok() || n_values > kMaxCount || n_ops > kMaxCount || n_inputs > n_values || n_outputs > n_values || key_bytes > 255)
+  if (!in.ok() || n_values > kMaxCount || n_ops > kMaxCount || n_inputs > n_values || n_outputs > n_values ||
+      key_bytes > 255)
     return corrupt("the program's header is damaged");
   char key[256] = {};
   if (const uint8_t* at = in.bytes(key_bytes)) std::memcpy(key, at, key_bytes);
@@ -103,9 +107,11 @@ Status Program::parse_checked(const uint8_t* blob, size_t bytes, FindWeights fin
     in.pad(8);
     for (int k = 0; k < n_attrs; ++k) op.attrs.push_back(Attr{in.take<int64_t>()});
     for (int32_t id : op.args)
-      if (id < -1 || id >= static_cast<int32_t>(n_values)) return corrupt("an operator names a value that does not exist");
+      if (id < -1 || id >= static_cast<int32_t>(n_values))
+        return corrupt("an operator names a value that does not exist");
     for (int32_t id : op.outs)
-      if (id < 0 || id >= static_cast<int32_t>(n_values)) return corrupt("an operator names a value that does not exist");
+      if (id < 0 || id >= static_cast<int32_t>(n_values))
+        return corrupt("an operator names a value that does not exist");
     ops_.push_back(std::move(op));
   }
   for (uint32_t i = 0; i < n_inputs; ++i) inputs_.push_back(in.take<uint32_t>());
@@ -121,9 +127,11 @@ Status Program::parse_checked(const uint8_t* blob, size_t bytes, FindWeights fin
     }
     return true;
   };
-  if (!list(inputs_, Kind::kInput) || !list(outputs_, Kind::kOutput)) return corrupt("the program's inputs or outputs are damaged");
+  if (!list(inputs_, Kind::kInput) || !list(outputs_, Kind::kOutput))
+    return corrupt("the program's inputs or outputs are damaged");
   for (uint32_t id = 0; id < n_values; ++id)
-    if (!listed[id] && (values_[id].kind == Kind::kInput || values_[id].kind == Kind::kOutput)) return corrupt("the program's inputs or outputs are damaged");
+    if (!listed[id] && (values_[id].kind == Kind::kInput || values_[id].kind == Kind::kOutput))
+      return corrupt("the program's inputs or outputs are damaged");
 
   for (const Op& op : ops_) {
     size_t scratch = 0;
@@ -138,7 +146,8 @@ Status Program::parse_values(const uint8_t* records, uint32_t n, const uint8_t* 
   for (uint32_t i = 0; i < n; ++i) {
     const uint8_t* r = records + static_cast<size_t>(i) * kValueRecord;
     Value& v = values_[i];
-    if (r[0] > static_cast<uint8_t>(Kind::kState) || r[1] > static_cast<uint8_t>(DType::kFfn)) return corrupt("a value record is damaged");
+    if (r[0] > static_cast<uint8_t>(Kind::kState) || r[1] > static_cast<uint8_t>(DType::kFfn))
+      return corrupt("a value record is damaged");
     v.kind = static_cast<Kind>(r[0]);
     v.dtype = static_cast<DType>(r[1]);
     v.rank = read<uint16_t>(r + 2);
@@ -157,13 +166,17 @@ Status Program::parse_values(const uint8_t* records, uint32_t n, const uint8_t* 
     const bool packed = v.dtype == DType::kMatrix || v.dtype == DType::kFfn;
     if (v.kind == Kind::kWeight) {
       const uint64_t offset = read<uint64_t>(r + 24), size = read<uint64_t>(r + 32);
-      if (v.dynamic || offset % kAlign != 0 || offset > weights_bytes || size > weights_bytes - offset) return corrupt("a weight lies outside the weights segment");
+      if (v.dynamic || offset % kAlign != 0 || offset > weights_bytes || size > weights_bytes - offset)
+        return corrupt("a weight lies outside the weights segment");
       const uint8_t* data = weights + offset;
       v.data = const_cast<uint8_t*>(data);
       Status s;
-      if (v.dtype == DType::kMatrix) s = parse_matrix(data, size, &v.matrix);
-      else if (v.dtype == DType::kFfn) s = parse_ffn(data, size, &v.ffn);
-      else if (v.dtype != DType::kFloat || size != v.row_elements * sizeof(float)) s = corrupt("a weight has the wrong size");
+      if (v.dtype == DType::kMatrix)
+        s = parse_matrix(data, size, &v.matrix);
+      else if (v.dtype == DType::kFfn)
+        s = parse_ffn(data, size, &v.ffn);
+      else if (v.dtype != DType::kFloat || size != v.row_elements * sizeof(float))
+        s = corrupt("a weight has the wrong size");
       if (!s.ok()) return s;
       if (reinterpret_cast<uintptr_t>(data) % alignof(float) != 0) return corrupt("the weights segment is not aligned");
     } else if (packed || (v.dtype == DType::kInt64 && v.kind != Kind::kInput)) {

@@ -16,7 +16,9 @@ constexpr Status corrupt(const char* message) { return {Status::kCorrupt, messag
 // Everything about an operator that does not depend on the data of a run.
 Status Program::check_op(const Op& op, size_t* scratch) const {
   const Status bad = corrupt("an operator does not fit its values");
-  const auto counts = [&](size_t args, size_t outs, size_t attrs) { return op.args.size() == args && op.outs.size() == outs && op.attrs.size() == attrs; };
+  const auto counts = [&](size_t args, size_t outs, size_t attrs) {
+    return op.args.size() == args && op.outs.size() == outs && op.attrs.size() == attrs;
+  };
   const auto has = [&](size_t i) { return op.args[i] >= 0; };
   // A float activation of T rows with `cols` values each.
   const auto rows_of = [&](int32_t id, size_t cols, bool output) {
@@ -25,16 +27,26 @@ Status Program::check_op(const Op& op, size_t* scratch) const {
     const bool kind = v.kind == Kind::kTemporary || v.kind == Kind::kOutput || (!output && v.kind == Kind::kInput);
     return kind && v.dtype == DType::kFloat && v.dynamic && v.row_elements == cols;
   };
-  const auto weight = [&](size_t i, DType dtype) { return has(i) && arg(op, i).kind == Kind::kWeight && arg(op, i).dtype == dtype; };
-  const auto floats = [&](size_t i, size_t n) { return weight(i, DType::kFloat) && arg(op, i).rank == 1 && arg(op, i).row_elements == n; };
+  const auto weight = [&](size_t i, DType dtype) {
+    return has(i) && arg(op, i).kind == Kind::kWeight && arg(op, i).dtype == dtype;
+  };
+  const auto floats = [&](size_t i, size_t n) {
+    return weight(i, DType::kFloat) && arg(op, i).rank == 1 && arg(op, i).row_elements == n;
+  };
   const auto ints = [&](size_t i, bool dynamic, size_t n) {
-    return has(i) && arg(op, i).kind == Kind::kInput && arg(op, i).dtype == DType::kInt64 && arg(op, i).dynamic == dynamic && arg(op, i).row_elements == n;
+    return has(i) && arg(op, i).kind == Kind::kInput && arg(op, i).dtype == DType::kInt64 &&
+           arg(op, i).dynamic == dynamic && arg(op, i).row_elements == n;
   };
   const auto state = [&](size_t i, size_t cols) {
-    return has(i) && arg(op, i).kind == Kind::kState && arg(op, i).dtype == DType::kFloat && arg(op, i).row_elements == cols * static_cast<size_t>(arg(op, i).dims[0]);
+    return has(i) && arg(op, i).kind == Kind::kState && arg(op, i).dtype == DType::kFloat &&
+           arg(op, i).row_elements == cols * static_cast<size_t>(arg(op, i).dims[0]);
   };
-  const auto chunk = [&](size_t i) { return ints(i, true, 1) && ints(i + 1, false, 1) && ints(i + 2, true, 1) && ints(i + 3, false, kMaxTokens); };
-  const auto float_attr = [&](size_t i) { return std::abs(op.attrs[i].f) <= std::numeric_limits<float>::max(); };  // not NaN either
+  const auto chunk = [&](size_t i) {
+    return ints(i, true, 1) && ints(i + 1, false, 1) && ints(i + 2, true, 1) && ints(i + 3, false, kMaxTokens);
+  };
+  const auto float_attr = [&](size_t i) {
+    return std::abs(op.attrs[i].f) <= std::numeric_limits<float>::max();
+  };  // not NaN either
   const auto size_attr = [&](size_t i) { return op.attrs[i].i >= 1 && op.attrs[i].i <= kMaxDim; };
 
   switch (op.code) {
@@ -61,7 +73,8 @@ Status Program::check_op(const Op& op, size_t* scratch) const {
     case Opcode::kAdd: {  // a, b -> y
       if (!counts(2, 1, 0)) return bad;
       const size_t n = values_[op.outs[0]].row_elements;
-      return rows_of(op.args[0], n, false) && rows_of(op.args[1], n, false) && rows_of(op.outs[0], n, true) ? kStatusOk : bad;
+      return rows_of(op.args[0], n, false) && rows_of(op.args[1], n, false) && rows_of(op.outs[0], n, true) ? kStatusOk
+                                                                                                            : bad;
     }
     case Opcode::kChunkSparseFfn: {  // x, ffn -> y
       if (!counts(2, 1, 0) || !weight(1, DType::kFfn)) return bad;
@@ -70,9 +83,11 @@ Status Program::check_op(const Op& op, size_t* scratch) const {
       return rows_of(op.args[0], w.hidden, false) && rows_of(op.outs[0], w.hidden, true) ? kStatusOk : bad;
     }
     case Opcode::kMlaAttention: {
-      // q, kv, kv_norm, absorb_k, expand_v, inv_freq, cache, positions, n_past, tree_mask, kv_src -> y; heads, nope, eps
-      if (!counts(11, 1, 3) || !has(2) || !floats(2, arg(op, 2).row_elements) || !weight(3, DType::kMatrix) || !weight(4, DType::kMatrix) || !has(5) ||
-          !floats(5, arg(op, 5).row_elements) || !size_attr(0) || !size_attr(1) || !float_attr(2))
+      // q, kv, kv_norm, absorb_k, expand_v, inv_freq, cache, positions, n_past, tree_mask, kv_src -> y; heads, nope,
+      // eps
+      if (!counts(11, 1, 3) || !has(2) || !floats(2, arg(op, 2).row_elements) || !weight(3, DType::kMatrix) ||
+          !weight(4, DType::kMatrix) || !has(5) || !floats(5, arg(op, 5).row_elements) || !size_attr(0) ||
+          !size_attr(1) || !float_attr(2))
         return bad;
       const MlaWeights w = mla_weights(op);
       const bool matrices = w.absorb_k.groups == w.heads && w.expand_v.groups == w.heads && w.absorb_k.cols == w.nope &&
@@ -87,13 +102,15 @@ Status Program::check_op(const Op& op, size_t* scratch) const {
     }
     case Opcode::kGqaAttention: {
       // q, k, v, inv_freq, key cache, value cache, positions, n_past, tree_mask, kv_src -> y; heads, kv_heads
-      if (!counts(10, 1, 2) || !has(3) || !floats(3, arg(op, 3).row_elements) || !size_attr(0) || !size_attr(1)) return bad;
+      if (!counts(10, 1, 2) || !has(3) || !floats(3, arg(op, 3).row_elements) || !size_attr(0) || !size_attr(1))
+        return bad;
       const GqaWeights w = gqa_weights(op);
       if (w.heads % w.kv_heads != 0) return bad;
       *scratch = gqa_scratch(w, kMaxTokens);
       const size_t kv = static_cast<size_t>(w.kv_heads) * w.head_dim, q = static_cast<size_t>(w.heads) * w.head_dim;
-      return state(4, kv) && state(5, kv) && arg(op, 4).dims[0] == arg(op, 5).dims[0] && chunk(6) && rows_of(op.args[0], q, false) &&
-                     rows_of(op.args[1], kv, false) && rows_of(op.args[2], kv, false) && rows_of(op.outs[0], q, true)
+      return state(4, kv) && state(5, kv) && arg(op, 4).dims[0] == arg(op, 5).dims[0] && chunk(6) &&
+                     rows_of(op.args[0], q, false) && rows_of(op.args[1], kv, false) &&
+                     rows_of(op.args[2], kv, false) && rows_of(op.outs[0], q, true)
                  ? kStatusOk
                  : bad;
     }
@@ -110,7 +127,8 @@ Status Program::check_lives(std::vector<int>* first, std::vector<int>* last) con
     for (int32_t id : ops_[i].args) {
       if (id < 0) continue;
       const Kind kind = values_[id].kind;
-      if ((kind == Kind::kTemporary || kind == Kind::kOutput) && (*first)[id] < 0) return corrupt("an operator reads a value before it is written");
+      if ((kind == Kind::kTemporary || kind == Kind::kOutput) && (*first)[id] < 0)
+        return corrupt("an operator reads a value before it is written");
       if (kind == Kind::kState) {
         if ((*first)[id] >= 0) return corrupt("a cache is used twice");
         (*first)[id] = i;
@@ -148,12 +166,16 @@ Status Program::plan_memory(size_t max_working_bytes) {
       if (s.offset + s.bytes <= other.offset) break;
       s.offset = std::max(s.offset, other.offset + other.bytes);
     }
-    placed.insert(std::upper_bound(placed.begin(), placed.end(), s, [](const Span& a, const Span& b) { return a.offset < b.offset; }), s);
+    placed.insert(std::upper_bound(placed.begin(), placed.end(), s,
+                                   [](const Span& a, const Span& b) { return a.offset < b.offset; }),
+                  s);
     offset[id] = s.offset;
     arena_bytes_ = std::max(arena_bytes_, s.offset + s.bytes);
   }
 
-  const Status too_large{Status::kNoMemory, "not enough memory for the model's activations and cache; export it with a smaller --max-context"};
+  const Status too_large{
+      Status::kNoMemory,
+      "not enough memory for the model's activations and cache; export it with a smaller --max-context"};
   const size_t total = arena_bytes_ + scratch_bytes_ + state_bytes_;
   if (total > max_working_bytes) return too_large;
   // Pages of the cache become resident only as the context grows: nothing here touches them.

@@ -40,10 +40,10 @@ struct Value {
   Kind kind = Kind::kTemporary;
   DType dtype = DType::kFloat;
   int rank = 0;
-  int32_t dims[4] = {};  // -1 stands for T
-  size_t row_elements = 0;   // product of the dims that are not T
-  bool dynamic = false;      // one dim is T
-  void* data = nullptr;      // set by parse, for inputs and outputs by bind_*
+  int32_t dims[4] = {};     // -1 stands for T
+  size_t row_elements = 0;  // product of the dims that are not T
+  bool dynamic = false;     // one dim is T
+  void* data = nullptr;     // set by parse, for inputs and outputs by bind_*
   Matrix matrix;
   Ffn ffn;
   int64_t rows_written = 0;  // states: rows of the cache that calls have completed
@@ -81,8 +81,8 @@ class Program {
   static constexpr size_t kMaxWorkingBytes = size_t{1} << 36;
   // The blob may be freed afterwards. Activations, scratch and caches together may take
   // max_working_bytes. Throws nothing: kNoMemory if an allocation fails.
-  static Status parse(const uint8_t* blob, size_t bytes, FindWeights find, void* find_context, std::unique_ptr<Program>* out,
-                      size_t max_working_bytes = kMaxWorkingBytes);
+  static Status parse(const uint8_t* blob, size_t bytes, FindWeights find, void* find_context,
+                      std::unique_ptr<Program>* out, size_t max_working_bytes = kMaxWorkingBytes);
 
   int input_count() const { return static_cast<int>(inputs_.size()); }
   int output_count() const { return static_cast<int>(outputs_.size()); }
@@ -100,7 +100,8 @@ class Program {
   int64_t working_bytes() const { return static_cast<int64_t>(arena_bytes_ + scratch_bytes_ + state_bytes_); }
 
  private:
-  Status parse_checked(const uint8_t* blob, size_t bytes, FindWeights find, void* find_context, size_t max_working_bytes);
+  Status parse_checked(const uint8_t* blob, size_t bytes, FindWeights find, void* find_context,
+                       size_t max_working_bytes);
   Status parse_values(const uint8_t* records, uint32_t n, const uint8_t* weights, size_t weights_bytes);
   Status check_op(const Op& op, size_t* scratch) const;
   Status check_lives(std::vector<int>* first, std::vector<int>* last) const;

@@ -26,15 +26,24 @@ bool all_finite(const float* x, size_t n) {
 
 const char* opcode_name(Opcode code) {
   switch (code) {
-    case Opcode::kEmbedding: return "embedding";
-    case Opcode::kRmsNorm: return "rms_norm";
-    case Opcode::kLinear: return "linear";
-    case Opcode::kLogits: return "logits";
-    case Opcode::kSiluMul: return "silu_mul";
-    case Opcode::kAdd: return "add";
-    case Opcode::kChunkSparseFfn: return "chunk_sparse_ffn";
-    case Opcode::kMlaAttention: return "mla_attention";
-    case Opcode::kGqaAttention: return "gqa_attention";
+    case Opcode::kEmbedding:
+      return "embedding";
+    case Opcode::kRmsNorm:
+      return "rms_norm";
+    case Opcode::kLinear:
+      return "linear";
+    case Opcode::kLogits:
+      return "logits";
+    case Opcode::kSiluMul:
+      return "silu_mul";
+    case Opcode::kAdd:
+      return "add";
+    case Opcode::kChunkSparseFfn:
+      return "chunk_sparse_ffn";
+    case Opcode::kMlaAttention:
+      return "mla_attention";
+    case Opcode::kGqaAttention:
+      return "gqa_attention";
   }
   return "unknown";
 }
@@ -112,7 +121,8 @@ Status Program::run(int tokens, const Parallel& parallel, const Observer& observ
     if (!all_finite(static_cast<const float*>(values_[id].data), values_[id].elements(tokens)))
       return {Status::kNonFinite, "an output is not finite; the weights or the input are damaged"};
   for (const Op& op : ops_)
-    if (is_attention(op.code)) values_[op.args[first_cache(op.code)]].rows_written = chunk_of(op, tokens).n_past + tokens;
+    if (is_attention(op.code))
+      values_[op.args[first_cache(op.code)]].rows_written = chunk_of(op, tokens).n_past + tokens;
   stats->calls += read.calls;
   stats->tokens += read.tokens;
   stats->ffn_calls += read.ffn_calls;
@@ -128,16 +138,19 @@ Status Program::run_op(const Op& op, const Context& ctx, int tokens, int* union_
   const size_t y_elements = values_[op.outs[0]].elements(tokens);
   switch (op.code) {
     case Opcode::kEmbedding:
-      embedding(ctx, arg(op, 1).matrix, static_cast<float>(op.attrs[0].f), static_cast<const int64_t*>(arg(op, 0).data), tokens, y);
+      embedding(ctx, arg(op, 1).matrix, static_cast<float>(op.attrs[0].f), static_cast<const int64_t*>(arg(op, 0).data),
+                tokens, y);
       return kStatusOk;
     case Opcode::kRmsNorm:
-      return rms_norm(in(1), static_cast<float>(op.attrs[0].f), in(0), tokens, static_cast<int>(arg(op, 1).row_elements), y);
+      return rms_norm(in(1), static_cast<float>(op.attrs[0].f), in(0), tokens,
+                      static_cast<int>(arg(op, 1).row_elements), y);
     case Opcode::kLinear:
       linear(ctx, arg(op, 1).matrix, in(2), static_cast<float>(op.attrs[0].f), in(0), tokens, 0, y);
       return kStatusOk;
     case Opcode::kLogits: {
       const int64_t first = *static_cast<const int64_t*>(arg(op, 2).data);
-      linear(ctx, arg(op, 1).matrix, nullptr, static_cast<float>(op.attrs[0].f), in(0), tokens, static_cast<int>(first), y);
+      linear(ctx, arg(op, 1).matrix, nullptr, static_cast<float>(op.attrs[0].f), in(0), tokens, static_cast<int>(first),
+             y);
       return kStatusOk;
     }
     case Opcode::kSiluMul:

@@ -41,7 +41,7 @@ def quantize_row(x, error):
         return q, float(np.float32(peak) / np.float32(127)), [0] * len(x), 0.0
     relative = max(error) / peak
     q, flips = [], []
-    for v, e in zip(x, error):
+    for v, e in zip(x, error, strict=True):
         scaled = 127 * v / peak
         q.append(round(scaled))
         from_tie = abs(abs(scaled - math.floor(scaled)) - 0.5)
@@ -52,22 +52,25 @@ def quantize_row(x, error):
 def matmul(x, x_error, weight, quant, groups=1):
     """x [T][K] times weight [N][K] transposed; groups = scales per weight row, 1 or ceil(K / 32)."""
     values, errors = [], []
-    for row, row_error in zip(x, x_error):
+    for row, row_error in zip(x, x_error, strict=True):
         value, error = [], []
         if quant == "fp32":
             for w in weight:
-                products = [a * b for a, b in zip(w, row)]
+                products = [a * b for a, b in zip(w, row, strict=True)]
                 value.append(sum(products))
-                propagated = sum(abs(a) * e for a, e in zip(w, row_error))
+                propagated = sum(abs(a) * e for a, e in zip(w, row_error, strict=True))
                 error.append(propagated + (len(row) + 2) * U * sum(map(abs, products)))
         else:
             q, step, flips, relative = quantize_row(row, row_error)
             width = 32 if groups > 1 else len(row)
             for w in weight:
-                partial = [sum(a * b for a, b in zip(w[k : k + width], q[k : k + width])) for k in range(0, len(row), width)]
+                partial = [
+                    sum(a * b for a, b in zip(w[k : k + width], q[k : k + width], strict=True))
+                    for k in range(0, len(row), width)
+                ]
                 magnitude = step * sum(map(abs, partial))
                 value.append(step * sum(partial))
-                flipped = step * sum(abs(a) * f for a, f in zip(w, flips))
+                flipped = step * sum(abs(a) * f for a, f in zip(w, flips, strict=True))
                 error.append(flipped + relative * (magnitude + flipped) + (len(partial) + 6) * U * magnitude)
         values.append(value)
         errors.append(error)
@@ -98,14 +101,17 @@ def embedding(ids, table, scale):
 
 def rms_norm(x, x_error, weight, eps):
     y, error = [], []
-    for row, row_error in zip(x, x_error):
+    for row, row_error in zip(x, x_error, strict=True):
         square = sum(v * v for v in row)
         inverse = 1 / math.sqrt(square / len(row) + eps)
-        relative = sum(abs(v) * e for v, e in zip(row, row_error)) / (square + len(row) * eps) + 2 * U
-        y.append([v * inverse * w for v, w in zip(row, weight)])
-        error.append([
-            abs(w) * inverse * e + abs(r) * (relative + 4 * U) for w, e, r in zip(weight, row_error, y[-1])
-        ])
+        relative = sum(abs(v) * e for v, e in zip(row, row_error, strict=True)) / (square + len(row) * eps) + 2 * U
+        y.append([v * inverse * w for v, w in zip(row, weight, strict=True)])
+        error.append(
+            [
+                abs(w) * inverse * e + abs(r) * (relative + 4 * U)
+                for w, e, r in zip(weight, row_error, y[-1], strict=True)
+            ]
+        )
     return y, error
 
 
@@ -114,12 +120,12 @@ def silu(z):
 
 
 def silu_mul(gate, up):
-    y = [[silu(g) * u for g, u in zip(*pair)] for pair in zip(gate, up)]
+    y = [[silu(g) * u for g, u in zip(*pair, strict=True)] for pair in zip(gate, up, strict=True)]
     return y, [[8 * U * abs(v) + SMALLEST for v in row] for row in y]
 
 
 def add(a, b):
-    y = [[p + q for p, q in zip(*pair)] for pair in zip(a, b)]
+    y = [[p + q for p, q in zip(*pair, strict=True)] for pair in zip(a, b, strict=True)]
     return y, [[U * abs(v) for v in row] for row in y]
 
 
@@ -130,7 +136,7 @@ def chunk_sparse_ffn(x, router, router_norm, up, down, norm, eps, norm_scale, ou
     experts, hidden = len(router), len(x[0])
     y, bound, union = [], [], set()
     for t, row in enumerate(x):
-        for score, e in zip(raw[t], raw_error[t]):
+        for score, e in zip(raw[t], raw_error[t], strict=True):
             assert score == 0 or abs(score) > e, "an undecided router score: choose another seed"
         active = [e for e in range(experts) if raw[t][e] > 0]
         union |= set(active)
@@ -151,7 +157,7 @@ def chunk_sparse_ffn(x, router, router_norm, up, down, norm, eps, norm_scale, ou
             a_relative = raw_error[t][e] / scores[e] + relative + 8 * U
             z, z_error = matmul([row], [[0.0] * hidden], up[e], quant, groups_of(up[e], quant))
             h = [silu(v) for v in z[0]]
-            h_error = [1.1 * d + 8 * U * abs(v) + SMALLEST for v, d in zip(h, z_error[0])]
+            h_error = [1.1 * d + 8 * U * abs(v) + SMALLEST for v, d in zip(h, z_error[0], strict=True)]
             out, out_error = matmul([h], [h_error], down[e], quant, groups_of(down[e], quant))
             for d in range(hidden):
                 term = a * out[0][d]
@@ -159,7 +165,7 @@ def chunk_sparse_ffn(x, router, router_norm, up, down, norm, eps, norm_scale, ou
                 magnitude[d] += abs(term)
                 error[d] += abs(a) * out_error[0][d] + abs(term) * a_relative
         y.append(value)
-        bound.append([e + (len(active) + 4) * U * m for e, m in zip(error, magnitude)])
+        bound.append([e + (len(active) + 4) * U * m for e, m in zip(error, magnitude, strict=True)])
     return y, bound, len(union)
 
 
@@ -181,10 +187,10 @@ def attend(query, query_error, keys, key_errors, values, value_errors, scale):
     """Softmax attention of one head of one token over the rows it sees."""
     n = len(keys)
     scores, score_error = [], 0.0
-    for k, e in zip(keys, key_errors):
-        products = [a * b for a, b in zip(query, k)]
+    for k, e in zip(keys, key_errors, strict=True):
+        products = [a * b for a, b in zip(query, k, strict=True)]
         scores.append(scale * sum(products))
-        propagated = sum(abs(a) * d + abs(b) * c for a, b, c, d in zip(query, k, query_error, e))
+        propagated = sum(abs(a) * d + abs(b) * c for a, b, c, d in zip(query, k, query_error, e, strict=True))
         score_error = max(score_error, scale * (propagated + (len(k) + 4) * U * sum(map(abs, products))))
     score_error += 4 * U * max(map(abs, scores))
     top = max(scores)
@@ -193,9 +199,9 @@ def attend(query, query_error, keys, key_errors, values, value_errors, scale):
     relative = 2.2 * score_error + (2 * n + 12) * U
     out, bound = [], []
     for j in range(len(values[0])):
-        out.append(sum(w * v[j] for w, v in zip(weights, values)) / total)
-        magnitude = sum(w * abs(v[j]) for w, v in zip(weights, values)) / total
-        carried = sum(w * e[j] for w, e in zip(weights, value_errors)) / total
+        out.append(sum(w * v[j] for w, v in zip(weights, values, strict=True)) / total)
+        magnitude = sum(w * abs(v[j]) for w, v in zip(weights, values, strict=True)) / total
+        carried = sum(w * e[j] for w, e in zip(weights, value_errors, strict=True)) / total
         bound.append(relative * magnitude + carried)
     return out, bound
 
@@ -222,8 +228,15 @@ class GqaOracle:
             seen = [*sees, name]
             query, error = rotate(x, no_error, position, self.inv_freq)
             values = [self.values[s][g] for s in seen]
-            y, e = attend(query, error, [self.keys[s][g][0] for s in seen], [self.keys[s][g][1] for s in seen],
-                          values, zeros_like(values), self.width**-0.5)
+            y, e = attend(
+                query,
+                error,
+                [self.keys[s][g][0] for s in seen],
+                [self.keys[s][g][1] for s in seen],
+                values,
+                zeros_like(values),
+                self.width**-0.5,
+            )
             out += y
             bound += e
         return out, bound
@@ -248,12 +261,19 @@ class MlaOracle:
         out, bound = [], []
         for h in range(self.heads):
             x = q[h * width : (h + 1) * width]
-            absorbed, absorbed_error = matmul([x[: self.nope]], [[0.0] * self.nope], self.absorb[h], self.quant,
-                                              groups_of(self.absorb[h], self.quant))
+            absorbed, absorbed_error = matmul(
+                [x[: self.nope]], [[0.0] * self.nope], self.absorb[h], self.quant, groups_of(self.absorb[h], self.quant)
+            )
             rotated, rotated_error = rotate(x[self.nope :], [0.0] * self.rope, position, self.inv_freq)
-            context, context_error = attend(absorbed[0] + rotated, absorbed_error[0] + rotated_error, keys, key_errors,
-                                            [k[: self.latent] for k in keys], [e[: self.latent] for e in key_errors],
-                                            width**-0.5)
+            context, context_error = attend(
+                absorbed[0] + rotated,
+                absorbed_error[0] + rotated_error,
+                keys,
+                key_errors,
+                [k[: self.latent] for k in keys],
+                [e[: self.latent] for e in key_errors],
+                width**-0.5,
+            )
             y, e = matmul([context], [context_error], self.expand[h], self.quant, groups_of(self.expand[h], self.quant))
             out += y[0]
             bound += e[0]
@@ -271,6 +291,8 @@ def check(got, want, bound):
     """Asserts every element, and that the bound would notice a real error: it is far below the values."""
     wrong = mismatches(got, want, bound)
     worst = np.max(abs(np.asarray(got, dtype=np.float64) - np.asarray(want)) - np.asarray(bound))
-    assert wrong == 0, f"{wrong} of {np.size(want)} elements differ from the oracle; the worst exceeds its bound by {worst:.3g}"
+    assert wrong == 0, (
+        f"{wrong} of {np.size(want)} elements differ from the oracle; the worst exceeds its bound by {worst:.3g}"
+    )
     size = math.sqrt(np.mean(np.square(want)))
     assert size == 0 or np.median(bound) < 1e-3 * size, "the bound is too wide to prove anything"

@@ -134,8 +134,20 @@ class Mla(nn.Module):
 
     def forward(self, q, kv, positions, n_past, tree_mask, kv_src):
         y, cache = ops.mla_attention(
-            q, kv, self.kv_norm, self.kv_b_proj, self.inv_freq, self.cache, positions, n_past, tree_mask, kv_src,
-            self.HEADS, self.NOPE, 1e-6, self.quant,
+            q,
+            kv,
+            self.kv_norm,
+            self.kv_b_proj,
+            self.inv_freq,
+            self.cache,
+            positions,
+            n_past,
+            tree_mask,
+            kv_src,
+            self.HEADS,
+            self.NOPE,
+            1e-6,
+            self.quant,
         )
         self.cache.copy_(cache)
         return y
@@ -157,8 +169,18 @@ class Gqa(nn.Module):
 
     def forward(self, q, k, v, positions, n_past, tree_mask, kv_src):
         y, keys, values = ops.gqa_attention(
-            q, k, v, self.inv_freq, self.key_cache, self.value_cache, positions, n_past, tree_mask, kv_src,
-            self.heads, self.kv_heads,
+            q,
+            k,
+            v,
+            self.inv_freq,
+            self.key_cache,
+            self.value_cache,
+            positions,
+            n_past,
+            tree_mask,
+            kv_src,
+            self.heads,
+            self.kv_heads,
         )
         self.key_cache.copy_(keys)
         self.value_cache.copy_(values)
@@ -182,9 +204,17 @@ class Stack(nn.Module):
         self.mla, self.gqa, self.ffn = Mla(quant, context=context), Gqa(4, 2, context=context), Ffn(quant, "odd")
         mla = self.mla
         shapes = {
-            "table": (self.V, self.D), "q": (mla.HEADS * (mla.NOPE + mla.ROPE), self.D), "kv": (mla.LATENT + mla.ROPE, self.D),
-            "o": (self.D, mla.HEADS * mla.VALUE), "gq": (40, self.D), "gk": (20, self.D), "gv": (20, self.D),
-            "go": (self.D, 40), "gate": (self.F, self.D), "up": (self.F, self.D), "down": (self.D, self.F),
+            "table": (self.V, self.D),
+            "q": (mla.HEADS * (mla.NOPE + mla.ROPE), self.D),
+            "kv": (mla.LATENT + mla.ROPE, self.D),
+            "o": (self.D, mla.HEADS * mla.VALUE),
+            "gq": (40, self.D),
+            "gk": (20, self.D),
+            "gv": (20, self.D),
+            "go": (self.D, 40),
+            "gate": (self.F, self.D),
+            "up": (self.F, self.D),
+            "down": (self.D, self.F),
         }
         self.weights = nn.ParameterDict({n: frozen(on_grid(rng, s, quant)) for n, s in shapes.items()})
         self.norm = frozen(torch.from_numpy(1 + 0.1 * rng.normal(size=self.D).astype(np.float32)))

@@ -27,8 +27,16 @@ def attention(request, lowered):
 
 def oracle_of(m):
     if isinstance(m, Mla):
-        return oracle.MlaOracle(m.HEADS, m.NOPE, m.inv_freq.tolist(), m.kv_norm.tolist(), 1e-6,
-                                [oracle.rows(w) for w in m.absorb], [oracle.rows(w) for w in m.expand], m.quant)
+        return oracle.MlaOracle(
+            m.HEADS,
+            m.NOPE,
+            m.inv_freq.tolist(),
+            m.kv_norm.tolist(),
+            1e-6,
+            [oracle.rows(w) for w in m.absorb],
+            [oracle.rows(w) for w in m.expand],
+            m.quant,
+        )
     return oracle.GqaOracle(m.heads, m.kv_heads, m.inv_freq.tolist())
 
 

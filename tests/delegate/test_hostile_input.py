@@ -6,7 +6,20 @@ import numpy as np
 import pytest
 import torch
 
-from tests.delegate.programs import CONTEXT, NO_COMPACTION, Dense, Ffn, Gqa, Mla, Stack, causal, chunk, execute, kept, load
+from tests.delegate.programs import (
+    CONTEXT,
+    NO_COMPACTION,
+    Dense,
+    Ffn,
+    Gqa,
+    Mla,
+    Stack,
+    causal,
+    chunk,
+    execute,
+    kept,
+    load,
+)
 
 SEVEN = torch.zeros(1, 7, dtype=torch.int64)
 
@@ -15,7 +28,7 @@ def step(tokens, past, /, **changes):
     """Inputs of the whole decoder, with some replaced."""
     names = ("ids", "positions", "n_past", "tree_mask", "kv_src", "logits_start")
     ids = torch.arange(tokens)[None] % Stack.V
-    values = dict(zip(names, (ids, *chunk(tokens, past), torch.tensor([0]))))
+    values = dict(zip(names, (ids, *chunk(tokens, past), torch.tensor([0])), strict=True))
     assert set(changes) <= set(values)
     return tuple((values | changes).values())
 
@@ -108,7 +121,10 @@ class TestNonFinite:
         method = load(path)
         before = execute(method, *module.inputs(7))
         ids, x, gate, start = module.inputs(7)
-        for damaged in ((x.index_put((torch.tensor(3), torch.tensor(36)), torch.tensor(bad)), gate), (x, gate.fill_(bad))):
+        for damaged in (
+            (x.index_put((torch.tensor(3), torch.tensor(36)), torch.tensor(bad)), gate),
+            (x, gate.fill_(bad)),
+        ):
             with pytest.raises(RuntimeError, match="0x2"):
                 method.execute((ids, *damaged, start))
             assert "not finite" in backend.last_error()

@@ -35,7 +35,9 @@ class Wide(nn.Module):
         self.down = frozen(torch.randn(E, D, F, generator=generator) / F**0.5)
 
     def forward(self, x):
-        return ops.chunk_sparse_ffn(x, self.router, self.router_norm, self.up, self.down, "none", 1e-5, 1.0, 1.0, "fp32")
+        return ops.chunk_sparse_ffn(
+            x, self.router, self.router_norm, self.up, self.down, "none", 1e-5, 1.0, 1.0, "fp32"
+        )
 
 
 @pytest.fixture(scope="module")
@@ -120,10 +122,13 @@ def test_weights_lie_on_large_pages(wide, lowered):
 
 def test_the_cache_costs_memory_only_as_it_fills(lowered):
     """Nothing touches the rows of the context that no token has reached."""
-    inputs = lambda tokens, past: (torch.zeros(1, tokens, dtype=torch.int64), *chunk(tokens, past), torch.tensor([0]))  # noqa: E731
+
+    def inputs(tokens):
+        return torch.zeros(1, tokens, dtype=torch.int64), *chunk(tokens, 0), torch.tensor([0])
+
     module = Stack("int8", context=1 << 18)  # 2^18 rows of 66 floats: 66 MiB
-    path, _ = lowered("stack-long-context", module, inputs(7, 0))
+    path, _ = lowered("stack-long-context", module, inputs(7))
     before = anonymous_bytes()
     method = load(path)
-    execute(method, *inputs(64, 0))
+    execute(method, *inputs(64))
     assert anonymous_bytes() - before < 16 << 20

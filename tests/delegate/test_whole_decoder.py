@@ -21,8 +21,15 @@ def stack(request, lowered):
     module = Stack(request.param)
     path, delegated = lowered(f"stack-{request.param}", module, example(7))
     assert delegated == {
-        "embedding": 1, "rms_norm": 5, "linear": 10, "add": 4, "silu_mul": 1, "logits": 1,
-        "mla_attention": 1, "gqa_attention": 1, "chunk_sparse_ffn": 1,
+        "embedding": 1,
+        "rms_norm": 5,
+        "linear": 10,
+        "add": 4,
+        "silu_mul": 1,
+        "logits": 1,
+        "mla_attention": 1,
+        "gqa_attention": 1,
+        "chunk_sparse_ffn": 1,
     }
     return module, path
 
@@ -90,7 +97,9 @@ def test_speculation_equals_plain_decoding_bit_for_bit(stack):
     method, start = load(path), torch.tensor([0])
     run(method, ids[:, :10], [10])
     verified, _ = execute(method, tree, positions, torch.tensor([10]), torch.tensor(masks), kept(), start)
-    after, _ = execute(method, ids[:, 10:15], torch.arange(14, 19), torch.tensor([14]), causal(5), kept(0, 2, 4, 5), start)
+    after, _ = execute(
+        method, ids[:, 10:15], torch.arange(14, 19), torch.tensor([14]), causal(5), kept(0, 2, 4, 5), start
+    )
 
     accepted = [0, 2, 4, 5]
     plain, _ = run(load(path), torch.cat([ids[:, :10], tree[:, accepted], ids[:, 10:15]], dim=1), [1] * 19)
@@ -106,12 +115,20 @@ def test_profiling_shows_every_op_with_its_tokens_and_union(stack, tmp_path):
     execute(program.load_method("forward"), token_ids(7), *chunk(7, 0), torch.tensor([0]))
     dump = tmp_path / "profile.etdump"
     program.write_etdump_result_to_file(str(dump), str(tmp_path / "debug.bin"))
-    parse = lambda blobs: [dict(zip(("T", "U"), struct.unpack("<2i", b))) for b in blobs]  # noqa: E731
+    parse = lambda blobs: [dict(zip(("T", "U"), struct.unpack("<2i", b), strict=True)) for b in blobs]  # noqa: E731
     with pytest.warns(UserWarning, match="Output Buffer not found"):
         inspector = Inspector(etdump_path=str(dump), delegate_metadata_parser=parse)
     events = {e.name: e for block in inspector.event_blocks for e in block.events if e.is_delegated_op}
     assert set(events) == {
-        "embedding", "rms_norm", "linear", "add", "silu_mul", "logits", "mla_attention", "gqa_attention", "chunk_sparse_ffn"
+        "embedding",
+        "rms_norm",
+        "linear",
+        "add",
+        "silu_mul",
+        "logits",
+        "mla_attention",
+        "gqa_attention",
+        "chunk_sparse_ffn",
     }
     for name, event in events.items():
         assert event.perf_data.avg > 0

@@ -35,7 +35,9 @@ def test_dense_ops(quant):
 
 def ffn_oracle(m, x, norm):
     up, down = [oracle.rows(w) for w in m.up], [oracle.rows(w) for w in m.down]
-    return oracle.chunk_sparse_ffn(oracle.rows(x), oracle.rows(m.router), m.router_norm.tolist(), up, down, *m.settings(norm))
+    return oracle.chunk_sparse_ffn(
+        oracle.rows(x), oracle.rows(m.router), m.router_norm.tolist(), up, down, *m.settings(norm)
+    )
 
 
 @pytest.mark.parametrize("quant", QUANTS)
@@ -53,11 +55,21 @@ def test_unknown_router_norm_is_refused():
         ops.chunk_sparse_ffn(m.inputs(1)[0], m.router, m.router_norm, m.up, m.down, "softmax", 1e-5, 1.0, 1.0, "fp32")
 
 
-@pytest.mark.parametrize("module", [Mla("fp32"), Mla("int8"), Mla("int4"), Gqa(6, 2)], ids=["mla-fp32", "mla-int8", "mla-int4", "gqa"])
+@pytest.mark.parametrize(
+    "module", [Mla("fp32"), Mla("int8"), Mla("int4"), Gqa(6, 2)], ids=["mla-fp32", "mla-int8", "mla-int4", "gqa"]
+)
 def test_attention_with_a_tree_and_its_compaction(module):
     if isinstance(module, Mla):
-        reference = oracle.MlaOracle(module.HEADS, module.NOPE, module.inv_freq.tolist(), module.kv_norm.tolist(), 1e-6,
-                                     [oracle.rows(w) for w in module.absorb], [oracle.rows(w) for w in module.expand], module.quant)
+        reference = oracle.MlaOracle(
+            module.HEADS,
+            module.NOPE,
+            module.inv_freq.tolist(),
+            module.kv_norm.tolist(),
+            1e-6,
+            [oracle.rows(w) for w in module.absorb],
+            [oracle.rows(w) for w in module.expand],
+            module.quant,
+        )
     else:
         reference = oracle.GqaOracle(module.heads, module.kv_heads, module.inv_freq.tolist())
     rows = module.rows(7)
@@ -111,7 +123,9 @@ def test_bfloat16_weights_count_as_their_float32_values():
 FFN_FAULTS = {
     "nan": lambda m, x: m(x)[0].index_fill(0, torch.tensor([3]), math.nan),
     "infinity": lambda m, x: m(x)[0].index_fill(0, torch.tensor([3]), math.inf),
-    "one element off by 0.1 %": lambda m, x: m(x)[0] * (1 + 1e-3 * torch.nn.functional.one_hot(torch.tensor(5), x.shape[1])),
+    "one element off by 0.1 %": lambda m, x: (
+        m(x)[0] * (1 + 1e-3 * torch.nn.functional.one_hot(torch.tensor(5), x.shape[1]))
+    ),
     "rows swapped": lambda m, x: m(x)[0].flip(0),
     "router_norm without its sign": lambda m, x: _with(m, "router_norm", m.router_norm.abs())(x)[0],
     "sum instead of rms": lambda m, x: m(x)[1],

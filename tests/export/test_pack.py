@@ -81,12 +81,27 @@ def test_ffn(quant, norm, sizes):
     D, F, E = sizes
     rng = np.random.default_rng(2)
     router_quant = "fp32" if quant == "fp32" else "int8"
-    router, up, down = on_grid(rng, (E, D), router_quant), on_grid(rng, (E, F, D), quant), on_grid(rng, (E, D, F), quant)
+    router, up, down = (
+        on_grid(rng, (E, D), router_quant),
+        on_grid(rng, (E, F, D), quant),
+        on_grid(rng, (E, D, F), quant),
+    )
     router_norm = torch.from_numpy(rng.normal(size=E).astype(np.float32))
     data = b"".join(pack_ffn(router, router_norm, up, down, norm, 1e-5, 0.25, 0.5, quant))
-    magic, version, quant_id, norm_id, *sizes_read, eps, norm_scale, out_scale, router_at, norm_at, experts_at, stride = (
-        struct.unpack_from("<4sHBBIIIfffQQQQ", data)
-    )
+    (
+        magic,
+        version,
+        quant_id,
+        norm_id,
+        *sizes_read,
+        eps,
+        norm_scale,
+        out_scale,
+        router_at,
+        norm_at,
+        experts_at,
+        stride,
+    ) = struct.unpack_from("<4sHBBIIIfffQQQQ", data)
     assert (magic, version, QUANTS[quant_id], ["none", "rms", "sum"][norm_id]) == (b"BFFF", 1, quant, norm)
     assert sizes_read == [D, F, E]
     assert (eps, norm_scale, out_scale) == (np.float32(1e-5), 0.25, 0.5)

@@ -46,7 +46,9 @@ def test_int4_groups_reach_the_least_error_of_the_grid():
             for steps in (7, 7.25, 7.5, 7.75, 8, 8.25, 8.5, 8.75, 9):
                 scale = float(np.float16(peak / -steps))
                 errors.append(sum((min(max(round(w / scale), -8), 7) * scale - w) ** 2 for w in group))
-            got = sum((a - b) ** 2 for a, b in zip(q.dequantize()[n, 32 * g : 32 * g + 32].tolist(), group))
+            got = sum(
+                (a - b) ** 2 for a, b in zip(q.dequantize()[n, 32 * g : 32 * g + 32].tolist(), group, strict=True)
+            )
             assert got == pytest.approx(min(errors), rel=1e-5)
 
 

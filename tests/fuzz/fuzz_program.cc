@@ -84,17 +84,47 @@ size_t position(Random& random, const Bytes& data) {
 
 // A number that a careless check might let pass: a limit, a neighbour of the old value, or near the file's end.
 uint64_t tempting(Random& random, uint64_t old, size_t file_bytes) {
-  static const uint64_t kLimits[] = {0, 1, 2, 7, 8, 63, 64, 65, 255, 0xffff, 1u << 17, 1u << 24, (1u << 24) + 1, 1u << 30,
-                                     0x7fffffff, 0x80000000, 0xfffffffe, 0xffffffff, uint64_t{1} << 40, uint64_t{1} << 62,
-                                     0x7fffffffffffffff, 0x8000000000000000, 0xffffffffffffffff,
-                                     0x7fc00000 /* NaN */, 0x7f800000 /* inf */, 0xff800000, 0x7f7fffff, 0x7ff8000000000000};
+  static const uint64_t kLimits[] = {0,
+                                     1,
+                                     2,
+                                     7,
+                                     8,
+                                     63,
+                                     64,
+                                     65,
+                                     255,
+                                     0xffff,
+                                     1u << 17,
+                                     1u << 24,
+                                     (1u << 24) + 1,
+                                     1u << 30,
+                                     0x7fffffff,
+                                     0x80000000,
+                                     0xfffffffe,
+                                     0xffffffff,
+                                     uint64_t{1} << 40,
+                                     uint64_t{1} << 62,
+                                     0x7fffffffffffffff,
+                                     0x8000000000000000,
+                                     0xffffffffffffffff,
+                                     0x7fc00000 /* NaN */,
+                                     0x7f800000 /* inf */,
+                                     0xff800000,
+                                     0x7f7fffff,
+                                     0x7ff8000000000000};
   switch (below(random, 6)) {
-    case 0: return kLimits[below(random, std::size(kLimits))];
-    case 1: return old + 1 + below(random, 8);
-    case 2: return old - 1 - below(random, 8);
-    case 3: return old * 2;
-    case 4: return old / 2;
-    default: return file_bytes - below(random, 128);
+    case 0:
+      return kLimits[below(random, std::size(kLimits))];
+    case 1:
+      return old + 1 + below(random, 8);
+    case 2:
+      return old - 1 - below(random, 8);
+    case 3:
+      return old * 2;
+    case 4:
+      return old / 2;
+    default:
+      return file_bytes - below(random, 128);
   }
 }
 
@@ -102,13 +132,18 @@ void mutate_once(Random& random, Bytes& data, const Bytes& other) {
   if (data.empty()) return;
   const size_t at = position(random, data);
   switch (below(random, 9)) {
-    case 0: data[at] ^= 1u << below(random, 8); break;
-    case 1: data[at] = static_cast<uint8_t>(random()); break;
+    case 0:
+      data[at] ^= 1u << below(random, 8);
+      break;
+    case 1:
+      data[at] = static_cast<uint8_t>(random());
+      break;
     case 2:
     case 3:
     case 4:
     case 5: {  // a whole field
-      const size_t width = size_t{1} << below(random, 4), aligned = at / width * width, n = std::min(width, data.size() - aligned);
+      const size_t width = size_t{1} << below(random, 4), aligned = at / width * width,
+                   n = std::min(width, data.size() - aligned);
       uint64_t value = 0;
       std::memcpy(&value, &data[aligned], n);
       value = tempting(random, value, data.size());
@@ -120,7 +155,9 @@ void mutate_once(Random& random, Bytes& data, const Bytes& other) {
       std::memmove(&data[to], &data[from], std::min<size_t>(4, data.size() - std::max(from, to)));
       break;
     }
-    case 7: data.resize(below(random, 2) == 0 ? at : data.size() - std::min<size_t>(data.size(), 1 + below(random, 64))); break;
+    case 7:
+      data.resize(below(random, 2) == 0 ? at : data.size() - std::min<size_t>(data.size(), 1 + below(random, 64)));
+      break;
     case 8: {  // a stretch of another file
       if (other.empty()) break;
       const size_t from = below(random, other.size());
@@ -136,7 +173,8 @@ struct Counts {
 };
 
 // Parses and runs. The copies on the heap have no slack behind their last byte.
-void exercise(const Bytes& program_bytes, const Bytes& weights, const std::vector<Step>& steps, Random& random, bool must_work, Counts* counts) {
+void exercise(const Bytes& program_bytes, const Bytes& weights, const std::vector<Step>& steps, Random& random,
+              bool must_work, Counts* counts) {
   const auto exact = [](const Bytes& b) {
     auto copy = std::unique_ptr<uint8_t[]>(new uint8_t[b.size()]);
     if (!b.empty()) std::memcpy(copy.get(), b.data(), b.size());
@@ -165,7 +203,8 @@ void exercise(const Bytes& program_bytes, const Bytes& weights, const std::vecto
   ++counts->parsed;
   for (const Step& step : steps) {
     // Mutated programs also meet other chunk sizes and, sometimes, random integers.
-    const int tokens = must_work || below(random, 4) != 0 ? static_cast<int>(step.tokens) : 1 + static_cast<int>(below(random, 64));
+    const int tokens =
+        must_work || below(random, 4) != 0 ? static_cast<int>(step.tokens) : 1 + static_cast<int>(below(random, 64));
     const bool garbage = !must_work && below(random, 8) == 0;
     std::vector<Bytes> buffers;
     size_t total = 0;
@@ -177,7 +216,8 @@ void exercise(const Bytes& program_bytes, const Bytes& weights, const std::vecto
     for (int i = 0; i < program->input_count(); ++i) {
       buffer(program->input(i));
       Bytes& b = buffers.back();
-      if (static_cast<size_t>(i) < step.inputs.size()) std::copy_n(step.inputs[i].begin(), std::min(b.size(), step.inputs[i].size()), b.begin());
+      if (static_cast<size_t>(i) < step.inputs.size())
+        std::copy_n(step.inputs[i].begin(), std::min(b.size(), step.inputs[i].size()), b.begin());
       if (garbage)
         for (uint8_t& byte : b) byte = below(random, 3) == 0 ? static_cast<uint8_t>(random()) : byte;
     }
@@ -187,7 +227,8 @@ void exercise(const Bytes& program_bytes, const Bytes& weights, const std::vecto
       continue;
     }
     for (int i = 0; i < program->input_count(); ++i) program->bind_input(i, buffers[i].data());
-    for (int i = 0; i < program->output_count(); ++i) program->bind_output(i, buffers[program->input_count() + i].data());
+    for (int i = 0; i < program->output_count(); ++i)
+      program->bind_output(i, buffers[program->input_count() + i].data());
     blockffn::ReadStats stats;
     const Status status = program->run(tokens, {}, {}, &stats);
     ++(status.ok() ? counts->steps_ok : counts->steps_refused);
@@ -232,7 +273,9 @@ int main(int argc, char** argv) {
     }
     exercise(program, weights, c.steps, random, false, &counts);
   }
-  std::printf("{\"cases\": %zu, \"mutations\": %ld, \"parsed\": %ld, \"steps_ok\": %ld, \"steps_refused\": %ld, \"steps_skipped\": %ld}\n", cases.size(), mutations,
-              counts.parsed, counts.steps_ok, counts.steps_refused, counts.steps_skipped);
+  std::printf(
+      "{\"cases\": %zu, \"mutations\": %ld, \"parsed\": %ld, \"steps_ok\": %ld, \"steps_refused\": %ld, "
+      "\"steps_skipped\": %ld}\n",
+      cases.size(), mutations, counts.parsed, counts.steps_ok, counts.steps_refused, counts.steps_skipped);
   return 0;
 }

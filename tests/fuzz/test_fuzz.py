@@ -28,8 +28,21 @@ def driver():
     tools = Path(sys.executable).parent
     cmake = shutil.which("cmake", path=f"{tools}{os.pathsep}{os.environ['PATH']}")
     ninja = shutil.which("ninja", path=f"{tools}{os.pathsep}{os.environ['PATH']}")
-    configure = [cmake, "-S", ROOT / "runtime_delegates", "-B", BUILD, "-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}",
-                 "-DBLOCKFFN_EXECUTORCH=OFF", "-DBLOCKFFN_FUZZ=ON", f"-DBLOCKFFN_SANITIZE={SANITIZERS}", "-DCMAKE_BUILD_TYPE=None", "-DCMAKE_CXX_FLAGS=-O1"]
+    configure = [
+        cmake,
+        "-S",
+        ROOT / "runtime_delegates",
+        "-B",
+        BUILD,
+        "-G",
+        "Ninja",
+        f"-DCMAKE_MAKE_PROGRAM={ninja}",
+        "-DBLOCKFFN_EXECUTORCH=OFF",
+        "-DBLOCKFFN_FUZZ=ON",
+        f"-DBLOCKFFN_SANITIZE={SANITIZERS}",
+        "-DCMAKE_BUILD_TYPE=None",
+        "-DCMAKE_CXX_FLAGS=-O1",
+    ]
     subprocess.run(configure, check=True, stdout=subprocess.DEVNULL)
     subprocess.run([cmake, "--build", BUILD], check=True, stdout=subprocess.DEVNULL)
     return BUILD / "blockffn_fuzz"
@@ -50,7 +63,11 @@ def attention_steps(rows):
     """Prefill, a tree, and a step that keeps one of its branches."""
     at = lambda i, j: [x[:, i:j] if x.dtype == torch.int64 else x[i:j] for x in rows]  # noqa: E731
     tree = torch.tensor([4, 4, 5]), torch.tensor([4]), torch.tensor([1, 2, 6]), kept()
-    return [(*at(0, 4), *chunk(4, 0)), (*at(4, 7), *tree), (*at(7, 9), torch.tensor([6, 7]), torch.tensor([6]), causal(2), kept(1, 2))]
+    return [
+        (*at(0, 4), *chunk(4, 0)),
+        (*at(4, 7), *tree),
+        (*at(7, 9), torch.tensor([6, 7]), torch.tensor([6]), causal(2), kept(1, 2)),
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -77,8 +94,13 @@ def seeds(tmp_path_factory):
 
 def run(driver, seeds, mutations, random_seed):
     # No output of ours may hide a report; leaks count, and an impossible size must be refused, not returned as null.
-    environment = os.environ | {"ASAN_OPTIONS": "detect_leaks=1:max_allocation_size_mb=256", "UBSAN_OPTIONS": "print_stacktrace=1"}
-    done = subprocess.run([driver, seeds, str(mutations), str(random_seed)], env=environment, capture_output=True, text=True, timeout=300)
+    environment = os.environ | {
+        "ASAN_OPTIONS": "detect_leaks=1:max_allocation_size_mb=256",
+        "UBSAN_OPTIONS": "print_stacktrace=1",
+    }
+    done = subprocess.run(
+        [driver, seeds, str(mutations), str(random_seed)], env=environment, capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == 0, done.stderr[-4000:]
     assert done.stderr == ""
     return json.loads(done.stdout)
