@@ -84,7 +84,8 @@ def lower(
     Raises RuntimeError if a node would run outside our delegate, OSError if the disk is full.
     """
     directory = os.path.dirname(os.path.abspath(path))
-    with warnings.catch_warnings(), tempfile.TemporaryDirectory(prefix="weights.", suffix=".part", dir=directory) as work:
+    temporary = tempfile.TemporaryDirectory(prefix="weights.", suffix=".part", dir=directory)
+    with warnings.catch_warnings(), temporary as work:
         # torch and ExecuTorch warn about each other's deprecated names.
         warnings.simplefilter("ignore")
         with packing_into(work, on_packed), _one_thread():

@@ -56,6 +56,8 @@ def workspace(output: Path) -> Iterator[Path]:
         directory = Path(tempfile.mkdtemp(prefix=f"{output.name}.", suffix=".part", dir=output.parent))
         yield directory
     finally:
+        interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C would leave half of it
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         if directory is not None:
             shutil.rmtree(directory, ignore_errors=True)
         for parent in missing:  # innermost first
@@ -63,6 +65,7 @@ def workspace(output: Path) -> Iterator[Path]:
                 parent.rmdir()
             except OSError:
                 break
+        signal.signal(signal.SIGINT, interrupt)
         signal.signal(signal.SIGTERM, previous)
 
 

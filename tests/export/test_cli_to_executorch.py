@@ -33,7 +33,8 @@ def test_flags_are_frozen():
 @pytest.mark.parametrize("command", [[str(SCRIPT)], ["-m", "export.to_executorch"]])
 def test_help_shows_an_example_from_any_directory(command, tmp_path):
     environment = ENVIRONMENT | {"PYTHONPATH": str(ROOT)} if command[0] == "-m" else ENVIRONMENT
-    done = subprocess.run([sys.executable, *command, "--help"], capture_output=True, text=True, cwd=tmp_path, env=environment)
+    command = [sys.executable, *command, "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
     assert done.returncode == 0
     assert "python export/to_executorch.py checkpoints/" in done.stdout and "Exit status" in done.stdout
 

@@ -36,8 +36,9 @@ class EagerSession:
         positions = options.get("positions", range(self.n_past, self.n_past + self.chunk))
         masks = options.get("tree_mask", [(2 << i) - 1 if i < 63 else -1 for i in range(self.chunk)])
         with torch.no_grad():
-            logits, hidden = self.decoder(torch.tensor([ids]), torch.tensor(list(positions)), torch.tensor([self.n_past]),
-                                          torch.tensor(masks), kv_src, torch.tensor([0]))
+            n_past, start = torch.tensor([self.n_past]), torch.tensor([0])
+            logits, hidden = self.decoder(torch.tensor([ids]), torch.tensor(list(positions)), n_past,
+                                          torch.tensor(masks), kv_src, start)
         return logits[0], hidden[0]
 
 

@@ -213,6 +213,22 @@ def test_without_a_tokenizer_it_warns(tiny_checkpoint, backend, tmp_path, capsys
     assert [path.name for path in tmp_path.iterdir()] == ["model.pte"]
 
 
+def test_a_context_beyond_the_trained_positions_is_told(tiny_checkpoint, backend, tmp_path, capsys):
+    command = [str(tiny_checkpoint()), "--check", "none", "--max-context", "1000", "-o", str(tmp_path / "model.pte")]
+    assert to_executorch.main(command) == 0
+    assert "exceeds the 256 positions" in capsys.readouterr().err
+    assert Session(tmp_path / "model.pte").max_context == 1000
+
+
+def test_the_shipped_checkpoint_passes_its_checks(backend, tmp_path, capsys):
+    shipped = to_executorch.ROOT / "checkpoints" / "blockffn-22m-docs"
+    command = [str(shipped), "-o", str(tmp_path / "model.pte"), "--heldout-tokens", "1500"]
+    assert to_executorch.main(command) == 0
+    result = result_of(capsys)
+    assert result["quant"] == "int8" and result["perplexity"]["increase"] < 0.01
+    assert result["perplexity"]["float32"] < 30  # it has learnt something; untrained it would be about 8192
+
+
 def test_all_wrong_tensors_are_listed(tiny_checkpoint, tmp_path, capsys):
     source = shutil.copytree(tiny_checkpoint(), tmp_path / "ckpt")
     tensors = load_file(source / "model.safetensors")
