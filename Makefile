@@ -3,8 +3,9 @@
 
 PYTHON ?= python3
 CKPT ?= checkpoints/blockffn-22m-docs
-PROMPT ?= The following example shows how to
+PROMPT ?= To install the package, run the following command:
 MAX_TOKENS ?= 160
+SAMPLING ?= --temperature 0.7 --top-p 0.9 --repetition-penalty 1.05 --seed 1
 export PROMPT
 
 VENV := .venv
@@ -52,7 +53,7 @@ $(PTE): $(CKPT)/config.json $(wildcard $(CKPT)/*.safetensors $(CKPT)/*.bin $(CKP
 	$(PY) export/to_executorch.py $(CKPT) -o $@ --quant int8
 
 demo: build $(PTE)  ## export the shipped checkpoint and generate text from it through our backend
-	@$(PY) -m runtime_delegates.generate $(PTE) --echo --prompt "$$PROMPT" --max-tokens $(MAX_TOKENS)
+	@$(PY) -m runtime_delegates.generate $(PTE) --echo --prompt "$$PROMPT" --max-tokens $(MAX_TOKENS) $(SAMPLING)
 
 test: build  ## all tests
 	@OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(PY) -m pytest -n 2 --dist loadfile $(ARGS)

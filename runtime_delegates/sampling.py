@@ -72,7 +72,7 @@ class Sampler:
         if not np.isfinite(logits_V).all():
             raise ValueError("the logits are not finite: the program or its input is damaged; export it again")
         if self.repetition_penalty != 1:
-            seen = np.unique(np.fromiter(seen_ids, dtype=np.int64))
+            seen = np.fromiter(set(seen_ids), dtype=np.int64)
             x = logits_V[seen]
             logits_V[seen] = np.where(x > 0, x / self.repetition_penalty, x * self.repetition_penalty)
         return logits_V
