@@ -23,6 +23,7 @@ import export.ops  # noqa: F401  registers the operators
 from export.ops import split_kv_b
 from export.pack import PAGE, matrix_pieces, pack_ffn
 from export.program import OPCODE, ProgramBuilder, WeightsFile
+from export.quantize import finite
 
 
 def op_name(node: Node) -> str | None:
@@ -166,11 +167,19 @@ class _Compiler:
             return program.constants[sig.inputs_to_lifted_tensor_constants[node.name]]
         raise RuntimeError(f"{node.name} must be a constant weight: BlockFFNBackend packs weights at export")
 
+    def _qualified_name(self, node: Node) -> str:
+        """Name of a weight in the module."""
+        sig = self._signature
+        return (sig.inputs_to_parameters | sig.inputs_to_buffers).get(node.name, node.name)
+
     def _weight(self, dtype: str, nodes: tuple, variant: tuple, pieces, dims=(), align: int = 64) -> int:
         """A packed weight; packed once however often it is used in the same way."""
         key = (*nodes, *variant)
         if key not in self._packed:
-            offset, size = self.weights.add(pieces(), align)
+            try:
+                offset, size = self.weights.add(pieces(), align)
+            except ValueError as error:
+                raise ValueError(f"{', '.join(map(self._qualified_name, nodes))}: {error}") from None
             self.weight_bytes[self._op] += size
             self._packed[key] = self.builder.value("weight", dtype, dims, offset, size)
         return self._packed[key]
@@ -181,7 +190,7 @@ class _Compiler:
     def _floats(self, node: Node) -> int:
         tensor = self._tensor(node).float()
         return self._weight(
-            "float", (node,), ("float",), lambda: [tensor.numpy().astype("<f4").tobytes()], tensor.shape
+            "float", (node,), ("float",), lambda: [finite(tensor).numpy().astype("<f4").tobytes()], tensor.shape
         )
 
     def _embedding(self, node, token_ids, weight, scale, quant):

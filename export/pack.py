@@ -25,7 +25,7 @@ from typing import Iterator
 import numpy as np
 from torch import Tensor
 
-from export.quantize import BLOCK_ELEMENTS, GROUP, QUANTS, QuantizedWeight, quantize_weight, router_quant
+from export.quantize import BLOCK_ELEMENTS, GROUP, QUANTS, QuantizedWeight, finite, quantize_weight, router_quant
 
 VERSION = 1
 ALIGN = 64
@@ -47,7 +47,7 @@ def _tiles(rows: np.ndarray, columns: int) -> np.ndarray:
 
 
 def _fp32_tiles(weight_NK: Tensor) -> bytes:
-    tiles = _tiles(weight_NK.float().numpy().astype("<f4"), weight_NK.shape[1]).transpose(0, 2, 1)
+    tiles = _tiles(finite(weight_NK.float()).numpy().astype("<f4"), weight_NK.shape[1]).transpose(0, 2, 1)
     return _join(np.ascontiguousarray(tiles).view(np.uint8).reshape(len(tiles), -1))
 
 
@@ -126,7 +126,7 @@ def pack_ffn(
     """Yields the bytes of one FFN piece by piece, so that a layer never exists twice in memory."""
     experts, width, hidden = up_EFD.shape
     router = _pad(pack_matrix(router_ED, router_quant(quant)))
-    norm_weight = _pad(router_norm_E.detach().float().numpy().astype("<f4").tobytes())
+    norm_weight = _pad(finite(router_norm_E.detach().float()).numpy().astype("<f4").tobytes())
     first_up = tiles(up_EFD[0].detach(), quant)
     region = len(first_up) + len(tiles(down_EDF[0].detach(), quant))
     page = PAGE if region >= 16 * PAGE else ALIGN  # padding stays below 1/16

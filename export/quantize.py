@@ -44,15 +44,20 @@ class QuantizedWeight:
         return self.values_NK.double() * scales_NK
 
 
+def finite(weight: Tensor) -> Tensor:
+    """The weight itself. Raises ValueError if it holds NaN or infinity."""
+    if not torch.isfinite(weight).all():
+        raise ValueError("a weight is NaN or infinite; the checkpoint is damaged")
+    return weight
+
+
 def quantize_weight(weight_NK: Tensor, quant: str) -> QuantizedWeight:
     """Quantizes one matrix. Raises ValueError if it holds NaN, infinity or values beyond float16 scales."""
     rows = max(BLOCK_ELEMENTS // weight_NK.shape[1], 1)
     if weight_NK.shape[0] > rows:
         blocks = [quantize_weight(block, quant) for block in weight_NK.split(rows)]
         return QuantizedWeight(torch.cat([b.values_NK for b in blocks]), torch.cat([b.scales_NG for b in blocks]))
-    weight_NK = weight_NK.float()
-    if not torch.isfinite(weight_NK).all():
-        raise ValueError("a weight is NaN or infinite; the checkpoint is damaged")
+    weight_NK = finite(weight_NK.float())
     if quant == "int8":
         scales = weight_NK.abs().amax(dim=1, keepdim=True) / 127
         return _round_to(weight_NK[:, None, :], scales, -127, 127)

@@ -17,7 +17,7 @@ static_assert(sizeof(size_t) == 8, "sizes are checked against 64-bit overflow; 3
 constexpr int kMaxTokens = 64;  // tokens of one chunk; a tree mask is one bit per token
 constexpr int kTileRows = 8;    // output rows of one weight tile
 constexpr int kGroupCols = 32;  // columns that share one int4 scale
-constexpr size_t kAlign = 64;   // alignment of every packed part and every scratch buffer
+constexpr size_t kAlign = 64;   // alignment of every part of a weights file, and of scratch buffers
 
 constexpr float kSmallestPeak = 1e-36f;  // 127 / peak must stay finite
 

@@ -68,6 +68,7 @@ class Dense(nn.Module):
         return (
             ops.embedding(ids, self.table, 1.5, self.quant),
             ops.rms_norm(x, self.norm, 1e-5),
+            ops.final_norm(x, self.norm, 1e-6),
             ops.linear(x, self.weight, None, 0.75, self.quant),
             ops.linear(x, self.weight, self.bias, 1.0, self.quant),
             ops.silu_mul(gate, x),

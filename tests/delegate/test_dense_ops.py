@@ -15,7 +15,15 @@ def dense(request, lowered):
     quant, size = request.param
     module = Dense(quant, size)
     path, delegated = lowered(f"dense-{quant}-{size}", module, module.inputs(7))
-    assert delegated == {"embedding": 1, "rms_norm": 1, "linear": 2, "silu_mul": 1, "add": 1, "logits": 1}
+    assert delegated == {
+        "embedding": 1,
+        "rms_norm": 1,
+        "final_norm": 1,
+        "linear": 2,
+        "silu_mul": 1,
+        "add": 1,
+        "logits": 1,
+    }
     return module, path
 
 
@@ -25,6 +33,7 @@ def expected(m, ids, x, gate, quant):
     return [
         oracle.embedding(ids[0].tolist(), table, 1.5),
         oracle.rms_norm(x, oracle.zeros_like(x), norm, 1e-5),
+        oracle.rms_norm(x, oracle.zeros_like(x), norm, 1e-6),
         oracle.linear(x, weight, quant, 0.75),
         oracle.linear(x, weight, quant, 1.0, bias),
         oracle.silu_mul(gate, x),
@@ -58,8 +67,8 @@ def test_logits_start_skips_rows(dense, start):
     module, path = dense
     method = load(path)
     ids, x, gate, _ = module.inputs(7)
-    full = execute(method, ids, x, gate, torch.tensor([0]))[6]
-    got = execute(method, ids, x, gate, torch.tensor([start]))[6]
+    full = execute(method, ids, x, gate, torch.tensor([0]))[7]
+    got = execute(method, ids, x, gate, torch.tensor([start]))[7]
     assert not got[0, :start].any()
     assert np.array_equal(got[0, start:], full[0, start:])
 

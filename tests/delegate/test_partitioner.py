@@ -77,12 +77,21 @@ def test_a_program_without_weights(backend, tmp_path):
 
 
 class Linear(nn.Module):
+    def __init__(self, weight, quant):
+        super().__init__()
+        self.weight, self.quant = frozen(weight), quant
+
+    def forward(self, x):
+        return ops.linear(x, self.weight, None, 1.0, self.quant)
+
+
+class Norm(nn.Module):
     def __init__(self, weight):
         super().__init__()
         self.weight = frozen(weight)
 
     def forward(self, x):
-        return ops.linear(x, self.weight, None, 1.0, "int8")
+        return ops.rms_norm(x, self.weight, 1e-5)
 
 
 class Half(nn.Module):
@@ -102,11 +111,13 @@ class NotConstant(nn.Module):
 @pytest.mark.parametrize(
     "module, example, sentence",
     [
-        (Linear(torch.full((8, 8), math.nan)), (X,), "NaN or infinite; the checkpoint is damaged"),
+        (Linear(torch.full((8, 8), math.nan), "int8"), (X,), "weight: a weight is NaN or infinite; the checkpoint"),
+        (Linear(torch.full((8, 8), math.inf), "fp32"), (X,), "weight: a weight is NaN or infinite; the checkpoint"),
+        (Norm(torch.full((8,), math.nan)), (X,), "weight: a weight is NaN or infinite; the checkpoint"),
         (Half(), (X,), "BlockFFNBackend takes float32 and int64"),
         (NotConstant(), (X, torch.ones(4, 8)), "must be a constant weight"),
     ],
-    ids=["nan", "bfloat16", "weight as input"],
+    ids=["nan", "infinity", "nan in a norm", "bfloat16", "weight as input"],
 )
 def test_refused_exports_leave_nothing_behind(tmp_path, module, example, sentence):
     with packing_into(str(tmp_path)), pytest.raises((RuntimeError, ValueError), match=sentence):

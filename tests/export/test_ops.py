@@ -23,6 +23,7 @@ def test_dense_ops(quant):
     want = [
         oracle.embedding(ids[0].tolist(), table, 1.5),
         oracle.rms_norm(rows, oracle.zeros_like(rows), m.norm.tolist(), 1e-5),
+        oracle.rms_norm(rows, oracle.zeros_like(rows), m.norm.tolist(), 1e-6),
         oracle.linear(rows, weight, quant, 0.75),
         oracle.linear(rows, weight, quant, 1.0, m.bias.tolist()),
         oracle.silu_mul(oracle.rows(gate), rows),
@@ -98,6 +99,7 @@ def test_fakes_have_the_shapes_and_dtypes_of_the_results():
     calls = [
         (ops.embedding, ids, m.table, 1.0, "int8"),
         (ops.rms_norm, x, m.norm, 1e-5),
+        (ops.final_norm, x, m.norm, 1e-5),
         (ops.linear, x, m.weight, m.bias, 1.0, "int8"),
         (ops.logits, x, m.table, start, 1.0, "int8"),
         (ops.silu_mul, gate, x),

@@ -4,7 +4,8 @@
 //
 // SEEDS is a directory of valid cases, each NAME.program, NAME.weights and NAME.steps, as written by
 // test_fuzz.py. Buffers have exactly their size, so that a sanitizer sees every step outside. The
-// unchanged cases must parse and run. Prints one JSON line; a defect ends the process.
+// unchanged cases must parse and run, and survive every allocation that fails. Prints one JSON line; a defect ends the
+// process.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -13,11 +14,28 @@
 #include <fstream>
 #include <iterator>
 #include <memory>
+#include <new>
 #include <random>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "../../runtime_delegates/program/program.h"
+
+namespace {
+
+long allocations_left = -1;  // operator new fails when it reaches 0; negative: never
+
+}  // namespace
+
+void* operator new(size_t bytes) {
+  if (allocations_left == 0) throw std::bad_alloc();
+  if (allocations_left > 0) --allocations_left;
+  if (void* p = std::malloc(bytes > 0 ? bytes : 1)) return p;
+  throw std::bad_alloc();
+}
+void operator delete(void* p) noexcept { std::free(p); }
+void operator delete(void* p, size_t) noexcept { std::free(p); }
 
 namespace {
 
@@ -172,6 +190,40 @@ struct Counts {
   long parsed = 0, steps_ok = 0, steps_refused = 0, steps_skipped = 0;
 };
 
+using Segment = std::pair<const uint8_t*, size_t>;
+
+Status find_segment(void* context, const char*, const uint8_t** data, size_t* bytes) {
+  std::tie(*data, *bytes) = *static_cast<Segment*>(context);
+  return blockffn::kStatusOk;
+}
+
+void fail(const char* what, const char* message) {
+  std::fprintf(stderr, "%s: %s\n", what, message);
+  std::abort();
+}
+
+// Parsing must report every allocation that fails, and a program that is too large, and leak nothing.
+void exhaust_memory(const Case& c) {
+  Segment segment{c.weights.data(), c.weights.size()};
+  std::unique_ptr<Program> program;
+  const auto parse = [&](size_t max_working_bytes) {
+    return Program::parse(c.program.data(), c.program.size(), find_segment, &segment, &program, max_working_bytes);
+  };
+  if (const Status s = parse(kMaxWorkingBytes); !s.ok()) fail("a valid program was refused", s.message);
+  if (const int64_t needed = program->working_bytes(); needed > 0) {
+    program.reset();
+    if (const Status s = parse(needed - 1); s.code != Status::kNoMemory) fail("a limit was ignored", s.message);
+  }
+  program.reset();
+  for (long n = 0;; ++n) {
+    allocations_left = n;
+    const Status s = parse(kMaxWorkingBytes);
+    allocations_left = -1;
+    if (s.ok()) return;
+    if (s.code != Status::kNoMemory || program != nullptr) fail("a failed allocation was not reported", s.message);
+  }
+}
+
 // Parses and runs. The copies on the heap have no slack behind their last byte.
 void exercise(const Bytes& program_bytes, const Bytes& weights, const std::vector<Step>& steps, Random& random,
               bool must_work, Counts* counts) {
@@ -181,22 +233,15 @@ void exercise(const Bytes& program_bytes, const Bytes& weights, const std::vecto
     return copy;
   };
   const auto weights_copy = exact(weights);
-  std::pair<const uint8_t*, size_t> segment{weights_copy.get(), weights.size()};
-  const auto find = [](void* context, const char*, const uint8_t** data, size_t* bytes) {
-    const auto& s = *static_cast<std::pair<const uint8_t*, size_t>*>(context);
-    *data = s.first;
-    *bytes = s.second;
-    return blockffn::kStatusOk;
-  };
+  Segment segment{weights_copy.get(), weights.size()};
   std::unique_ptr<Program> program;
   {
     const auto blob = exact(program_bytes);  // freed before the run, as ExecuTorch does
-    const Status status = Program::parse(blob.get(), program_bytes.size(), find, &segment, &program, kMaxWorkingBytes);
+    const Status status =
+        Program::parse(blob.get(), program_bytes.size(), find_segment, &segment, &program, kMaxWorkingBytes);
     if (!status.ok()) {
-      if (must_work || status.message == nullptr || *status.message == 0) {
-        std::fprintf(stderr, "a valid program was refused, or one without a sentence: %s\n", status.message);
-        std::abort();
-      }
+      if (must_work) fail("a valid program was refused", status.message);
+      if (*status.message == 0) fail("a program was refused without a sentence", "");
       return;
     }
   }
@@ -232,10 +277,7 @@ void exercise(const Bytes& program_bytes, const Bytes& weights, const std::vecto
     blockffn::ReadStats stats;
     const Status status = program->run(tokens, {}, {}, &stats);
     ++(status.ok() ? counts->steps_ok : counts->steps_refused);
-    if (must_work && !status.ok()) {
-      std::fprintf(stderr, "a valid step was refused: %s\n", status.message);
-      std::abort();
-    }
+    if (must_work && !status.ok()) fail("a valid step was refused", status.message);
   }
 }
 
@@ -261,7 +303,10 @@ int main(int argc, char** argv) {
   const long mutations = std::atol(argv[2]);
   Random random(std::strtoull(argv[3], nullptr, 10));
   Counts valid, counts;
-  for (const Case& c : cases) exercise(c.program, c.weights, c.steps, random, true, &valid);
+  for (const Case& c : cases) {
+    exercise(c.program, c.weights, c.steps, random, true, &valid);
+    exhaust_memory(c);
+  }
   for (long i = 0; i < mutations; ++i) {
     const Case &c = cases[below(random, cases.size())], &other = cases[below(random, cases.size())];
     Bytes program = c.program, weights = c.weights;
