@@ -29,6 +29,15 @@ INLINE __m512i broadcast8(const void* x, int offset) {
   return _mm512_set1_epi64(v);
 }
 
+template <_mm_hint kHint>
+INLINE void prefetch(const uint8_t* p) {
+  _mm_prefetch(reinterpret_cast<const char*>(p), kHint);
+}
+
+// Distance of the weights to bring from the second to the first level of the cache while several tokens
+// are multiplied: further down a long tile, or the tiles after short ones.
+INLINE size_t near_bytes(const TileArgs& a, int tiles) { return a.tile_bytes > 2048 ? 512 : a.tile_bytes * tiles; }
+
 INLINE __m512i even_lanes() {
   return _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
 }
@@ -58,6 +67,7 @@ template <int kTokens, int kTiles>
 KERNEL void int8_block(const TileArgs& a, int tile, int token, const uint8_t* ahead) {
   const uint8_t* w = a.tiles + a.tile_bytes * tile;
   const int blocks = static_cast<int>(padded_cols(Quant::kInt8, a.cols)) / 8;
+  const size_t near = near_bytes(a, kTiles);
   const __m512i offset = _mm512_set1_epi8(-128);
   const void* x[kTokens];
   __m512i sum[kTokens][kTiles];
@@ -71,8 +81,10 @@ KERNEL void int8_block(const TileArgs& a, int tile, int token, const uint8_t* ah
     __m512i weight[kTiles];
 #pragma GCC unroll 8
     for (int n = 0; n < kTiles; ++n) {
-      weight[n] = _mm512_loadu_si512(w + a.tile_bytes * n + b * 64);
-      _mm_prefetch(reinterpret_cast<const char*>(ahead + a.tile_bytes * n + b * 64), _MM_HINT_T1);
+      const uint8_t* p = w + a.tile_bytes * n + b * 64;
+      weight[n] = _mm512_loadu_si512(p);
+      prefetch<_MM_HINT_T1>(ahead + a.tile_bytes * n + b * 64);
+      if (kTokens > 1) prefetch<_MM_HINT_T0>(p + near);
     }
 #pragma GCC unroll 8
     for (int t = 0; t < kTokens; ++t) {
@@ -107,6 +119,7 @@ KERNEL void int4_block(const TileArgs& a, int tile, int token, const uint8_t* ah
   const uint8_t* w = a.tiles + a.tile_bytes * tile;
   const int groups = static_cast<int>(padded_cols(Quant::kInt4, a.cols)) / kGroupCols;
   const __m512i nibble = _mm512_set1_epi8(15), twice = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+  const size_t near = near_bytes(a, kTiles);
   const void* x[kTokens];
   const int32_t* group_sums[kTokens];
   __m512 sum[kTokens][kTiles];
@@ -123,9 +136,13 @@ KERNEL void int4_block(const TileArgs& a, int tile, int token, const uint8_t* ah
 #pragma GCC unroll 8
     for (int n = 0; n < kTiles; ++n) {
       const uint8_t* p = w + a.tile_bytes * n;
-      const char* later = reinterpret_cast<const char*>(ahead + a.tile_bytes * n + g * 128);
-      _mm_prefetch(later, _MM_HINT_T1);
-      _mm_prefetch(later + 64, _MM_HINT_T1);
+      const uint8_t* later = ahead + a.tile_bytes * n + g * 128;
+      prefetch<_MM_HINT_T1>(later);
+      prefetch<_MM_HINT_T1>(later + 64);
+      if (kTokens > 1) {
+        prefetch<_MM_HINT_T0>(p + g * 128 + near);
+        prefetch<_MM_HINT_T0>(p + g * 128 + near + 64);
+      }
       const __m512i first = _mm512_loadu_si512(p + g * 128), second = _mm512_loadu_si512(p + g * 128 + 64);
       columns[n][0] = _mm512_and_si512(first, nibble);
       columns[n][1] = _mm512_and_si512(second, nibble);
@@ -174,7 +191,7 @@ struct Shape {
 constexpr Shape kInt8Shapes[kTokenBlock] = {
     {8, int8_block<1, 8>, int8_block<1, 1>}, {8, int8_block<2, 8>, int8_block<2, 1>},
     {4, int8_block<3, 4>, int8_block<3, 1>}, {4, int8_block<4, 4>, int8_block<4, 1>},
-    {4, int8_block<5, 4>, int8_block<5, 1>}, {4, int8_block<6, 4>, int8_block<6, 1>},
+    {2, int8_block<5, 2>, int8_block<5, 1>}, {2, int8_block<6, 2>, int8_block<6, 1>},
     {2, int8_block<7, 2>, int8_block<7, 1>}, {2, int8_block<8, 2>, int8_block<8, 1>},
 };
 constexpr Shape kInt4Shapes[kTokenBlock] = {
