@@ -13,10 +13,7 @@
 namespace blockffn {
 namespace {
 
-#ifndef TPI
-#define TPI 8
-#endif
-constexpr int kDownItemTiles = TPI;
+constexpr int kDownItemTiles = 16;  // at most, of the down projection; a multiple of 8
 
 // Everything the phases share. Pair p is one (expert, token) with a non-zero score; the pairs of an
 // expert are neighbours.
@@ -131,7 +128,9 @@ Status chunk_sparse_ffn(const Context& ctx, const Ffn& w, const float* x, int to
   });
 
   const int down_tiles = static_cast<int>(round_up(w.hidden, kTileRows)) / kTileRows;
-  const int per_item = kDownItemTiles, items = (down_tiles + per_item - 1) / per_item;
+  // Long pieces of an expert's weights, but enough items for all threads.
+  const int per_item = down_tiles < 12 * kDownItemTiles ? kDownItemTiles / 2 : kDownItemTiles;
+  const int64_t items = (down_tiles + per_item - 1) / per_item;
   ctx.parallel(items, [&](int64_t item) {
     const int first_tile = static_cast<int>(item) * per_item;
     const int count = first_tile + per_item <= down_tiles ? per_item : down_tiles - first_tile;
@@ -145,9 +144,9 @@ Status chunk_sparse_ffn(const Context& ctx, const Ffn& w, const float* x, int to
       for (int32_t p = plan.first_pair[u]; p < plan.first_pair[u + 1]; ++p)
         batch.add(hidden, p, plan.hidden + p * width, plan.pair_weight[p], sum[plan.pair_token[p]]);
       const size_t offset = w.down_tile_bytes * first_tile;
-      const uint8_t* next = nullptr;
-      if (u + 1 < n) next = w.down(plan.union_ids[u + 1]) + offset;
-      else if (item + 1 < items) next = w.down(plan.union_ids[0]) + offset + w.down_tile_bytes * per_item;
+      const uint8_t* next = u + 1 < n           ? w.down(plan.union_ids[u + 1]) + offset
+                            : item + 1 < items ? w.down(plan.union_ids[0]) + offset + w.down_tile_bytes * per_item
+                                               : nullptr;
       batch.multiply(*ctx.kernels, w.quant, w.down(plan.union_ids[u]) + offset, w.down_tile_bytes, count, rows, w.width,
                      true, next);
     }
