@@ -98,6 +98,11 @@ class Backend:
         """Threads of ExecuTorch's pool, the caller's included."""
         return executorch_runtime._threadpool_get_thread_count()
 
+    @property
+    def default_threads(self) -> int:
+        """Threads that pay on this machine: its fast cores, as far as this process may use them."""
+        return self._lib.blockffn_default_threads()
+
     def set_threads(self, n: int) -> None:
         """Size of ExecuTorch's thread pool, shared by all programs of this process; not while one runs."""
         if n < 1:

@@ -295,7 +295,8 @@ KERNEL void silu(float* x, int n) {
   for (int i = 0; i < n; i += 16) {
     const __mmask16 m = first_lanes(n - i);
     const __m512 v = _mm512_maskz_loadu_ps(m, x + i);
-    const __m512 z = _mm512_or_ps(v, _mm512_set1_ps(-0.0f));
+    // exp(-126) is below every float; max() returns its second operand where that is NaN.
+    const __m512 z = _mm512_max_ps(_mm512_set1_ps(-126.0f), _mm512_or_ps(v, _mm512_set1_ps(-0.0f)));
     // exp(z) = 2^k * exp(r), |r| <= ln(2)/2
     const __m512 k = _mm512_roundscale_ps(_mm512_mul_ps(z, _mm512_set1_ps(kLog2E)), _MM_FROUND_TO_NEAREST_INT);
     const __m512 r = _mm512_fnmadd_ps(k, _mm512_set1_ps(kLn2Low), _mm512_fnmadd_ps(k, _mm512_set1_ps(kLn2High), z));
