@@ -70,6 +70,13 @@ struct Kernels {
   void (*axpy)(float a, const float* x, float* y, int n);  // y += a * x
   void (*scale)(float a, float* y, int n);                 // y *= a
   void (*silu)(float* x, int n);  // y = x / (1 + exp(-x)), error < 4 * 2^-24 |y| + 2^-126
+
+  // For attention over several keys at once; null: the operator makes do with the functions above. As
+  // everywhere, the result for a key or an element does not depend on how many share the call.
+  void (*dots)(const float* a, const float* const* rows, int count, int n, float* out);  // out[i] = a * rows[i]
+  // y += weights[0] * rows[0], then weights[1] * rows[1], ...
+  void (*weighted_sum)(const float* weights, const float* const* rows, int count, float* y, int n);
+  void (*exp_minus)(float shift, float* x, int n);  // x = exp(x - shift), for x <= shift; error as silu's
 };
 
 // The best kernels that this CPU runs, or those that the environment variable BLOCKFFN_KERNELS names:

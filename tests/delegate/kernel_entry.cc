@@ -40,5 +40,21 @@ API float kernel_dot(int i, const float* a, const float* b, int n) { return vari
 API void kernel_axpy(int i, float a, const float* x, float* y, int n) { variant(i).axpy(a, x, y, n); }
 API void kernel_scale(int i, float a, float* y, int n) { variant(i).scale(a, y, n); }
 API void kernel_silu(int i, float* x, int n) { variant(i).silu(x, n); }
+// 0 where the variant leaves the function out.
+API int kernel_dots(int i, const float* a, const float* const* rows, int count, int n, float* out) {
+  if (variant(i).dots == nullptr) return 0;
+  variant(i).dots(a, rows, count, n, out);
+  return 1;
+}
+API int kernel_weighted_sum(int i, const float* weights, const float* const* rows, int count, float* y, int n) {
+  if (variant(i).weighted_sum == nullptr) return 0;
+  variant(i).weighted_sum(weights, rows, count, y, n);
+  return 1;
+}
+API int kernel_exp_minus(int i, float shift, float* x, int n) {
+  if (variant(i).exp_minus == nullptr) return 0;
+  variant(i).exp_minus(shift, x, n);
+  return 1;
+}
 API int kernel_big_cores(const char* sysfs_cpu) { return big_cores(sysfs_cpu); }
 }

@@ -31,7 +31,7 @@ computed = {}  # what the oracle said: all kernels are judged by it
 
 
 def expected(m, ids, x, gate, quant):
-    key = quant, tuple(m.weight.shape), x.numpy().tobytes()
+    key = quant, tuple(m.weight.shape), *(v.numpy().tobytes() for v in (ids, x, gate))
     if key not in computed:
         computed[key] = from_oracle(m, ids, x, gate, quant)
     return computed[key]

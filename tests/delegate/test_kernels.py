@@ -244,6 +244,46 @@ def test_vector_functions(library, variant):
 
 
 @every_variant
+def test_functions_over_several_keys(library, variant):
+    rng = np.random.default_rng(3)
+    for n in (1, 7, 15, 16, 17, 33, 64, 65, 128, 160, 333):
+        for count in (1, 2, 3, 4, 5, 8, 16):
+            a, weights = rng.normal(size=(1, n)).astype(np.float32), rng.uniform(0, 1, count).astype(np.float32)
+            rows, before = rng.normal(size=(count, n)).astype(np.float32), rng.normal(size=(1, n)).astype(np.float32)
+            one, keys = Guarded(a, np.float32(np.nan)), Guarded(rows, np.float32(np.nan))
+            out, y = Guarded(np.zeros((1, count), dtype=np.float32), CANARY), Guarded(before, CANARY)
+            if not library.kernel_dots(
+                variant, pointer(one.inner), pointers(keys.rows), count, n, pointer(out.inner)
+            ):
+                pytest.skip("left out, so the operator uses dot, axpy and exp")
+            for i in range(count):
+                want = a[0].astype(np.float64) @ rows[i]
+                assert abs(out.inner[0, i] - want) <= n * U * (abs(a[0].astype(np.float64)) @ abs(rows[i]))
+                assert out.inner[0, i] == library.kernel_dot(variant, pointer(one.inner), pointer(keys.inner[i]), n)
+            assert library.kernel_weighted_sum(
+                variant, pointer(weights), pointers(keys.rows), count, pointer(y.inner), n
+            )
+            wide = weights.astype(np.float64)
+            want = before[0] + wide @ rows
+            assert (abs(y.inner[0] - want) <= (count + 1) * U * (abs(before[0]) + wide @ abs(rows))).all()
+            assert out.intact() and y.intact()
+            axpy = before.copy()
+            for weight, row in zip(weights, keys.rows, strict=True):
+                library.kernel_axpy(variant, ctypes.c_float(weight), pointer(row), pointer(axpy), n)
+            assert np.array_equal(y.inner, axpy)
+    shift = np.float32(3.25)
+    x = np.concatenate([shift - np.linspace(0, 110, 100003), [-1e30, -np.inf]]).astype(np.float32)
+    y = Guarded(x[None], CANARY)
+    assert library.kernel_exp_minus(variant, ctypes.c_float(shift), pointer(y.inner), x.size)
+    want = np.exp((x - shift).astype(np.float64))
+    assert not (~(abs(y.inner[0] - want) <= 4 * U * want + 2.0**-126)).any() and y.intact()
+    for n in range(1, 18):
+        part = Guarded(x[None, :n], CANARY)
+        library.kernel_exp_minus(variant, ctypes.c_float(shift), pointer(part.inner), n)
+        assert np.array_equal(part.inner[0], y.inner[0, :n]) and part.intact()
+
+
+@every_variant
 def test_silu_over_the_whole_range(library, variant):
     bits = np.arange(0, 0x7F800000, 1511, dtype=np.uint32)
     x = np.concatenate([bits, bits | 0x80000000]).view(np.float32)

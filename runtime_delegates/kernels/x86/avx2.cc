@@ -258,21 +258,70 @@ KERNEL void quantize_row(const float* x, int cols, int padded, int8_t* q, float*
   }
 }
 
-KERNEL float dot(const float* a, const float* b, int n) {
-  __m256 s0 = _mm256_setzero_ps(), s1 = s0;
+// Products of a with kRows rows, so that a is loaded once for all of them.
+template <int kRows>
+KERNEL void dot_rows(const float* a, const float* const* rows, int n, float* out) {
+  __m256 s0[kRows], s1[kRows];
+#pragma GCC unroll 4
+  for (int r = 0; r < kRows; ++r) s0[r] = s1[r] = _mm256_setzero_ps();
   int i = 0;
   for (; i + 16 <= n; i += 16) {
-    s0 = _mm256_fmadd_ps(_mm256_loadu_ps(a + i), _mm256_loadu_ps(b + i), s0);
-    s1 = _mm256_fmadd_ps(_mm256_loadu_ps(a + i + 8), _mm256_loadu_ps(b + i + 8), s1);
+    const __m256 a0 = _mm256_loadu_ps(a + i), a1 = _mm256_loadu_ps(a + i + 8);
+#pragma GCC unroll 4
+    for (int r = 0; r < kRows; ++r) {
+      s0[r] = _mm256_fmadd_ps(a0, _mm256_loadu_ps(rows[r] + i), s0[r]);
+      s1[r] = _mm256_fmadd_ps(a1, _mm256_loadu_ps(rows[r] + i + 8), s1[r]);
+    }
   }
   for (; i < n; i += 8) {
     const __m256i m = first_lanes(n - i);
-    s0 = _mm256_fmadd_ps(_mm256_maskload_ps(a + i, m), _mm256_maskload_ps(b + i, m), s0);
+    const __m256 a0 = _mm256_maskload_ps(a + i, m);
+#pragma GCC unroll 4
+    for (int r = 0; r < kRows; ++r) s0[r] = _mm256_fmadd_ps(a0, _mm256_maskload_ps(rows[r] + i, m), s0[r]);
   }
-  s0 = _mm256_add_ps(s0, s1);
-  __m128 s = _mm_add_ps(_mm256_castps256_ps128(s0), _mm256_extractf128_ps(s0, 1));
-  s = _mm_add_ps(s, _mm_movehl_ps(s, s));
-  return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+#pragma GCC unroll 4
+  for (int r = 0; r < kRows; ++r) {
+    const __m256 v = _mm256_add_ps(s0[r], s1[r]);
+    __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+    out[r] = _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+  }
+}
+
+float dot(const float* a, const float* b, int n) {
+  float out;
+  dot_rows<1>(a, &b, n, &out);
+  return out;
+}
+
+void dots(const float* a, const float* const* rows, int count, int n, float* out) {
+  int i = 0;
+  for (; i + 4 <= count; i += 4) dot_rows<4>(a, rows + i, n, out + i);
+  for (; i < count; ++i) dot_rows<1>(a, rows + i, n, out + i);
+}
+
+// Eight vectors of y stay in registers while all rows are added to them; the rest of y one by one.
+KERNEL void weighted_sum(const float* weights, const float* const* rows, int count, float* y, int n) {
+  int i = 0;
+  for (; i + 64 <= n; i += 64) {
+    __m256 sum[8];
+#pragma GCC unroll 8
+    for (int v = 0; v < 8; ++v) sum[v] = _mm256_loadu_ps(y + i + v * 8);
+    for (int r = 0; r < count; ++r) {
+      const __m256 weight = _mm256_set1_ps(weights[r]);
+#pragma GCC unroll 8
+      for (int v = 0; v < 8; ++v) sum[v] = _mm256_fmadd_ps(weight, _mm256_loadu_ps(rows[r] + i + v * 8), sum[v]);
+    }
+#pragma GCC unroll 8
+    for (int v = 0; v < 8; ++v) _mm256_storeu_ps(y + i + v * 8, sum[v]);
+  }
+  for (; i < n; i += 8) {
+    const __m256i m = first_lanes(n - i);
+    __m256 sum = _mm256_maskload_ps(y + i, m);
+    for (int r = 0; r < count; ++r)
+      sum = _mm256_fmadd_ps(_mm256_set1_ps(weights[r]), _mm256_maskload_ps(rows[r] + i, m), sum);
+    _mm256_maskstore_ps(y + i, m, sum);
+  }
 }
 
 KERNEL void axpy(float a, const float* x, float* y, int n) {
@@ -299,21 +348,33 @@ INLINE __m256 power_of_two(__m256 k) {
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(k), _mm256_set1_epi32(127)), 23));
 }
 
+// exp(z) for z <= 0. exp(-126) is below every float; max() returns its second operand where that is NaN.
+INLINE __m256 exp_negative(__m256 z) {
+  z = _mm256_max_ps(_mm256_set1_ps(-126.0f), z);
+  const __m256 k =
+      _mm256_round_ps(_mm256_mul_ps(z, _mm256_set1_ps(kLog2E)), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  const __m256 r = _mm256_fnmadd_ps(k, _mm256_set1_ps(kLn2Low), _mm256_fnmadd_ps(k, _mm256_set1_ps(kLn2High), z));
+  __m256 p = _mm256_set1_ps(kExp[0]);
+  for (int j = 1; j < kExpTerms; ++j) p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(kExp[j]));
+  // k goes down to -182, below the exponents of floats: in two steps.
+  const __m256 half = _mm256_round_ps(_mm256_mul_ps(k, _mm256_set1_ps(0.5f)), _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC);
+  return _mm256_mul_ps(_mm256_mul_ps(p, power_of_two(half)), power_of_two(_mm256_sub_ps(k, half)));
+}
+
+KERNEL void exp_minus(float shift, float* x, int n) {
+  for (int i = 0; i < n; i += 8) {
+    const __m256i m = first_lanes(n - i);
+    const __m256 z = _mm256_sub_ps(_mm256_maskload_ps(x + i, m), _mm256_set1_ps(shift));
+    _mm256_maskstore_ps(x + i, m, exp_negative(z));
+  }
+}
+
 // With e = exp(-|x|), which cannot overflow: x / (1 + e) for x >= 0 and x * e / (1 + e) below.
 KERNEL void silu(float* x, int n) {
   for (int i = 0; i < n; i += 8) {
     const __m256i m = first_lanes(n - i);
     const __m256 v = _mm256_maskload_ps(x + i, m);
-    // exp(-126) is below every float; max() returns its second operand where that is NaN.
-    const __m256 z = _mm256_max_ps(_mm256_set1_ps(-126.0f), _mm256_or_ps(v, _mm256_set1_ps(-0.0f)));
-    const __m256 k = _mm256_round_ps(_mm256_mul_ps(z, _mm256_set1_ps(kLog2E)),
-                                     _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    const __m256 r = _mm256_fnmadd_ps(k, _mm256_set1_ps(kLn2Low), _mm256_fnmadd_ps(k, _mm256_set1_ps(kLn2High), z));
-    __m256 p = _mm256_set1_ps(kExp[0]);
-    for (int j = 1; j < kExpTerms; ++j) p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(kExp[j]));
-    // k goes down to -182, below the exponents of floats: in two steps.
-    const __m256 half = _mm256_round_ps(_mm256_mul_ps(k, _mm256_set1_ps(0.5f)), _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC);
-    const __m256 e = _mm256_mul_ps(_mm256_mul_ps(p, power_of_two(half)), power_of_two(_mm256_sub_ps(k, half)));
+    const __m256 e = exp_negative(_mm256_or_ps(v, _mm256_set1_ps(-0.0f)));
     const __m256 negative = _mm256_cmp_ps(v, _mm256_setzero_ps(), _CMP_LT_OQ);
     const __m256 numerator = _mm256_blendv_ps(v, _mm256_mul_ps(v, e), negative);
     _mm256_maskstore_ps(x + i, m, _mm256_div_ps(numerator, _mm256_add_ps(_mm256_set1_ps(1.0f), e)));
@@ -324,7 +385,8 @@ KERNEL void silu(float* x, int n) {
 
 void avx2::tiles_fp32(const TileArgs& a) { multiply(kFp32Shapes, a); }
 
-const Kernels kAvx2Kernels = {"avx2", avx2::tiles_fp32, tiles_int8, tiles_int4, quantize_row, dot, axpy, scale, silu};
+const Kernels kAvx2Kernels = {"avx2", avx2::tiles_fp32, tiles_int8, tiles_int4, quantize_row, dot, axpy, scale, silu,
+                              dots,   weighted_sum,     exp_minus};
 
 }  // namespace blockffn
 #endif

@@ -259,18 +259,66 @@ KERNEL void quantize_row(const float* x, int cols, int padded, int8_t* q, float*
 
 INLINE __mmask16 first_lanes(int n) { return static_cast<__mmask16>(n >= 16 ? 0xffff : (1u << n) - 1); }
 
-KERNEL float dot(const float* a, const float* b, int n) {
-  __m512 s0 = _mm512_setzero_ps(), s1 = s0;
+// Products of a with kRows rows, so that a is loaded once for all of them.
+template <int kRows>
+KERNEL void dot_rows(const float* a, const float* const* rows, int n, float* out) {
+  __m512 s0[kRows], s1[kRows];
+#pragma GCC unroll 4
+  for (int r = 0; r < kRows; ++r) s0[r] = s1[r] = _mm512_setzero_ps();
   int i = 0;
   for (; i + 32 <= n; i += 32) {
-    s0 = _mm512_fmadd_ps(_mm512_loadu_ps(a + i), _mm512_loadu_ps(b + i), s0);
-    s1 = _mm512_fmadd_ps(_mm512_loadu_ps(a + i + 16), _mm512_loadu_ps(b + i + 16), s1);
+    const __m512 a0 = _mm512_loadu_ps(a + i), a1 = _mm512_loadu_ps(a + i + 16);
+#pragma GCC unroll 4
+    for (int r = 0; r < kRows; ++r) {
+      s0[r] = _mm512_fmadd_ps(a0, _mm512_loadu_ps(rows[r] + i), s0[r]);
+      s1[r] = _mm512_fmadd_ps(a1, _mm512_loadu_ps(rows[r] + i + 16), s1[r]);
+    }
   }
   for (; i < n; i += 16) {
     const __mmask16 m = first_lanes(n - i);
-    s0 = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(m, a + i), _mm512_maskz_loadu_ps(m, b + i), s0);
+    const __m512 a0 = _mm512_maskz_loadu_ps(m, a + i);
+#pragma GCC unroll 4
+    for (int r = 0; r < kRows; ++r) s0[r] = _mm512_fmadd_ps(a0, _mm512_maskz_loadu_ps(m, rows[r] + i), s0[r]);
   }
-  return _mm512_reduce_add_ps(_mm512_add_ps(s0, s1));
+#pragma GCC unroll 4
+  for (int r = 0; r < kRows; ++r) out[r] = _mm512_reduce_add_ps(_mm512_add_ps(s0[r], s1[r]));
+}
+
+float dot(const float* a, const float* b, int n) {
+  float out;
+  dot_rows<1>(a, &b, n, &out);
+  return out;
+}
+
+void dots(const float* a, const float* const* rows, int count, int n, float* out) {
+  int i = 0;
+  for (; i + 4 <= count; i += 4) dot_rows<4>(a, rows + i, n, out + i);
+  for (; i < count; ++i) dot_rows<1>(a, rows + i, n, out + i);
+}
+
+// kVectors vectors of y stay in registers while all rows are added to them.
+template <int kVectors>
+KERNEL void add_rows(const float* weights, const float* const* rows, int count, float* y, int first, __mmask16 last) {
+  __m512 sum[kVectors];
+#pragma GCC unroll 8
+  for (int v = 0; v < kVectors; ++v)
+    sum[v] = _mm512_maskz_loadu_ps(v + 1 < kVectors ? 0xffff : last, y + first + v * 16);
+  for (int r = 0; r < count; ++r) {
+    const __m512 weight = _mm512_set1_ps(weights[r]);
+#pragma GCC unroll 8
+    for (int v = 0; v < kVectors; ++v)
+      sum[v] = _mm512_fmadd_ps(
+          weight, _mm512_maskz_loadu_ps(v + 1 < kVectors ? 0xffff : last, rows[r] + first + v * 16), sum[v]);
+  }
+#pragma GCC unroll 8
+  for (int v = 0; v < kVectors; ++v)
+    _mm512_mask_storeu_ps(y + first + v * 16, v + 1 < kVectors ? 0xffff : last, sum[v]);
+}
+
+KERNEL void weighted_sum(const float* weights, const float* const* rows, int count, float* y, int n) {
+  int i = 0;
+  for (; i + 128 <= n; i += 128) add_rows<8>(weights, rows, count, y, i, 0xffff);
+  for (; i < n; i += 16) add_rows<1>(weights, rows, count, y, i, first_lanes(n - i));
 }
 
 KERNEL void axpy(float a, const float* x, float* y, int n) {
@@ -290,19 +338,30 @@ KERNEL void scale(float a, float* y, int n) {
   }
 }
 
+// exp(z) for z <= 0. exp(-126) is below every float; max() returns its second operand where that is NaN.
+INLINE __m512 exp_negative(__m512 z) {
+  z = _mm512_max_ps(_mm512_set1_ps(-126.0f), z);
+  const __m512 k = _mm512_roundscale_ps(_mm512_mul_ps(z, _mm512_set1_ps(kLog2E)), _MM_FROUND_TO_NEAREST_INT);
+  const __m512 r = _mm512_fnmadd_ps(k, _mm512_set1_ps(kLn2Low), _mm512_fnmadd_ps(k, _mm512_set1_ps(kLn2High), z));
+  __m512 p = _mm512_set1_ps(kExp[0]);
+  for (int j = 1; j < kExpTerms; ++j) p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(kExp[j]));
+  return _mm512_scalef_ps(p, k);
+}
+
+KERNEL void exp_minus(float shift, float* x, int n) {
+  for (int i = 0; i < n; i += 16) {
+    const __mmask16 m = first_lanes(n - i);
+    const __m512 z = _mm512_sub_ps(_mm512_maskz_loadu_ps(m, x + i), _mm512_set1_ps(shift));
+    _mm512_mask_storeu_ps(x + i, m, exp_negative(z));
+  }
+}
+
 // With e = exp(-|x|), which cannot overflow: x / (1 + e) for x >= 0 and x * e / (1 + e) below.
 KERNEL void silu(float* x, int n) {
   for (int i = 0; i < n; i += 16) {
     const __mmask16 m = first_lanes(n - i);
     const __m512 v = _mm512_maskz_loadu_ps(m, x + i);
-    // exp(-126) is below every float; max() returns its second operand where that is NaN.
-    const __m512 z = _mm512_max_ps(_mm512_set1_ps(-126.0f), _mm512_or_ps(v, _mm512_set1_ps(-0.0f)));
-    // exp(z) = 2^k * exp(r), |r| <= ln(2)/2
-    const __m512 k = _mm512_roundscale_ps(_mm512_mul_ps(z, _mm512_set1_ps(kLog2E)), _MM_FROUND_TO_NEAREST_INT);
-    const __m512 r = _mm512_fnmadd_ps(k, _mm512_set1_ps(kLn2Low), _mm512_fnmadd_ps(k, _mm512_set1_ps(kLn2High), z));
-    __m512 p = _mm512_set1_ps(kExp[0]);
-    for (int j = 1; j < kExpTerms; ++j) p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(kExp[j]));
-    const __m512 e = _mm512_scalef_ps(p, k);
+    const __m512 e = exp_negative(_mm512_or_ps(v, _mm512_set1_ps(-0.0f)));
     const __mmask16 negative = _mm512_cmp_ps_mask(v, _mm512_setzero_ps(), _CMP_LT_OQ);
     const __m512 numerator = _mm512_mask_mul_ps(v, negative, v, e);
     _mm512_mask_storeu_ps(x + i, m, _mm512_div_ps(numerator, _mm512_add_ps(_mm512_set1_ps(1.0f), e)));
@@ -312,7 +371,7 @@ KERNEL void silu(float* x, int n) {
 }  // namespace
 
 const Kernels kAvx512VnniKernels = {"avx512_vnni", avx2::tiles_fp32, tiles_int8, tiles_int4, quantize_row, dot, axpy,
-                                    scale,         silu};
+                                    scale,         silu,             dots,       weighted_sum, exp_minus};
 
 }  // namespace blockffn
 #endif
