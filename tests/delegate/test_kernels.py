@@ -105,7 +105,8 @@ class Product:
         # What follows the tiles is not theirs: 0x7f bytes are large weights and scales that are not numbers.
         self.tiles = np.frombuffer(tiles(weight, quant) + b"\x7f" * 4096, dtype=np.uint8).copy()
         self.tile_count = -(-rows // 8)
-        padded = cols if quant == "fp32" else -(-cols // (8 if quant == "int8" else 32)) * (8 if quant == "int8" else 32)
+        multiple = {"fp32": 1, "int8": 8, "int4": 32}[quant]
+        padded = -(-cols // multiple) * multiple
         self.factor = rng.uniform(0.5, 2, tokens).astype(np.float32)
         if quant == "fp32":
             self.x = rng.normal(size=(tokens, cols)).astype(np.float32)

@@ -11,7 +11,6 @@
 namespace blockffn {
 namespace {
 
-constexpr int kTileBlock = 8;   // tiles that pass through the caches together
 constexpr int kTokenBlock = 4;  // tokens multiplied with a weight that was loaded once
 
 INLINE __m256i load(const uint8_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
@@ -153,7 +152,8 @@ KERNEL void int4_block(const TileArgs& a, int tile, int token, const uint8_t* ah
         const __m256i c0 = _mm256_and_si256(first, nibble), c1 = _mm256_and_si256(second, nibble),
                       c2 = _mm256_and_si256(_mm256_srli_epi16(first, 4), nibble),
                       c3 = _mm256_and_si256(_mm256_srli_epi16(second, 4), nibble);
-        const __m256i twice = _mm256_setr_epi32(4 * i, 4 * i, 4 * i + 1, 4 * i + 1, 4 * i + 2, 4 * i + 2, 4 * i + 3, 4 * i + 3);
+        const __m256i twice =
+            _mm256_add_epi32(_mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3), _mm256_set1_epi32(4 * i));
         const __m256 scale = _mm256_permutevar8x32_ps(scale8, twice);
 #pragma GCC unroll 8
         for (int t = 0; t < kTokens; ++t) {
@@ -181,12 +181,7 @@ KERNEL void int4_block(const TileArgs& a, int tile, int token, const uint8_t* ah
     }
 }
 
-// For each number of tokens the number of tiles that the registers hold, and the code for it.
-using Block = void (*)(const TileArgs& a, int tile, int token, const uint8_t* ahead);
-struct Shape {
-  int tiles;
-  Block many, one;
-};
+// One entry for each number of tokens.
 constexpr Shape kFp32Shapes[kTokenBlock] = {
     {8, fp32_block<1, 8>, fp32_block<1, 1>}, {4, fp32_block<2, 4>, fp32_block<2, 1>},
     {4, fp32_block<3, 4>, fp32_block<3, 1>}, {2, fp32_block<4, 2>, fp32_block<4, 1>},
@@ -200,28 +195,8 @@ constexpr Shape kInt4Shapes[kTokenBlock] = {
     {1, int4_block<3, 1>, int4_block<3, 1>}, {1, int4_block<4, 1>, int4_block<4, 1>},
 };
 
-void multiply(const Shape* shapes, const TileArgs& a) {
-  const int blocks = (a.tokens + kTokenBlock - 1) / kTokenBlock;
-  for (int first = 0; first < a.tile_count; first += kTileBlock) {
-    const int last = first + kTileBlock < a.tile_count ? first + kTileBlock : a.tile_count;
-    const uint8_t* ahead = last < a.tile_count || a.next == nullptr ? a.tiles + a.tile_bytes * last : a.next;
-    for (int i = 0, token = 0; i < blocks; ++i) {
-      const int tokens = (a.tokens - token + blocks - i - 1) / (blocks - i);  // blocks of about equal size
-      const Shape& shape = shapes[tokens - 1];
-      for (int tile = first; tile < last;) {
-        const bool many = tile + shape.tiles <= last;
-        // What an earlier block of tokens has fetched need not be fetched again.
-        const uint8_t* fetch = i == 0 ? ahead + a.tile_bytes * (tile - first) : a.tiles + a.tile_bytes * tile;
-        (many ? shape.many : shape.one)(a, tile, token, fetch);
-        tile += many ? shape.tiles : 1;
-      }
-      token += tokens;
-    }
-  }
-}
-
-void tiles_int8(const TileArgs& a) { multiply(kInt8Shapes, a); }
-void tiles_int4(const TileArgs& a) { multiply(kInt4Shapes, a); }
+void tiles_int8(const TileArgs& a) { multiply(kInt8Shapes, kTokenBlock, a); }
+void tiles_int4(const TileArgs& a) { multiply(kInt4Shapes, kTokenBlock, a); }
 
 KERNEL void quantize_row(const float* x, int cols, int padded, int8_t* q, float* scale, int32_t* sums) {
   const __m256i magnitude = _mm256_set1_epi32(0x7fffffff);
@@ -383,7 +358,7 @@ KERNEL void silu(float* x, int n) {
 
 }  // namespace
 
-void avx2::tiles_fp32(const TileArgs& a) { multiply(kFp32Shapes, a); }
+void avx2::tiles_fp32(const TileArgs& a) { multiply(kFp32Shapes, kTokenBlock, a); }
 
 const Kernels kAvx2Kernels = {"avx2", avx2::tiles_fp32, tiles_int8, tiles_int4, quantize_row, dot, axpy, scale, silu,
                               dots,   weighted_sum,     exp_minus};

@@ -20,7 +20,6 @@
 namespace blockffn {
 namespace {
 
-constexpr int kTileBlock = 8;   // tiles that pass through the caches together
 constexpr int kTokenBlock = 8;  // tokens multiplied with a weight that was loaded once
 
 INLINE __m512i broadcast8(const void* x, int offset) {
@@ -29,10 +28,8 @@ INLINE __m512i broadcast8(const void* x, int offset) {
   return _mm512_set1_epi64(v);
 }
 
-template <_mm_hint kHint>
-INLINE void prefetch(const uint8_t* p) {
-  _mm_prefetch(reinterpret_cast<const char*>(p), kHint);
-}
+INLINE void prefetch_near(const uint8_t* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0); }
+INLINE void prefetch_far(const uint8_t* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T1); }
 
 // Distance of the weights to bring from the second to the first level of the cache while several tokens
 // are multiplied: further down a long tile, or the tiles after short ones.
@@ -83,8 +80,8 @@ KERNEL void int8_block(const TileArgs& a, int tile, int token, const uint8_t* ah
     for (int n = 0; n < kTiles; ++n) {
       const uint8_t* p = w + a.tile_bytes * n + b * 64;
       weight[n] = _mm512_loadu_si512(p);
-      prefetch<_MM_HINT_T1>(ahead + a.tile_bytes * n + b * 64);
-      if (kTokens > 1) prefetch<_MM_HINT_T0>(p + near);
+      prefetch_far(ahead + a.tile_bytes * n + b * 64);
+      if (kTokens > 1) prefetch_near(p + near);
     }
 #pragma GCC unroll 8
     for (int t = 0; t < kTokens; ++t) {
@@ -118,7 +115,8 @@ template <int kTokens, int kTiles>
 KERNEL void int4_block(const TileArgs& a, int tile, int token, const uint8_t* ahead) {
   const uint8_t* w = a.tiles + a.tile_bytes * tile;
   const int groups = static_cast<int>(padded_cols(Quant::kInt4, a.cols)) / kGroupCols;
-  const __m512i nibble = _mm512_set1_epi8(15), twice = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+  const __m512i nibble = _mm512_set1_epi8(15);
+  const __m512i twice = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
   const size_t near = near_bytes(a, kTiles);
   const void* x[kTokens];
   const int32_t* group_sums[kTokens];
@@ -137,11 +135,11 @@ KERNEL void int4_block(const TileArgs& a, int tile, int token, const uint8_t* ah
     for (int n = 0; n < kTiles; ++n) {
       const uint8_t* p = w + a.tile_bytes * n;
       const uint8_t* later = ahead + a.tile_bytes * n + g * 128;
-      prefetch<_MM_HINT_T1>(later);
-      prefetch<_MM_HINT_T1>(later + 64);
+      prefetch_far(later);
+      prefetch_far(later + 64);
       if (kTokens > 1) {
-        prefetch<_MM_HINT_T0>(p + g * 128 + near);
-        prefetch<_MM_HINT_T0>(p + g * 128 + near + 64);
+        prefetch_near(p + g * 128 + near);
+        prefetch_near(p + g * 128 + near + 64);
       }
       const __m512i first = _mm512_loadu_si512(p + g * 128), second = _mm512_loadu_si512(p + g * 128 + 64);
       columns[n][0] = _mm512_and_si512(first, nibble);
@@ -182,12 +180,7 @@ KERNEL void int4_block(const TileArgs& a, int tile, int token, const uint8_t* ah
   }
 }
 
-// For each number of tokens the number of tiles that the registers hold, and the code for it.
-using Block = void (*)(const TileArgs& a, int tile, int token, const uint8_t* ahead);
-struct Shape {
-  int tiles;
-  Block many, one;
-};
+// One entry for each number of tokens.
 constexpr Shape kInt8Shapes[kTokenBlock] = {
     {8, int8_block<1, 8>, int8_block<1, 1>}, {8, int8_block<2, 8>, int8_block<2, 1>},
     {4, int8_block<3, 4>, int8_block<3, 1>}, {4, int8_block<4, 4>, int8_block<4, 1>},
@@ -201,28 +194,8 @@ constexpr Shape kInt4Shapes[kTokenBlock] = {
     {2, int4_block<7, 2>, int4_block<7, 1>}, {2, int4_block<8, 2>, int4_block<8, 1>},
 };
 
-void multiply(const Shape* shapes, const TileArgs& a) {
-  const int blocks = (a.tokens + kTokenBlock - 1) / kTokenBlock;
-  for (int first = 0; first < a.tile_count; first += kTileBlock) {
-    const int last = first + kTileBlock < a.tile_count ? first + kTileBlock : a.tile_count;
-    const uint8_t* ahead = last < a.tile_count || a.next == nullptr ? a.tiles + a.tile_bytes * last : a.next;
-    for (int i = 0, token = 0; i < blocks; ++i) {
-      const int tokens = (a.tokens - token + blocks - i - 1) / (blocks - i);  // blocks of about equal size
-      const Shape& shape = shapes[tokens - 1];
-      for (int tile = first; tile < last;) {
-        const bool many = tile + shape.tiles <= last;
-        // What an earlier block of tokens has fetched need not be fetched again.
-        const uint8_t* fetch = i == 0 ? ahead + a.tile_bytes * (tile - first) : a.tiles + a.tile_bytes * tile;
-        (many ? shape.many : shape.one)(a, tile, token, fetch);
-        tile += many ? shape.tiles : 1;
-      }
-      token += tokens;
-    }
-  }
-}
-
-void tiles_int8(const TileArgs& a) { multiply(kInt8Shapes, a); }
-void tiles_int4(const TileArgs& a) { multiply(kInt4Shapes, a); }
+void tiles_int8(const TileArgs& a) { multiply(kInt8Shapes, kTokenBlock, a); }
+void tiles_int4(const TileArgs& a) { multiply(kInt4Shapes, kTokenBlock, a); }
 
 KERNEL void quantize_row(const float* x, int cols, int padded, int8_t* q, float* scale, int32_t* sums) {
   const __m512i magnitude = _mm512_set1_epi32(0x7fffffff);
