@@ -73,7 +73,11 @@ struct Kernels {
 
 // The best kernels that this CPU runs.
 const Kernels& select_kernels();
+// Kernels number i of this library, best first, and whether the CPU runs them; null past the last.
+const Kernels* kernels_variant(int i, bool* supported);
+
 extern const Kernels kPortableKernels;
+extern const Kernels kNeonKernels, kDotprodKernels, kI8mmKernels;  // 64-bit ARM only
 
 // Runs task(context, i) for every i in [0, n), on any threads, and returns when all are done. Tasks
 // never start another loop: ExecuTorch's pool would deadlock.

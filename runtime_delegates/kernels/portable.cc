@@ -219,6 +219,4 @@ void silu(float* x, int n) {
 
 const Kernels kPortableKernels = {"portable", tiles_fp32, tiles_int8, tiles_int4, quantize_row, dot, axpy, scale, silu};
 
-const Kernels& select_kernels() { return kPortableKernels; }
-
 }  // namespace blockffn

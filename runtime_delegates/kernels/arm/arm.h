@@ -1,0 +1,74 @@
+// What the ARM micro-kernels share. 64-bit only; every file here is empty on other architectures.
+//
+// All variants do the same float operations in the same order, fused multiply-adds included, and their
+// integer sums are exact: neon, dotprod and i8mm give the same bits.
+#pragma once
+
+#include <arm_neon.h>
+
+#include <cstring>
+#include <type_traits>
+
+#include "../contract.h"
+
+namespace blockffn {
+
+namespace arm {
+
+// The functions that the later instruction sets leave as they are.
+void tiles_fp32(const TileArgs& a);
+void quantize_row(const float* x, int cols, int padded, int8_t* q, float* scale, int32_t* sums);
+float dot(const float* a, const float* b, int n);
+void axpy(float a, const float* x, float* y, int n);
+void scale(float a, float* y, int n);
+void silu(float* x, int n);
+// One token: a second row of activations would only be padding for smmla.
+void tiles_int8_dotprod(const TileArgs& a);
+void tiles_int4_dotprod(const TileArgs& a);
+
+namespace {
+
+constexpr int kTokenBlock = 8;  // tokens that share one pass over the weights
+
+// Calls block(n) with n = min(count, kCount) as a constant, 1..kCount.
+template <int kCount = kTokenBlock, class Block>
+inline void dispatch(int count, const Block& block) {
+  if constexpr (kCount > 0) {
+    if (count >= kCount) return block(std::integral_constant<int, kCount>());
+    dispatch<kCount - 1>(count, block);
+  }
+}
+
+// The 8 scales of a row tile, or of one int4 group of it.
+inline void load_scales(const uint8_t* p, float32x4_t scale[2]) {
+  uint16x8_t bits;
+  std::memcpy(&bits, p, sizeof bits);
+  const float16x8_t half = vreinterpretq_f16_u16(bits);
+  scale[0] = vcvt_f32_f16(vget_low_f16(half));
+  scale[1] = vcvt_high_f32_f16(half);
+}
+
+// Stores the 8 results of one tile for one token, leaving out rows past the end of the matrix.
+inline void store(const TileArgs& a, int tile, int token, float32x4_t low, float32x4_t high) {
+  float* y = a.y[token] + tile * kTileRows;
+  const int valid = a.rows - tile * kTileRows;
+  low = vmulq_n_f32(low, a.factor[token]);
+  high = vmulq_n_f32(high, a.factor[token]);
+  if (valid >= kTileRows) {
+    if (a.accumulate) {
+      low = vaddq_f32(vld1q_f32(y), low);
+      high = vaddq_f32(vld1q_f32(y + 4), high);
+    }
+    vst1q_f32(y, low);
+    vst1q_f32(y + 4, high);
+    return;
+  }
+  float value[kTileRows];
+  vst1q_f32(value, low);
+  vst1q_f32(value + 4, high);
+  for (int r = 0; r < valid; ++r) y[r] = a.accumulate ? y[r] + value[r] : value[r];
+}
+
+}  // namespace
+}  // namespace arm
+}  // namespace blockffn
