@@ -124,7 +124,7 @@ class BlockFFNBackend final : public et::BackendInterface {
     processed->Free();
     if (!status.ok()) return report(status);
     ET_LOG(Info, "BlockFFNBackend: kernels %s, %lld weight bytes mapped, %lld bytes of working memory",
-           blockffn::select_kernels().name, static_cast<long long>(handle->program->weights_bytes()),
+           handle->program->kernels().name, static_cast<long long>(handle->program->weights_bytes()),
            static_cast<long long>(handle->program->working_bytes()));
     return static_cast<et::DelegateHandle*>(handle.release());
   }
@@ -193,7 +193,21 @@ int blockffn_register_backend(void) {
   return error == et::Error::Ok ? 0 : static_cast<int>(error);
 }
 
-const char* blockffn_kernels(void) { return blockffn::select_kernels().name; }
+const char* blockffn_kernels(void) {
+  const blockffn::Kernels* kernels = nullptr;
+  const auto status = blockffn::select_kernels(&kernels);
+  if (status.ok()) return kernels->name;
+  report(status);
+  return nullptr;
+}
+
+int blockffn_variant(int i, const char** name) {
+  bool supported = false;
+  const auto* kernels = blockffn::kernels_variant(i, &supported);
+  if (kernels == nullptr) return -1;
+  *name = kernels->name;
+  return supported;
+}
 
 const char* blockffn_last_error(void) {
   const char* message = last_error;

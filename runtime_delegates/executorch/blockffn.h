@@ -15,8 +15,14 @@ extern "C" {
 /* Registers "BlockFFNBackend" with ExecuTorch; 0 if it is registered, also when it was before. */
 BLOCKFFN_API int blockffn_register_backend(void);
 
-/* Name of the kernels in use, for example "portable". */
+/* Name of the kernels that the next loaded program uses, for example "avx512_vnni": the best that the
+   processor runs, or those that the environment variable BLOCKFFN_KERNELS names. Null, with a
+   blockffn_last_error, if it names none that can run. */
 BLOCKFFN_API const char* blockffn_kernels(void);
+
+/* Number i of the kernels in this library, best first: 1 if the processor runs them, 0 if not, -1 past
+   the last. */
+BLOCKFFN_API int blockffn_variant(int i, const char** name);
 
 /* Sentence for this thread's last error since the previous call of this function; empty if there was
    none, for example because ExecuTorch refused an input before the backend saw it. */

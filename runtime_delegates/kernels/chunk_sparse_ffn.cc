@@ -120,7 +120,7 @@ Status chunk_sparse_ffn(const Context& ctx, const Ffn& w, const float* x, int to
       batch.add(inputs, t, x + static_cast<size_t>(t) * w.hidden, 1.0f, plan.hidden + p * width);
     }
     batch.multiply(*ctx.kernels, w.quant, w.up(plan.union_ids[u]), w.up_tile_bytes, up_tiles, static_cast<int>(width),
-                   w.hidden, false);
+                   w.hidden, false, u + 1 < n ? w.up(plan.union_ids[u + 1]) : nullptr);
     for (int32_t p = first; p < last; ++p) {
       ctx.kernels->silu(plan.hidden + p * width, static_cast<int>(width));
       if (w.quant != Quant::kFp32) hidden.set(*ctx.kernels, p, plan.hidden + p * width);
@@ -140,8 +140,9 @@ Status chunk_sparse_ffn(const Context& ctx, const Ffn& w, const float* x, int to
       for (int32_t p = plan.first_pair[u]; p < plan.first_pair[u + 1]; ++p)
         batch.add(hidden, p, plan.hidden + p * width, plan.pair_weight[p],
                   y + static_cast<size_t>(plan.pair_token[p]) * w.hidden + first_row);
-      batch.multiply(*ctx.kernels, w.quant, w.down(plan.union_ids[u]) + w.down_tile_bytes * first_tile,
-                     w.down_tile_bytes, count, rows, w.width, true);
+      const size_t offset = w.down_tile_bytes * first_tile;
+      batch.multiply(*ctx.kernels, w.quant, w.down(plan.union_ids[u]) + offset, w.down_tile_bytes, count, rows, w.width,
+                     true, u + 1 < n ? w.down(plan.union_ids[u + 1]) + offset : nullptr);
     }
   });
   return kStatusOk;

@@ -49,7 +49,7 @@ void linear(const Context& ctx, const Matrix& w, const float* bias, float scale,
                 y + t * y_stride + static_cast<size_t>(group) * w.rows + first * kTileRows);
     }
     batch.multiply(*ctx.kernels, w.quant, w.tiles + w.group_bytes() * group + w.tile_bytes * first, w.tile_bytes, count,
-                   w.rows - first * kTileRows, w.cols, false);
+                   w.rows - first * kTileRows, w.cols, false, nullptr);
   });
   if (bias == nullptr) return;
   for (int t = 0; t < active; ++t) ctx.kernels->axpy(1.0f, bias, y + t * y_stride, static_cast<int>(y_stride));

@@ -212,7 +212,10 @@ void scale(float a, float* y, int n) {
 }
 
 void silu(float* x, int n) {
-  for (int i = 0; i < n; ++i) x[i] = x[i] / (1.0f + std::exp(-x[i]));
+  for (int i = 0; i < n; ++i) {
+    const float e = std::exp(-std::fabs(x[i]));  // cannot overflow
+    x[i] = (x[i] < 0 ? x[i] * e : x[i]) / (1.0f + e);
+  }
 }
 
 }  // namespace

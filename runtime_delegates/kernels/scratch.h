@@ -67,8 +67,8 @@ class TileBatch {
     y_[n_++] = y;
   }
   void multiply(const Kernels& kernels, Quant quant, const uint8_t* tiles, size_t tile_bytes, int tile_count, int rows,
-                int cols, bool accumulate) const {
-    const TileArgs args{tiles, tile_bytes, tile_count, rows, cols, n_, x_, sums_, factor_, y_, accumulate};
+                int cols, bool accumulate, const uint8_t* next) const {
+    const TileArgs args{tiles, tile_bytes, tile_count, rows, cols, n_, x_, sums_, factor_, y_, accumulate, next};
     switch (quant) {
       case Quant::kFp32:
         kernels.tiles_fp32(args);

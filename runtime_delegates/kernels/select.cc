@@ -18,10 +18,22 @@ struct Variant {
   bool (*supported)();
 };
 
+#if defined(__x86_64__)
+// The builtin also asks whether the operating system saves the registers.
+bool has_avx2() {
+  __builtin_cpu_init();
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+}
+bool has_avx512_vnni() {
+  return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
+}
+#endif
+
 #if defined(__aarch64__)
 #if defined(__linux__)
 // Bits of the kernel's interface (arch/arm64/include/uapi/asm/hwcap.h); older headers lack some of the names.
-bool has_dotprod() { return (getauxval(AT_HWCAP) >> 20 & 1) != 0; }                     // HWCAP_ASIMDDP
+bool has_dotprod() { return (getauxval(AT_HWCAP) >> 20 & 1) != 0; }                  // HWCAP_ASIMDDP
 bool has_i8mm() { return has_dotprod() && (getauxval(AT_HWCAP2) >> 13 & 1) != 0; }  // HWCAP2_I8MM
 #elif defined(__APPLE__)
 bool has_feature(const char* name) {
@@ -39,7 +51,10 @@ bool has_i8mm() { return false; }
 
 // The best first; the last one runs everywhere.
 const Variant kVariants[] = {
-#if defined(__aarch64__)
+#if defined(__x86_64__)
+    {&kAvx512VnniKernels, has_avx512_vnni},
+    {&kAvx2Kernels, has_avx2},
+#elif defined(__aarch64__)
     {&kI8mmKernels, has_i8mm},
     {&kDotprodKernels, has_dotprod},
     {&kNeonKernels, [] { return true; }},
@@ -56,12 +71,19 @@ const Kernels* kernels_variant(int i, bool* supported) {
   return kVariants[i].kernels;
 }
 
-const Kernels& select_kernels() {
+Status select_kernels(const Kernels** out) {
   const char* forced = std::getenv("BLOCKFFN_KERNELS");
-  for (const Variant& v : kVariants)
-    if (v.supported() && (forced == nullptr || *forced == '\0' || std::strcmp(forced, v.kernels->name) == 0))
-      return *v.kernels;
-  return kPortableKernels;
+  const bool any = forced == nullptr || *forced == '\0';
+  for (const Variant& v : kVariants) {
+    if (!any && std::strcmp(forced, v.kernels->name) != 0) continue;
+    if (v.supported()) {
+      *out = v.kernels;
+      return kStatusOk;
+    }
+    if (!any) return {Status::kInvalidArgument, "BLOCKFFN_KERNELS names kernels that this processor cannot run"};
+  }
+  return {Status::kInvalidArgument,
+          "BLOCKFFN_KERNELS names no kernels of this library; unset it, or see runtime_delegates.doctor"};
 }
 
 }  // namespace blockffn

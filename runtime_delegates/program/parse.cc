@@ -70,6 +70,7 @@ Status Program::parse(const uint8_t* blob, size_t bytes, FindWeights find, void*
 
 Status Program::parse_checked(const uint8_t* blob, size_t bytes, FindWeights find, void* find_context,
                               size_t max_working_bytes) {
+  if (Status s = select_kernels(&kernels_); !s.ok()) return s;
   Reader in(blob, bytes);
   const uint8_t* magic = in.bytes(4);
   if (magic == nullptr || std::memcmp(magic, "BFPG", 4) != 0) return corrupt("this is not a BlockFFN program");

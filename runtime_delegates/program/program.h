@@ -79,7 +79,7 @@ class Program {
   // Looks up the weights segment by key; its memory must outlive the program.
   using FindWeights = Status (*)(void* context, const char* key, const uint8_t** data, size_t* bytes);
   static constexpr size_t kMaxWorkingBytes = size_t{1} << 36;
-  // The blob may be freed afterwards. Activations, scratch and caches together may take
+  // Chooses the kernels too. The blob may be freed afterwards. Activations, scratch and caches together may take
   // max_working_bytes. Throws nothing: kNoMemory if an allocation fails.
   static Status parse(const uint8_t* blob, size_t bytes, FindWeights find, void* find_context,
                       std::unique_ptr<Program>* out, size_t max_working_bytes = kMaxWorkingBytes);
@@ -96,6 +96,7 @@ class Program {
   // n_past - (rows kept by kv_src) on are lost: the caller goes on with an n_past of at most that.
   Status run(int tokens, const Parallel& parallel, const Observer& observer, ReadStats* stats);
 
+  const Kernels& kernels() const { return *kernels_; }
   int64_t weights_bytes() const { return weights_bytes_; }
   int64_t working_bytes() const { return static_cast<int64_t>(arena_bytes_ + scratch_bytes_ + state_bytes_); }
 
@@ -113,6 +114,7 @@ class Program {
   GqaWeights gqa_weights(const Op& op) const;
   const Value& arg(const Op& op, size_t i) const { return values_[op.args[i]]; }
 
+  const Kernels* kernels_ = nullptr;
   std::vector<Value> values_;
   std::vector<Op> ops_;
   std::vector<uint32_t> inputs_, outputs_;

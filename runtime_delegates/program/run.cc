@@ -101,8 +101,7 @@ Status Program::run(int tokens, const Parallel& parallel, const Observer& observ
     Value& cache = values_[op.args[first_cache(op.code)]];
     cache.rows_written = chunk.n_past - kept_rows(chunk);
   }
-  static const Kernels& kernels = select_kernels();
-  const Context ctx{&kernels, parallel, scratch_};
+  const Context ctx{kernels_, parallel, scratch_};
   ReadStats read{1, tokens, 0, 0, 0};
   for (const Op& op : ops_) {
     int union_size = -1;

@@ -1,0 +1,300 @@
+// AVX-512 VNNI micro-kernels: one 64-byte load brings 8 columns of the 8 rows of a tile, and vpdpbusd
+// multiplies them with 8 activations that are broadcast to all rows. Lanes 2r and 2r+1 hold row r.
+//
+// vpdpbusd multiplies unsigned by signed bytes. int8: the activations are offset by 128, which adds
+// 128 * row sum; sums wrap around modulo 2^32 and the result fits again. int4: the weights are 0..15
+// as they are stored, which adds 8 * sum of the activations.
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#include "avx2.h"
+
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wuninitialized"  // of GCC 12's own intrinsics
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+
+#define KERNEL __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")))
+#define INLINE KERNEL inline __attribute__((always_inline))
+
+namespace blockffn {
+namespace {
+
+constexpr int kTileBlock = 8;   // tiles that pass through the caches together
+constexpr int kTokenBlock = 8;  // tokens multiplied with a weight that was loaded once
+
+INLINE __m512i broadcast8(const void* x, int offset) {
+  int64_t v;
+  std::memcpy(&v, static_cast<const uint8_t*>(x) + offset, sizeof v);
+  return _mm512_set1_epi64(v);
+}
+
+INLINE __m512i even_lanes() {
+  return _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+}
+INLINE __m512i odd_lanes() { return _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31); }
+
+// The 8 float16 at a and the 8 at b.
+INLINE __m512 halves(const uint8_t* a, const uint8_t* b) {
+  const __m128i low = _mm_loadu_si128(reinterpret_cast<const __m128i*>(a)),
+                high = _mm_loadu_si128(reinterpret_cast<const __m128i*>(b));
+  return _mm512_cvtph_ps(_mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1));
+}
+
+// Rows of the tiles `tile` and `tile + 1` (or of one tile) that exist.
+INLINE __mmask16 valid_rows(const TileArgs& a, int tile, int tiles) {
+  const int left = a.rows - tile * kTileRows, most = tiles * kTileRows;
+  return static_cast<__mmask16>((1u << (left < most ? left : most)) - 1);
+}
+
+INLINE void store(const TileArgs& a, int tile, int token, __mmask16 valid, __m512 rows) {
+  float* y = a.y[token] + tile * kTileRows;
+  __m512 v = _mm512_mul_ps(_mm512_set1_ps(a.factor[token]), rows);
+  if (a.accumulate) v = _mm512_add_ps(_mm512_maskz_loadu_ps(valid, y), v);
+  _mm512_mask_storeu_ps(y, valid, v);
+}
+
+template <int kTokens, int kTiles>
+KERNEL void int8_block(const TileArgs& a, int tile, int token, const uint8_t* ahead) {
+  const uint8_t* w = a.tiles + a.tile_bytes * tile;
+  const int blocks = static_cast<int>(padded_cols(Quant::kInt8, a.cols)) / 8;
+  const __m512i offset = _mm512_set1_epi8(-128);
+  const void* x[kTokens];
+  __m512i sum[kTokens][kTiles];
+#pragma GCC unroll 8
+  for (int t = 0; t < kTokens; ++t) {
+    x[t] = a.x[token + t];
+#pragma GCC unroll 8
+    for (int n = 0; n < kTiles; ++n) sum[t][n] = _mm512_setzero_si512();
+  }
+  for (int b = 0; b < blocks; ++b) {
+    __m512i weight[kTiles];
+#pragma GCC unroll 8
+    for (int n = 0; n < kTiles; ++n) {
+      weight[n] = _mm512_loadu_si512(w + a.tile_bytes * n + b * 64);
+      _mm_prefetch(reinterpret_cast<const char*>(ahead + a.tile_bytes * n + b * 64), _MM_HINT_T1);
+    }
+#pragma GCC unroll 8
+    for (int t = 0; t < kTokens; ++t) {
+      const __m512i column = _mm512_xor_si512(broadcast8(x[t], b * 8), offset);
+#pragma GCC unroll 8
+      for (int n = 0; n < kTiles; ++n) sum[t][n] = _mm512_dpbusd_epi32(sum[t][n], column, weight[n]);
+    }
+  }
+  constexpr int kStep = kTiles == 1 ? 1 : 2;
+#pragma GCC unroll 8
+  for (int n = 0; n < kTiles; n += kStep) {
+    const uint8_t *first = w + a.tile_bytes * n + blocks * 64, *last = first + a.tile_bytes * (kStep - 1);
+    const __m512 scale = halves(first, last);
+    const __m512i row_sums = _mm512_inserti64x4(
+        _mm512_castsi256_si512(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(first + 16))),
+        _mm256_loadu_si256(reinterpret_cast<const __m256i*>(last + 16)), 1);
+    const __m512i excess = _mm512_slli_epi32(row_sums, 7);
+    const __mmask16 valid = valid_rows(a, tile + n, kStep);
+#pragma GCC unroll 8
+    for (int t = 0; t < kTokens; ++t) {
+      const __m512i p = sum[t][n], q = sum[t][n + kStep - 1];
+      const __m512i total = _mm512_add_epi32(_mm512_permutex2var_epi32(p, even_lanes(), q),
+                                             _mm512_permutex2var_epi32(p, odd_lanes(), q));
+      store(a, tile + n, token + t, valid,
+            _mm512_mul_ps(scale, _mm512_cvtepi32_ps(_mm512_sub_epi32(total, excess))));
+    }
+  }
+}
+
+template <int kTokens, int kTiles>
+KERNEL void int4_block(const TileArgs& a, int tile, int token, const uint8_t* ahead) {
+  const uint8_t* w = a.tiles + a.tile_bytes * tile;
+  const int groups = static_cast<int>(padded_cols(Quant::kInt4, a.cols)) / kGroupCols;
+  const __m512i nibble = _mm512_set1_epi8(15), twice = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+  const void* x[kTokens];
+  const int32_t* group_sums[kTokens];
+  __m512 sum[kTokens][kTiles];
+#pragma GCC unroll 8
+  for (int t = 0; t < kTokens; ++t) {
+    x[t] = a.x[token + t];
+    group_sums[t] = a.group_sums[token + t];
+#pragma GCC unroll 8
+    for (int n = 0; n < kTiles; ++n) sum[t][n] = _mm512_setzero_ps();
+  }
+  for (int g = 0; g < groups; ++g) {
+    __m512i columns[kTiles][4];  // 0..7, 8..15, 16..23 and 24..31 of the group
+    __m512 scale[kTiles];
+#pragma GCC unroll 8
+    for (int n = 0; n < kTiles; ++n) {
+      const uint8_t* p = w + a.tile_bytes * n;
+      const char* later = reinterpret_cast<const char*>(ahead + a.tile_bytes * n + g * 128);
+      _mm_prefetch(later, _MM_HINT_T1);
+      _mm_prefetch(later + 64, _MM_HINT_T1);
+      const __m512i first = _mm512_loadu_si512(p + g * 128), second = _mm512_loadu_si512(p + g * 128 + 64);
+      columns[n][0] = _mm512_and_si512(first, nibble);
+      columns[n][1] = _mm512_and_si512(second, nibble);
+      columns[n][2] = _mm512_and_si512(_mm512_srli_epi16(first, 4), nibble);
+      columns[n][3] = _mm512_and_si512(_mm512_srli_epi16(second, 4), nibble);
+      const __m256 scale8 =
+          _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p + groups * 128 + g * 16)));
+      scale[n] = _mm512_permutexvar_ps(twice, _mm512_castps256_ps512(scale8));
+    }
+#pragma GCC unroll 8
+    for (int t = 0; t < kTokens; ++t) {
+      __m512i dot[kTiles];
+      // Each of the two lanes of a row takes off one half of 8 * sum.
+      dot[0] = _mm512_set1_epi32(-4 * group_sums[t][g]);
+#pragma GCC unroll 8
+      for (int n = 1; n < kTiles; ++n) dot[n] = dot[0];
+#pragma GCC unroll 4
+      for (int c = 0; c < 4; ++c) {
+        const __m512i column = broadcast8(x[t], g * kGroupCols + c * 8);
+#pragma GCC unroll 8
+        for (int n = 0; n < kTiles; ++n) dot[n] = _mm512_dpbusd_epi32(dot[n], columns[n][c], column);
+      }
+#pragma GCC unroll 8
+      for (int n = 0; n < kTiles; ++n) sum[t][n] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[n]), scale[n], sum[t][n]);
+    }
+  }
+  constexpr int kStep = kTiles == 1 ? 1 : 2;
+#pragma GCC unroll 8
+  for (int n = 0; n < kTiles; n += kStep) {
+    const __mmask16 valid = valid_rows(a, tile + n, kStep);
+#pragma GCC unroll 8
+    for (int t = 0; t < kTokens; ++t) {
+      const __m512 p = sum[t][n], q = sum[t][n + kStep - 1];
+      store(a, tile + n, token + t, valid, _mm512_add_ps(_mm512_permutex2var_ps(p, even_lanes(), q),
+                                                        _mm512_permutex2var_ps(p, odd_lanes(), q)));
+    }
+  }
+}
+
+// For each number of tokens the number of tiles that the registers hold, and the code for it.
+using Block = void (*)(const TileArgs& a, int tile, int token, const uint8_t* ahead);
+struct Shape {
+  int tiles;
+  Block many, one;
+};
+constexpr Shape kInt8Shapes[kTokenBlock] = {
+    {8, int8_block<1, 8>, int8_block<1, 1>}, {8, int8_block<2, 8>, int8_block<2, 1>},
+    {4, int8_block<3, 4>, int8_block<3, 1>}, {4, int8_block<4, 4>, int8_block<4, 1>},
+    {4, int8_block<5, 4>, int8_block<5, 1>}, {4, int8_block<6, 4>, int8_block<6, 1>},
+    {2, int8_block<7, 2>, int8_block<7, 1>}, {2, int8_block<8, 2>, int8_block<8, 1>},
+};
+constexpr Shape kInt4Shapes[kTokenBlock] = {
+    {8, int4_block<1, 8>, int4_block<1, 1>}, {4, int4_block<2, 4>, int4_block<2, 1>},
+    {2, int4_block<3, 2>, int4_block<3, 1>}, {2, int4_block<4, 2>, int4_block<4, 1>},
+    {2, int4_block<5, 2>, int4_block<5, 1>}, {2, int4_block<6, 2>, int4_block<6, 1>},
+    {2, int4_block<7, 2>, int4_block<7, 1>}, {2, int4_block<8, 2>, int4_block<8, 1>},
+};
+
+void multiply(const Shape* shapes, const TileArgs& a) {
+  const int blocks = (a.tokens + kTokenBlock - 1) / kTokenBlock;
+  for (int first = 0; first < a.tile_count; first += kTileBlock) {
+    const int last = first + kTileBlock < a.tile_count ? first + kTileBlock : a.tile_count;
+    const uint8_t* ahead = last < a.tile_count || a.next == nullptr ? a.tiles + a.tile_bytes * last : a.next;
+    for (int i = 0, token = 0; i < blocks; ++i) {
+      const int tokens = (a.tokens - token + blocks - i - 1) / (blocks - i);  // blocks of about equal size
+      const Shape& shape = shapes[tokens - 1];
+      for (int tile = first; tile < last;) {
+        const bool many = tile + shape.tiles <= last;
+        // What an earlier block of tokens has fetched need not be fetched again.
+        const uint8_t* fetch = i == 0 ? ahead + a.tile_bytes * (tile - first) : a.tiles + a.tile_bytes * tile;
+        (many ? shape.many : shape.one)(a, tile, token, fetch);
+        tile += many ? shape.tiles : 1;
+      }
+      token += tokens;
+    }
+  }
+}
+
+void tiles_int8(const TileArgs& a) { multiply(kInt8Shapes, a); }
+void tiles_int4(const TileArgs& a) { multiply(kInt4Shapes, a); }
+
+KERNEL void quantize_row(const float* x, int cols, int padded, int8_t* q, float* scale, int32_t* sums) {
+  const __m512i magnitude = _mm512_set1_epi32(0x7fffffff);
+  __m512i peaks = _mm512_setzero_si512();  // magnitudes order like their bit patterns, infinity and NaN last
+  for (int k = 0; k < cols; k += 16) {
+    const __mmask16 valid = static_cast<__mmask16>(cols - k < 16 ? (1u << (cols - k)) - 1 : 0xffff);
+    peaks = _mm512_max_epi32(peaks, _mm512_and_si512(_mm512_maskz_loadu_epi32(valid, x + k), magnitude));
+  }
+  float inverse;
+  if (!quantized_scale(_mm512_reduce_max_epi32(peaks), scale, &inverse)) {
+    std::memset(q, 0, padded);
+    if (sums != nullptr) std::memset(sums, 0, sizeof(int32_t) * (padded / kGroupCols));
+    return;
+  }
+  const __m512 factor = _mm512_set1_ps(inverse);
+  for (int k = 0; k < padded; k += 16) {
+    const __mmask16 valid = static_cast<__mmask16>(cols - k < 16 ? cols <= k ? 0 : (1u << (cols - k)) - 1 : 0xffff),
+                    stored = static_cast<__mmask16>(padded - k < 16 ? (1u << (padded - k)) - 1 : 0xffff);
+    const __m512i rounded = _mm512_cvt_roundps_epi32(_mm512_mul_ps(_mm512_maskz_loadu_ps(valid, x + k), factor),
+                                                     _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    _mm512_mask_cvtepi32_storeu_epi8(q + k, stored, rounded);
+  }
+  if (sums == nullptr) return;
+  const __m256i ones = _mm256_set1_epi8(1);
+  for (int g = 0; g < padded / kGroupCols; ++g) {
+    const __m256i v = _mm256_dpbusd_epi32(_mm256_setzero_si256(), ones,
+                                          _mm256_loadu_si256(reinterpret_cast<const __m256i*>(q + g * kGroupCols)));
+    __m128i s = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+    s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
+    s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0xb1));
+    sums[g] = _mm_cvtsi128_si32(s);
+  }
+}
+
+INLINE __mmask16 first_lanes(int n) { return static_cast<__mmask16>(n >= 16 ? 0xffff : (1u << n) - 1); }
+
+KERNEL float dot(const float* a, const float* b, int n) {
+  __m512 s0 = _mm512_setzero_ps(), s1 = s0;
+  int i = 0;
+  for (; i + 32 <= n; i += 32) {
+    s0 = _mm512_fmadd_ps(_mm512_loadu_ps(a + i), _mm512_loadu_ps(b + i), s0);
+    s1 = _mm512_fmadd_ps(_mm512_loadu_ps(a + i + 16), _mm512_loadu_ps(b + i + 16), s1);
+  }
+  for (; i < n; i += 16) {
+    const __mmask16 m = first_lanes(n - i);
+    s0 = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(m, a + i), _mm512_maskz_loadu_ps(m, b + i), s0);
+  }
+  return _mm512_reduce_add_ps(_mm512_add_ps(s0, s1));
+}
+
+KERNEL void axpy(float a, const float* x, float* y, int n) {
+  const __m512 factor = _mm512_set1_ps(a);
+  for (int i = 0; i < n; i += 16) {
+    const __mmask16 m = first_lanes(n - i);
+    _mm512_mask_storeu_ps(
+        y + i, m, _mm512_fmadd_ps(factor, _mm512_maskz_loadu_ps(m, x + i), _mm512_maskz_loadu_ps(m, y + i)));
+  }
+}
+
+KERNEL void scale(float a, float* y, int n) {
+  const __m512 factor = _mm512_set1_ps(a);
+  for (int i = 0; i < n; i += 16) {
+    const __mmask16 m = first_lanes(n - i);
+    _mm512_mask_storeu_ps(y + i, m, _mm512_mul_ps(factor, _mm512_maskz_loadu_ps(m, y + i)));
+  }
+}
+
+// With e = exp(-|x|), which cannot overflow: x / (1 + e) for x >= 0 and x * e / (1 + e) below.
+KERNEL void silu(float* x, int n) {
+  for (int i = 0; i < n; i += 16) {
+    const __mmask16 m = first_lanes(n - i);
+    const __m512 v = _mm512_maskz_loadu_ps(m, x + i);
+    const __m512 z = _mm512_or_ps(v, _mm512_set1_ps(-0.0f));
+    // exp(z) = 2^k * exp(r), |r| <= ln(2)/2
+    const __m512 k = _mm512_roundscale_ps(_mm512_mul_ps(z, _mm512_set1_ps(kLog2E)), _MM_FROUND_TO_NEAREST_INT);
+    const __m512 r = _mm512_fnmadd_ps(k, _mm512_set1_ps(kLn2Low), _mm512_fnmadd_ps(k, _mm512_set1_ps(kLn2High), z));
+    __m512 p = _mm512_set1_ps(kExp[0]);
+    for (int j = 1; j < kExpTerms; ++j) p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(kExp[j]));
+    const __m512 e = _mm512_scalef_ps(p, k);
+    const __mmask16 negative = _mm512_cmp_ps_mask(v, _mm512_setzero_ps(), _CMP_LT_OQ);
+    const __m512 numerator = _mm512_mask_mul_ps(v, negative, v, e);
+    _mm512_mask_storeu_ps(x + i, m, _mm512_div_ps(numerator, _mm512_add_ps(_mm512_set1_ps(1.0f), e)));
+  }
+}
+
+}  // namespace
+
+const Kernels kAvx512VnniKernels = {"avx512_vnni", avx2::tiles_fp32, tiles_int8, tiles_int4, quantize_row, dot, axpy,
+                                    scale,         silu};
+
+}  // namespace blockffn
+#endif
