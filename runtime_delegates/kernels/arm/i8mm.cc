@@ -1,11 +1,176 @@
+// ARMv8.6 with SMMLA (Cortex-A510, A710, X2 and later; Apple M2 and later): one instruction multiplies 8 columns of
+// 2 rows with 8 activations of 2 tokens.
+//
+// The activations of a block of tokens are laid out in pairs once for a batch of tiles. An odd last token is
+// paired with itself; a token alone goes to the dot-product kernels, which give the same bits.
 #if defined(__aarch64__)
 
 #include "arm.h"
 
-namespace blockffn {
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("i8mm"))), apply_to = function)
+#else
+#pragma GCC target("arch=armv8.2-a+i8mm")  // to the end of the file: templates are instantiated there
+#endif
 
-const Kernels kI8mmKernels = {"i8mm", arm::tiles_fp32, arm::tiles_int8_dotprod, arm::tiles_int4_dotprod,
-                                 arm::quantize_row, arm::dot, arm::axpy, arm::scale, arm::silu};
+namespace blockffn {
+namespace arm {
+namespace {
+
+constexpr int kSegmentCols = 512, kTileBatch = 8;
+static_assert(kSegmentCols % kGroupCols == 0, "a segment holds whole int4 groups");
+
+inline int8x16_t load(const uint8_t* p) { return vreinterpretq_s8_u8(vld1q_u8(p)); }
+
+// [columns / 8][pairs]: 8 columns of a pair's first token, then of its second.
+template <int kTokens>
+void prepare(const void* const* x, int first_col, int cols, int8x16_t* out) {
+  for (int k = first_col; k < first_col + cols; k += 8)
+    for (int t = 0; t < kTokens; t += 2) {
+      const int other = t + 1 < kTokens ? t + 1 : t;
+      *out++ = vcombine_s8(vld1_s8(static_cast<const int8_t*>(x[t]) + k), vld1_s8(static_cast<const int8_t*>(x[other]) + k));
+    }
+}
+
+// Sums of a pair come as [row 2i token 0, row 2i token 1, row 2i+1 token 0, row 2i+1 token 1].
+template <int kTokens>
+void store_pairs(const TileArgs& a, int tile, int first, const float32x4_t (*total)[4]) {
+  for (int t = 0; t < kTokens; ++t) {
+    const float32x4_t* v = total[t / 2];
+    if (t % 2 == 0)
+      store(a, tile, first + t, vuzp1q_f32(v[0], v[1]), vuzp1q_f32(v[2], v[3]));
+    else
+      store(a, tile, first + t, vuzp2q_f32(v[0], v[1]), vuzp2q_f32(v[2], v[3]));
+  }
+}
+
+// Each scale twice, for the two tokens of a pair.
+inline void load_scales_twice(const uint8_t* p, float32x4_t scale[4]) {
+  float32x4_t once[2];
+  load_scales(p, once);
+  for (int i = 0; i < 2; ++i) {
+    scale[2 * i] = vzip1q_f32(once[i], once[i]);
+    scale[2 * i + 1] = vzip2q_f32(once[i], once[i]);
+  }
+}
+
+template <int kPairs>
+void int8_segment(const uint8_t* w, const int8x16_t* x, int blocks, int32x4_t (*memory)[4]) {
+  int32x4_t sum[kPairs][4];
+  std::memcpy(sum, memory, sizeof sum);
+  for (int b = 0; b < blocks; ++b, w += 64, x += kPairs) {
+    const int8x16_t rows[4] = {load(w), load(w + 16), load(w + 32), load(w + 48)};
+    for (int p = 0; p < kPairs; ++p)
+      for (int i = 0; i < 4; ++i) sum[p][i] = vmmlaq_s32(sum[p][i], rows[i], x[p]);
+  }
+  std::memcpy(memory, sum, sizeof sum);
+}
+
+template <int kTokens>
+void int8_tokens(const TileArgs& a, int first, int cols) {
+  constexpr int kPairs = (kTokens + 1) / 2;
+  int8x16_t x[kSegmentCols / 8 * kPairs];
+  for (int tile = 0; tile < a.tile_count; tile += kTileBatch) {
+    const int tiles = a.tile_count - tile < kTileBatch ? a.tile_count - tile : kTileBatch;
+    int32x4_t sum[kTileBatch][kPairs][4] = {};
+    for (int k = 0; k < cols; k += kSegmentCols) {
+      const int n = cols - k < kSegmentCols ? cols - k : kSegmentCols;
+      prepare<kTokens>(a.x + first, k, n, x);
+      for (int i = 0; i < tiles; ++i)
+        int8_segment<kPairs>(a.tiles + a.tile_bytes * (tile + i) + static_cast<size_t>(k) * kTileRows, x, n / 8, sum[i]);
+    }
+    for (int i = 0; i < tiles; ++i) {
+      float32x4_t scale[4], total[kPairs][4];
+      load_scales_twice(a.tiles + a.tile_bytes * (tile + i) + static_cast<size_t>(cols) * kTileRows, scale);
+      for (int p = 0; p < kPairs; ++p)
+        for (int j = 0; j < 4; ++j) total[p][j] = vmulq_f32(scale[j], vcvtq_f32_s32(sum[i][p][j]));
+      store_pairs<kTokens>(a, tile + i, first, total);
+    }
+  }
+}
+
+// Weights as 16 times their signed value; the conversion to float divides by 16, exactly.
+template <int kPairs>
+void int4_segment(const uint8_t* w, const uint8_t* scales, const int8x16_t* x, int groups, float32x4_t (*memory)[4]) {
+  float32x4_t total[kPairs][4];
+  std::memcpy(total, memory, sizeof total);
+  const int8x16_t offset = vdupq_n_s8(static_cast<int8_t>(0x88)), high_nibble = vdupq_n_s8(static_cast<int8_t>(0xf0));
+  for (int g = 0; g < groups; ++g, w += 128, scales += 16, x += 4 * kPairs) {
+    float32x4_t scale[4];
+    load_scales_twice(scales, scale);
+    for (int i = 0; i < 4; ++i) {  // two rows
+      const int8x16_t w0 = veorq_s8(load(w + 16 * i), offset), w1 = veorq_s8(load(w + 64 + 16 * i), offset);
+      const int8x16_t columns[4] = {vshlq_n_s8(w0, 4), vshlq_n_s8(w1, 4), vandq_s8(w0, high_nibble),
+                                    vandq_s8(w1, high_nibble)};
+      for (int p = 0; p < kPairs; ++p) {
+        int32x4_t sum = vdupq_n_s32(0);
+        for (int j = 0; j < 4; ++j) sum = vmmlaq_s32(sum, columns[j], x[j * kPairs + p]);
+        total[p][i] = vfmaq_f32(total[p][i], scale[i], vcvtq_n_f32_s32(sum, 4));
+      }
+    }
+  }
+  std::memcpy(memory, total, sizeof total);
+}
+
+template <int kTokens>
+void int4_tokens(const TileArgs& a, int first, int cols) {
+  constexpr int kPairs = (kTokens + 1) / 2;
+  int8x16_t x[kSegmentCols / 8 * kPairs];
+  for (int tile = 0; tile < a.tile_count; tile += kTileBatch) {
+    const int tiles = a.tile_count - tile < kTileBatch ? a.tile_count - tile : kTileBatch;
+    float32x4_t total[kTileBatch][kPairs][4] = {};
+    for (int k = 0; k < cols; k += kSegmentCols) {
+      const int n = cols - k < kSegmentCols ? cols - k : kSegmentCols;
+      prepare<kTokens>(a.x + first, k, n, x);
+      for (int i = 0; i < tiles; ++i) {
+        const uint8_t* w = a.tiles + a.tile_bytes * (tile + i);
+        const uint8_t* scales = w + static_cast<size_t>(cols) * kTileRows / 2;
+        int4_segment<kPairs>(w + static_cast<size_t>(k) * kTileRows / 2, scales + k / kGroupCols * kTileRows * 2, x,
+                             n / kGroupCols, total[i]);
+      }
+    }
+    for (int i = 0; i < tiles; ++i) store_pairs<kTokens>(a, tile + i, first, total[i]);
+  }
+}
+
+// Blocks of up to 8 tokens; a last block of one goes to `alone`.
+template <class Block>
+void for_token_blocks(const TileArgs& a, void (*alone)(const TileArgs&), const Block& block) {
+  for (int t = 0; t < a.tokens; t += kTokenBlock)
+    dispatch(a.tokens - t, [&](auto count) {
+      if constexpr (count > 1) {
+        block(t, count);
+      } else {
+        TileArgs last = a;
+        last.tokens = 1;
+        last.x += t;
+        last.group_sums += t;
+        last.factor += t;
+        last.y += t;
+        alone(last);
+      }
+    });
+}
+
+void tiles_int8(const TileArgs& a) {
+  const int cols = static_cast<int>(padded_cols(Quant::kInt8, a.cols));
+  for_token_blocks(a, tiles_int8_dotprod, [&](int t, auto count) { int8_tokens<count>(a, t, cols); });
+}
+
+void tiles_int4(const TileArgs& a) {
+  const int cols = static_cast<int>(padded_cols(Quant::kInt4, a.cols));
+  for_token_blocks(a, tiles_int4_dotprod, [&](int t, auto count) { int4_tokens<count>(a, t, cols); });
+}
+
+}  // namespace
+}  // namespace arm
+
+const Kernels kI8mmKernels = {"i8mm",   arm::tiles_fp32, arm::tiles_int8, arm::tiles_int4, arm::quantize_row,
+                              arm::dot, arm::axpy,       arm::scale,      arm::silu};
 
 }  // namespace blockffn
+
+#if defined(__clang__)
+#pragma clang attribute pop
+#endif
 #endif
