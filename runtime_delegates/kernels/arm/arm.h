@@ -30,6 +30,20 @@ namespace {
 
 constexpr int kTokenBlock = 8;  // tokens that share one pass over the weights
 
+// Activations are laid out for kTileBatch tiles at once, kSegmentCols columns at a time: as many as fit the stack and
+// the first cache, and enough for the whole row of most models, whose weights then stream without a jump.
+constexpr int kTileBatch = 8, kSegmentCols = 2048, kSegmentGroups = kSegmentCols / kGroupCols;
+
+// An int4 group's sum starts at kShift's bits - 8 * sum of the activations. With the products of weights + 8 it becomes
+// the bits of kShift + dot, as long as |dot| < 2^22, and a subtraction makes it a float. A conversion would take
+// two slots of one of the vector units, and a start that is loaded takes none.
+constexpr float kShift = 12582912.0f;  // 1.5 * 2^23
+constexpr int32_t kShiftBits = 0x4b400000;
+inline int32_t start_of_sum(int32_t activations) { return kShiftBits - 8 * activations; }
+inline float32x4_t shifted_to_float(int32x4_t sum) {
+  return vsubq_f32(vreinterpretq_f32_s32(sum), vdupq_n_f32(kShift));
+}
+
 // Calls block(n) with n = min(count, kCount) as a constant, 1..kCount.
 template <int kCount = kTokenBlock, class Block>
 inline void dispatch(int count, const Block& block) {

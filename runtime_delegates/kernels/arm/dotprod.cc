@@ -82,27 +82,22 @@ void int8_tokens(const TileArgs& a, int tile, int first, int cols) {
           vmulq_f32(scale[1], vcvtq_f32_s32(sum[t][1])));
 }
 
-// One int4 token multiplies the stored value + 8, and every sum starts at -8 times the sum of its activations.
-// Doubled activations and those starts are laid out once for a batch of tiles: they then cost loads only, and
-// the vector units are what limits this loop.
-constexpr int kSegmentGroups = 64, kTileBatch = 8;
-
+// int4 with one token. Doubled activations and the starts of sums are laid out once for a batch of tiles: they then
+// cost loads only, and the vector units are what limits this loop.
 struct PreparedGroup {
   int8x16_t x[4];   // columns 0..7 twice, 8..15 twice, ...
   int32x4_t start;  // for the sums [row 0, row 0, row 1, row 1]
 };
 
 void prepare(const int8_t* x, const int32_t* sums, int groups, PreparedGroup* out) {
-  const int32x4_t minus_eight = {-8, 0, -8, 0};
   for (int g = 0; g < groups; ++g, x += kGroupCols) {
     for (int i = 0; i < 4; ++i) out[g].x[i] = load_twice(x + 8 * i);
-    out[g].start = vmulq_n_s32(minus_eight, sums[g]);
+    out[g].start = int32x4_t{start_of_sum(sums[g]), 0, start_of_sum(sums[g]), 0};
   }
 }
 
-void int4_one_segment(const uint8_t* w, const uint8_t* scales, const PreparedGroup* x, int groups,
-                      float32x4_t total[2]) {
-  float32x4_t total_low = total[0], total_high = total[1];
+void int4_segment(const uint8_t* w, const uint8_t* scales, const PreparedGroup* x, int groups, float32x4_t* total) {
+  float32x4_t low = total[0], high = total[1];
   const uint8x16_t nibble = vdupq_n_u8(15);
   for (int g = 0; g < groups; ++g, w += 128, scales += 16) {
     int32x4_t sum[4];
@@ -115,59 +110,38 @@ void int4_one_segment(const uint8_t* w, const uint8_t* scales, const PreparedGro
     }
     float32x4_t scale[2];
     load_scales(scales, scale);
-    total_low = vfmaq_f32(total_low, scale[0], vcvtq_f32_s32(vpaddq_s32(sum[0], sum[1])));
-    total_high = vfmaq_f32(total_high, scale[1], vcvtq_f32_s32(vpaddq_s32(sum[2], sum[3])));
+    low = vfmaq_f32(low, scale[0], shifted_to_float(vpaddq_s32(sum[0], sum[1])));
+    high = vfmaq_f32(high, scale[1], shifted_to_float(vpaddq_s32(sum[2], sum[3])));
   }
-  total[0] = total_low;
-  total[1] = total_high;
+  total[0] = low;
+  total[1] = high;
 }
 
-void int4_one_token(const TileArgs& a, int token, int groups) {
-  PreparedGroup prepared[kSegmentGroups];
-  for (int tile = 0; tile < a.tile_count; tile += kTileBatch) {
-    const int tiles = a.tile_count - tile < kTileBatch ? a.tile_count - tile : kTileBatch;
-    float32x4_t total[kTileBatch][2] = {};
-    for (int first = 0; first < groups; first += kSegmentGroups) {
-      const int n = groups - first < kSegmentGroups ? groups - first : kSegmentGroups;
-      prepare(static_cast<const int8_t*>(a.x[token]) + first * kGroupCols, a.group_sums[token] + first, n, prepared);
-      for (int i = 0; i < tiles; ++i) {
-        const uint8_t* w = a.tiles + a.tile_bytes * (tile + i);
-        const uint8_t* scales = w + static_cast<size_t>(groups) * 128;
-        int4_one_segment(w + static_cast<size_t>(first) * 128, scales + static_cast<size_t>(first) * 16, prepared, n,
-                         total[i]);
-      }
-    }
-    for (int i = 0; i < tiles; ++i) store(a, tile + i, token, total[i][0], total[i][1]);
-  }
-}
-
-// Several int4 tokens: the packed bytes are unzipped, then spread as 16 times the signed value (the conversion to float
-// divides by 16, exactly), so that no sum needs a correction of its own.
+// int4 with several tokens: the packed bytes are unzipped, then spread.
 template <int kTokens>
-void int4_tokens(const TileArgs& a, int tile, int first, int groups) {
-  const uint8_t* w = a.tiles + a.tile_bytes * tile;
-  const uint8_t* scales = w + static_cast<size_t>(groups) * 128;
+void int4_segment(const uint8_t* w, const uint8_t* scales, const int8_t* const* rows, const int32x4_t* start, int groups,
+                  float32x4_t* memory) {
   const int8_t* x[kTokens];
-  for (int t = 0; t < kTokens; ++t) x[t] = static_cast<const int8_t*>(a.x[first + t]);
-  float32x4_t total[kTokens][2] = {};
-  const int8x16_t offset = vdupq_n_s8(static_cast<int8_t>(0x88)), high_nibble = vdupq_n_s8(static_cast<int8_t>(0xf0));
-  for (int g = 0; g < groups; ++g, w += 128, scales += 16) {
+  for (int t = 0; t < kTokens; ++t) x[t] = rows[t];
+  float32x4_t total[kTokens][2];
+  std::memcpy(total, memory, sizeof total);
+  const uint8x16_t nibble = vdupq_n_u8(15);
+  for (int g = 0; g < groups; ++g, w += 128, scales += 16, start += kTokens) {
     float32x4_t scale[2];
     load_scales(scales, scale);
     for (int half = 0; half < 2; ++half) {  // of the rows
       int8x16_t low[4], high[4];            // columns 0..3, 4..7, 8..11, 12..15 and 16 more
       for (int h = 0; h < 2; ++h) {
-        const int8x16_t w0 = veorq_s8(load(w + 64 * h + 32 * half), offset);
-        const int8x16_t w1 = veorq_s8(load(w + 64 * h + 32 * half + 16), offset);
-        const int8x16_t c0 = first_columns(w0, w1), c1 = last_columns(w0, w1);
-        low[2 * h] = vshlq_n_s8(c0, 4);
-        low[2 * h + 1] = vshlq_n_s8(c1, 4);
-        high[2 * h] = vandq_s8(c0, high_nibble);
-        high[2 * h + 1] = vandq_s8(c1, high_nibble);
+        const int8x16_t w0 = load(w + 64 * h + 32 * half), w1 = load(w + 64 * h + 32 * half + 16);
+        const int8x16_t columns[2] = {first_columns(w0, w1), last_columns(w0, w1)};
+        for (int i = 0; i < 2; ++i) {
+          low[2 * h + i] = vandq_s8(columns[i], vreinterpretq_s8_u8(nibble));
+          high[2 * h + i] = vreinterpretq_s8_u8(vshrq_n_u8(vreinterpretq_u8_s8(columns[i]), 4));
+        }
       }
       for (int t = 0; t < kTokens; ++t) {
         const int8x16_t x0 = vld1q_s8(x[t] + g * kGroupCols), x1 = vld1q_s8(x[t] + g * kGroupCols + 16);
-        int32x4_t sum = vdupq_n_s32(0);
+        int32x4_t sum = start[t];
         sum = vdotq_laneq_s32(sum, low[0], x0, 0);
         sum = vdotq_laneq_s32(sum, low[1], x0, 1);
         sum = vdotq_laneq_s32(sum, low[2], x0, 2);
@@ -176,11 +150,42 @@ void int4_tokens(const TileArgs& a, int tile, int first, int groups) {
         sum = vdotq_laneq_s32(sum, high[1], x1, 1);
         sum = vdotq_laneq_s32(sum, high[2], x1, 2);
         sum = vdotq_laneq_s32(sum, high[3], x1, 3);
-        total[t][half] = vfmaq_f32(total[t][half], scale[half], vcvtq_n_f32_s32(sum, 4));
+        total[t][half] = vfmaq_f32(total[t][half], scale[half], shifted_to_float(sum));
       }
     }
   }
-  for (int t = 0; t < kTokens; ++t) store(a, tile, first + t, total[t][0], total[t][1]);
+  std::memcpy(memory, total, sizeof total);
+}
+
+template <int kTokens>
+void int4_tokens(const TileArgs& a, int token, int groups) {
+  std::conditional_t<kTokens == 1, PreparedGroup[kSegmentGroups], int32x4_t[kSegmentGroups * kTokens]> prepared;
+  for (int tile = 0; tile < a.tile_count; tile += kTileBatch) {
+    const int tiles = a.tile_count - tile < kTileBatch ? a.tile_count - tile : kTileBatch;
+    float32x4_t total[kTileBatch][kTokens * 2] = {};
+    for (int first = 0; first < groups; first += kSegmentGroups) {
+      const int n = groups - first < kSegmentGroups ? groups - first : kSegmentGroups;
+      const int8_t* x[kTokens];
+      for (int t = 0; t < kTokens; ++t) x[t] = static_cast<const int8_t*>(a.x[token + t]) + first * kGroupCols;
+      if constexpr (kTokens == 1)
+        prepare(x[0], a.group_sums[token] + first, n, prepared);
+      else
+        for (int g = 0; g < n; ++g)
+          for (int t = 0; t < kTokens; ++t)
+            prepared[g * kTokens + t] = vdupq_n_s32(start_of_sum(a.group_sums[token + t][first + g]));
+      for (int i = 0; i < tiles; ++i) {
+        const uint8_t* w = a.tiles + a.tile_bytes * (tile + i);
+        const uint8_t* scales = w + static_cast<size_t>(groups) * 128 + static_cast<size_t>(first) * 16;
+        w += static_cast<size_t>(first) * 128;
+        if constexpr (kTokens == 1)
+          int4_segment(w, scales, prepared, n, total[i]);
+        else
+          int4_segment<kTokens>(w, scales, x, prepared, n, total[i]);
+      }
+    }
+    for (int i = 0; i < tiles; ++i)
+      for (int t = 0; t < kTokens; ++t) store(a, tile + i, token + t, total[i][2 * t], total[i][2 * t + 1]);
+  }
 }
 
 }  // namespace
@@ -199,13 +204,8 @@ void tiles_int8_dotprod(const TileArgs& a) {
 
 void tiles_int4_dotprod(const TileArgs& a) {
   const int groups = static_cast<int>(padded_cols(Quant::kInt4, a.cols)) / kGroupCols;
-  const int alone = a.tokens % kTokenBlock == 1 ? a.tokens - 1 : a.tokens;
-  for (int tile = 0; tile < a.tile_count; ++tile)
-    for (int t = 0; t < alone; t += kTokenBlock)
-      dispatch(alone - t, [&](auto count) {
-        if constexpr (count > 1) int4_tokens<count>(a, tile, t, groups);
-      });
-  if (alone < a.tokens) int4_one_token(a, alone, groups);
+  for (int t = 0; t < a.tokens; t += kTokenBlock)
+    dispatch(a.tokens - t, [&](auto count) { int4_tokens<count>(a, t, groups); });
 }
 
 }  // namespace arm

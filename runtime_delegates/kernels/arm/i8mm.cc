@@ -17,9 +17,6 @@ namespace blockffn {
 namespace arm {
 namespace {
 
-constexpr int kSegmentCols = 512, kTileBatch = 8;
-static_assert(kSegmentCols % kGroupCols == 0, "a segment holds whole int4 groups");
-
 inline int8x16_t load(const uint8_t* p) { return vreinterpretq_s8_u8(vld1q_u8(p)); }
 
 // [columns / 8][pairs]: 8 columns of a pair's first token, then of its second.
@@ -89,23 +86,23 @@ void int8_tokens(const TileArgs& a, int first, int cols) {
   }
 }
 
-// Weights as 16 times their signed value; the conversion to float divides by 16, exactly.
 template <int kPairs>
-void int4_segment(const uint8_t* w, const uint8_t* scales, const int8x16_t* x, int groups, float32x4_t (*memory)[4]) {
+void int4_segment(const uint8_t* w, const uint8_t* scales, const int8x16_t* x, const int32x4_t* start, int groups,
+                  float32x4_t (*memory)[4]) {
   float32x4_t total[kPairs][4];
   std::memcpy(total, memory, sizeof total);
-  const int8x16_t offset = vdupq_n_s8(static_cast<int8_t>(0x88)), high_nibble = vdupq_n_s8(static_cast<int8_t>(0xf0));
-  for (int g = 0; g < groups; ++g, w += 128, scales += 16, x += 4 * kPairs) {
+  const uint8x16_t nibble = vdupq_n_u8(15);
+  for (int g = 0; g < groups; ++g, w += 128, scales += 16, x += 4 * kPairs, start += kPairs) {
     float32x4_t scale[4];
     load_scales_twice(scales, scale);
     for (int i = 0; i < 4; ++i) {  // two rows
-      const int8x16_t w0 = veorq_s8(load(w + 16 * i), offset), w1 = veorq_s8(load(w + 64 + 16 * i), offset);
-      const int8x16_t columns[4] = {vshlq_n_s8(w0, 4), vshlq_n_s8(w1, 4), vandq_s8(w0, high_nibble),
-                                    vandq_s8(w1, high_nibble)};
+      const uint8x16_t w0 = vld1q_u8(w + 16 * i), w1 = vld1q_u8(w + 64 + 16 * i);
+      const int8x16_t columns[4] = {vreinterpretq_s8_u8(vandq_u8(w0, nibble)), vreinterpretq_s8_u8(vandq_u8(w1, nibble)),
+                                    vreinterpretq_s8_u8(vshrq_n_u8(w0, 4)), vreinterpretq_s8_u8(vshrq_n_u8(w1, 4))};
       for (int p = 0; p < kPairs; ++p) {
-        int32x4_t sum = vdupq_n_s32(0);
+        int32x4_t sum = start[p];
         for (int j = 0; j < 4; ++j) sum = vmmlaq_s32(sum, columns[j], x[j * kPairs + p]);
-        total[p][i] = vfmaq_f32(total[p][i], scale[i], vcvtq_n_f32_s32(sum, 4));
+        total[p][i] = vfmaq_f32(total[p][i], scale[i], shifted_to_float(sum));
       }
     }
   }
@@ -116,16 +113,24 @@ template <int kTokens>
 void int4_tokens(const TileArgs& a, int first, int cols) {
   constexpr int kPairs = (kTokens + 1) / 2;
   int8x16_t x[kSegmentCols / 8 * kPairs];
+  int32x4_t start[kSegmentGroups * kPairs];
   for (int tile = 0; tile < a.tile_count; tile += kTileBatch) {
     const int tiles = a.tile_count - tile < kTileBatch ? a.tile_count - tile : kTileBatch;
     float32x4_t total[kTileBatch][kPairs][4] = {};
     for (int k = 0; k < cols; k += kSegmentCols) {
       const int n = cols - k < kSegmentCols ? cols - k : kSegmentCols;
       prepare<kTokens>(a.x + first, k, n, x);
+      for (int g = 0; g < n / kGroupCols; ++g)
+        for (int t = 0; t < kTokens; t += 2) {
+          const int other = t + 1 < kTokens ? t + 1 : t, group = k / kGroupCols + g;
+          const int32_t s0 = start_of_sum(a.group_sums[first + t][group]),
+                        s1 = start_of_sum(a.group_sums[first + other][group]);
+          start[g * kPairs + t / 2] = int32x4_t{s0, s1, s0, s1};
+        }
       for (int i = 0; i < tiles; ++i) {
         const uint8_t* w = a.tiles + a.tile_bytes * (tile + i);
         const uint8_t* scales = w + static_cast<size_t>(cols) * kTileRows / 2;
-        int4_segment<kPairs>(w + static_cast<size_t>(k) * kTileRows / 2, scales + k / kGroupCols * kTileRows * 2, x,
+        int4_segment<kPairs>(w + static_cast<size_t>(k) * kTileRows / 2, scales + k / kGroupCols * kTileRows * 2, x, start,
                              n / kGroupCols, total[i]);
       }
     }

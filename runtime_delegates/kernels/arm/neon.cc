@@ -112,10 +112,10 @@ void int4_block(const TileArgs& a, int tile, int first, int groups) {
     float32x4_t scale[2];
     load_scales(scales, scale);
     for (int t = 0; t < kTokens; ++t) {
-      const int32x4_t offset = vdupq_n_s32(8 * a.group_sums[first + t][g]);
+      const int32x4_t start = vdupq_n_s32(start_of_sum(a.group_sums[first + t][g]));
       for (int h = 0; h < 2; ++h) {
-        const int32x4_t dot = vpaddlq_s16(vpaddq_s16(pair[t][2 * h], pair[t][2 * h + 1]));
-        total[t][h] = vfmaq_f32(total[t][h], scale[h], vcvtq_f32_s32(vsubq_s32(dot, offset)));
+        const int32x4_t dot = vpadalq_s16(start, vpaddq_s16(pair[t][2 * h], pair[t][2 * h + 1]));
+        total[t][h] = vfmaq_f32(total[t][h], scale[h], shifted_to_float(dot));
       }
     }
   }
