@@ -62,6 +62,12 @@ inline void load_scales(const uint8_t* p, float32x4_t scale[2]) {
   scale[1] = vcvt_high_f32_f16(half);
 }
 
+inline float32x4_t load_4_scales(const uint8_t* p) {
+  uint16x4_t bits;
+  std::memcpy(&bits, p, sizeof bits);
+  return vcvt_f32_f16(vreinterpret_f16_u16(bits));
+}
+
 // Stores the 8 results of one tile for one token, leaving out rows past the end of the matrix.
 inline void store(const TileArgs& a, int tile, int token, float32x4_t low, float32x4_t high) {
   float* y = a.y[token] + tile * kTileRows;

@@ -41,16 +41,6 @@ void store_pairs(const TileArgs& a, int tile, int first, const float32x4_t (*tot
   }
 }
 
-// Each scale twice, for the two tokens of a pair.
-inline void load_scales_twice(const uint8_t* p, float32x4_t scale[4]) {
-  float32x4_t once[2];
-  load_scales(p, once);
-  for (int i = 0; i < 2; ++i) {
-    scale[2 * i] = vzip1q_f32(once[i], once[i]);
-    scale[2 * i + 1] = vzip2q_f32(once[i], once[i]);
-  }
-}
-
 template <int kPairs>
 void int8_segment(const uint8_t* w, const int8x16_t* x, int blocks, int32x4_t (*memory)[4]) {
   int32x4_t sum[kPairs][4];
@@ -77,36 +67,44 @@ void int8_tokens(const TileArgs& a, int first, int cols) {
         int8_segment<kPairs>(a.tiles + a.tile_bytes * (tile + i) + static_cast<size_t>(k) * kTileRows, x, n / 8, sum[i]);
     }
     for (int i = 0; i < tiles; ++i) {
-      float32x4_t scale[4], total[kPairs][4];
-      load_scales_twice(a.tiles + a.tile_bytes * (tile + i) + static_cast<size_t>(cols) * kTileRows, scale);
+      float32x4_t scale[2], total[kPairs][4];
+      load_scales(a.tiles + a.tile_bytes * (tile + i) + static_cast<size_t>(cols) * kTileRows, scale);
       for (int p = 0; p < kPairs; ++p)
-        for (int j = 0; j < 4; ++j) total[p][j] = vmulq_f32(scale[j], vcvtq_f32_s32(sum[i][p][j]));
+        for (int h = 0; h < 2; ++h) {
+          const float32x4_t low = vzip1q_f32(scale[h], scale[h]), high = vzip2q_f32(scale[h], scale[h]);
+          total[p][2 * h] = vmulq_f32(low, vcvtq_f32_s32(sum[i][p][2 * h]));
+          total[p][2 * h + 1] = vmulq_f32(high, vcvtq_f32_s32(sum[i][p][2 * h + 1]));
+        }
       store_pairs<kTokens>(a, tile + i, first, total);
     }
   }
 }
 
+// Four rows at a time, so that nothing leaves the registers; the second time the weights come from the first cache.
 template <int kPairs>
 void int4_segment(const uint8_t* w, const uint8_t* scales, const int8x16_t* x, const int32x4_t* start, int groups,
-                  float32x4_t (*memory)[4]) {
-  float32x4_t total[kPairs][4];
-  std::memcpy(total, memory, sizeof total);
+                  float32x4_t (*total)[4]) {
   const uint8x16_t nibble = vdupq_n_u8(15);
-  for (int g = 0; g < groups; ++g, w += 128, scales += 16, x += 4 * kPairs, start += kPairs) {
-    float32x4_t scale[4];
-    load_scales_twice(scales, scale);
-    for (int i = 0; i < 4; ++i) {  // two rows
-      const uint8x16_t w0 = vld1q_u8(w + 16 * i), w1 = vld1q_u8(w + 64 + 16 * i);
-      const int8x16_t columns[4] = {vreinterpretq_s8_u8(vandq_u8(w0, nibble)), vreinterpretq_s8_u8(vandq_u8(w1, nibble)),
-                                    vreinterpretq_s8_u8(vshrq_n_u8(w0, 4)), vreinterpretq_s8_u8(vshrq_n_u8(w1, 4))};
-      for (int p = 0; p < kPairs; ++p) {
-        int32x4_t sum = start[p];
-        for (int j = 0; j < 4; ++j) sum = vmmlaq_s32(sum, columns[j], x[j * kPairs + p]);
-        total[p][i] = vfmaq_f32(total[p][i], scale[i], shifted_to_float(sum));
+  for (int half = 0; half < 2; ++half, w += 32, scales += 8) {
+    float32x4_t sum[kPairs][2];
+    for (int p = 0; p < kPairs; ++p) sum[p][0] = total[p][2 * half], sum[p][1] = total[p][2 * half + 1];
+    for (int g = 0; g < groups; ++g) {
+      const float32x4_t once = load_4_scales(scales + 16 * g);
+      const float32x4_t scale[2] = {vzip1q_f32(once, once), vzip2q_f32(once, once)};  // for the two tokens of a pair
+      for (int i = 0; i < 2; ++i) {
+        const uint8x16_t w0 = vld1q_u8(w + 128 * g + 16 * i), w1 = vld1q_u8(w + 128 * g + 64 + 16 * i);
+        const int8x16_t columns[4] = {
+            vreinterpretq_s8_u8(vandq_u8(w0, nibble)), vreinterpretq_s8_u8(vandq_u8(w1, nibble)),
+            vreinterpretq_s8_u8(vshrq_n_u8(w0, 4)), vreinterpretq_s8_u8(vshrq_n_u8(w1, 4))};
+        for (int p = 0; p < kPairs; ++p) {
+          int32x4_t dot = start[g * kPairs + p];
+          for (int j = 0; j < 4; ++j) dot = vmmlaq_s32(dot, columns[j], x[(g * 4 + j) * kPairs + p]);
+          sum[p][i] = vfmaq_f32(sum[p][i], scale[i], shifted_to_float(dot));
+        }
       }
     }
+    for (int p = 0; p < kPairs; ++p) total[p][2 * half] = sum[p][0], total[p][2 * half + 1] = sum[p][1];
   }
-  std::memcpy(memory, total, sizeof total);
 }
 
 template <int kTokens>
