@@ -85,14 +85,14 @@ void int8_tokens(const TileArgs& a, int tile, int first, int cols) {
 // int4 with one token. Doubled activations and the starts of sums are laid out once for a batch of tiles: they then
 // cost loads only, and the vector units are what limits this loop.
 struct PreparedGroup {
-  int8x16_t x[4];   // columns 0..7 twice, 8..15 twice, ...
-  int32x4_t start;  // for the sums [row 0, row 0, row 1, row 1]
+  int8x16_t x[4];      // columns 0..7 twice, 8..15 twice, ...
+  int32x4_t start[4];  // of the sums [row 2i, row 2i, row 2i+1, row 2i+1], one each: a load is cheaper than a copy
 };
 
 void prepare(const int8_t* x, const int32_t* sums, int groups, PreparedGroup* out) {
   for (int g = 0; g < groups; ++g, x += kGroupCols) {
     for (int i = 0; i < 4; ++i) out[g].x[i] = load_twice(x + 8 * i);
-    out[g].start = int32x4_t{start_of_sum(sums[g]), 0, start_of_sum(sums[g]), 0};
+    for (int i = 0; i < 4; ++i) out[g].start[i] = int32x4_t{start_of_sum(sums[g]), 0, start_of_sum(sums[g]), 0};
   }
 }
 
@@ -103,7 +103,7 @@ void int4_segment(const uint8_t* w, const uint8_t* scales, const PreparedGroup* 
     int32x4_t sum[4];
     for (int i = 0; i < 4; ++i) {
       const uint8x16_t w0 = vld1q_u8(w + 16 * i), w1 = vld1q_u8(w + 64 + 16 * i);
-      sum[i] = vdotq_s32(x[g].start, vreinterpretq_s8_u8(vandq_u8(w0, nibble)), x[g].x[0]);
+      sum[i] = vdotq_s32(x[g].start[i], vreinterpretq_s8_u8(vandq_u8(w0, nibble)), x[g].x[0]);
       sum[i] = vdotq_s32(sum[i], vreinterpretq_s8_u8(vandq_u8(w1, nibble)), x[g].x[1]);
       sum[i] = vdotq_s32(sum[i], vreinterpretq_s8_u8(vshrq_n_u8(w0, 4)), x[g].x[2]);
       sum[i] = vdotq_s32(sum[i], vreinterpretq_s8_u8(vshrq_n_u8(w1, 4)), x[g].x[3]);
@@ -138,18 +138,24 @@ void int4_segment(const uint8_t* w, const uint8_t* scales, const int8_t* const* 
         }
       }
       const float32x4_t scale = load_4_scales(scales + 16 * g);
-      for (int t = 0; t < kTokens; ++t) {
-        const int8x16_t x0 = vld1q_s8(x[t] + g * kGroupCols), x1 = vld1q_s8(x[t] + g * kGroupCols + 16);
-        int32x4_t dot = start[g * kTokens + t];
-        dot = vdotq_laneq_s32(dot, low[0], x0, 0);
-        dot = vdotq_laneq_s32(dot, low[1], x0, 1);
-        dot = vdotq_laneq_s32(dot, low[2], x0, 2);
-        dot = vdotq_laneq_s32(dot, low[3], x0, 3);
-        dot = vdotq_laneq_s32(dot, high[0], x1, 0);
-        dot = vdotq_laneq_s32(dot, high[1], x1, 1);
-        dot = vdotq_laneq_s32(dot, high[2], x1, 2);
-        dot = vdotq_laneq_s32(dot, high[3], x1, 3);
-        sum[t] = vfmaq_f32(sum[t], scale, shifted_to_float(dot));
+      for (int first = 0; first < kTokens; first += 4) {  // four sums at a time, for processors that run in order
+        int8x16_t columns[4];
+        int32x4_t dot[4];
+        const int n = kTokens - first < 4 ? kTokens - first : 4;
+        for (int t = 0; t < n; ++t) {
+          columns[t] = vld1q_s8(x[first + t] + g * kGroupCols);
+          dot[t] = start[g * kTokens + first + t];
+        }
+        for (int t = 0; t < n; ++t) dot[t] = vdotq_laneq_s32(dot[t], low[0], columns[t], 0);
+        for (int t = 0; t < n; ++t) dot[t] = vdotq_laneq_s32(dot[t], low[1], columns[t], 1);
+        for (int t = 0; t < n; ++t) dot[t] = vdotq_laneq_s32(dot[t], low[2], columns[t], 2);
+        for (int t = 0; t < n; ++t) dot[t] = vdotq_laneq_s32(dot[t], low[3], columns[t], 3);
+        for (int t = 0; t < n; ++t) columns[t] = vld1q_s8(x[first + t] + g * kGroupCols + 16);
+        for (int t = 0; t < n; ++t) dot[t] = vdotq_laneq_s32(dot[t], high[0], columns[t], 0);
+        for (int t = 0; t < n; ++t) dot[t] = vdotq_laneq_s32(dot[t], high[1], columns[t], 1);
+        for (int t = 0; t < n; ++t) dot[t] = vdotq_laneq_s32(dot[t], high[2], columns[t], 2);
+        for (int t = 0; t < n; ++t) dot[t] = vdotq_laneq_s32(dot[t], high[3], columns[t], 3);
+        for (int t = 0; t < n; ++t) sum[first + t] = vfmaq_f32(sum[first + t], scale, shifted_to_float(dot[t]));
       }
     }
     for (int t = 0; t < kTokens; ++t) total[t][half] = sum[t];

@@ -96,11 +96,11 @@ void int4_segment(const uint8_t* w, const uint8_t* scales, const int8x16_t* x, c
         const int8x16_t columns[4] = {
             vreinterpretq_s8_u8(vandq_u8(w0, nibble)), vreinterpretq_s8_u8(vandq_u8(w1, nibble)),
             vreinterpretq_s8_u8(vshrq_n_u8(w0, 4)), vreinterpretq_s8_u8(vshrq_n_u8(w1, 4))};
-        for (int p = 0; p < kPairs; ++p) {
-          int32x4_t dot = start[g * kPairs + p];
-          for (int j = 0; j < 4; ++j) dot = vmmlaq_s32(dot, columns[j], x[(g * 4 + j) * kPairs + p]);
-          sum[p][i] = vfmaq_f32(sum[p][i], scale[i], shifted_to_float(dot));
-        }
+        int32x4_t dot[kPairs];
+        for (int p = 0; p < kPairs; ++p) dot[p] = start[g * kPairs + p];
+        for (int j = 0; j < 4; ++j)
+          for (int p = 0; p < kPairs; ++p) dot[p] = vmmlaq_s32(dot[p], columns[j], x[(g * 4 + j) * kPairs + p]);
+        for (int p = 0; p < kPairs; ++p) sum[p][i] = vfmaq_f32(sum[p][i], scale[i], shifted_to_float(dot[p]));
       }
     }
     for (int p = 0; p < kPairs; ++p) total[p][2 * half] = sum[p][0], total[p][2 * half + 1] = sum[p][1];

@@ -13,7 +13,9 @@ namespace {
 
 inline int8x16_t load(const uint8_t* p) { return vreinterpretq_s8_u8(vld1q_u8(p)); }
 inline int8x16_t load_twice(const int8_t* p) {
-  return vreinterpretq_s8_s64(vld1q_dup_s64(reinterpret_cast<const int64_t*>(p)));
+  int8x16_t v = vreinterpretq_s8_s64(vld1q_dup_s64(reinterpret_cast<const int64_t*>(p)));
+  asm("" : "+w"(v));  // clang must not see that the halves are equal: it would give up smull2 for ext and smull
+  return v;
 }
 
 // kTokens tokens times kTiles tiles: enough independent sums to hide the latency of an addition. Every
@@ -25,13 +27,31 @@ void fp32_block(const TileArgs& a, int tile, int first) {
   for (int i = 0; i < kTiles; ++i) w[i] = reinterpret_cast<const float*>(a.tiles + a.tile_bytes * (tile + i));
   for (int t = 0; t < kTokens; ++t) x[t] = static_cast<const float*>(a.x[first + t]);
   float32x4_t sum[kTiles][kTokens][2] = {};
-  for (int k = 0; k < a.cols; ++k)
+  int k = 0;
+  for (; k + 4 <= a.cols; k += 4) {
+    float32x4_t columns[kTokens];
+    for (int t = 0; t < kTokens; ++t) columns[t] = vld1q_f32(x[t] + k);
+    const auto multiply = [&](auto column) {
+      for (int i = 0; i < kTiles; ++i) {
+        const float* row = w[i] + 8 * (k + column);
+        const float32x4_t low = vld1q_f32(row), high = vld1q_f32(row + 4);
+        for (int t = 0; t < kTokens; ++t) {
+          sum[i][t][0] = vfmaq_laneq_f32(sum[i][t][0], low, columns[t], column);
+          sum[i][t][1] = vfmaq_laneq_f32(sum[i][t][1], high, columns[t], column);
+        }
+      }
+    };
+    multiply(std::integral_constant<int, 0>());
+    multiply(std::integral_constant<int, 1>());
+    multiply(std::integral_constant<int, 2>());
+    multiply(std::integral_constant<int, 3>());
+  }
+  for (; k < a.cols; ++k)
     for (int i = 0; i < kTiles; ++i) {
       const float32x4_t low = vld1q_f32(w[i] + 8 * k), high = vld1q_f32(w[i] + 8 * k + 4);
       for (int t = 0; t < kTokens; ++t) {
-        const float32x4_t xk = vld1q_dup_f32(x[t] + k);
-        sum[i][t][0] = vfmaq_f32(sum[i][t][0], low, xk);
-        sum[i][t][1] = vfmaq_f32(sum[i][t][1], high, xk);
+        sum[i][t][0] = vfmaq_n_f32(sum[i][t][0], low, x[t][k]);
+        sum[i][t][1] = vfmaq_n_f32(sum[i][t][1], high, x[t][k]);
       }
     }
   for (int i = 0; i < kTiles; ++i)
