@@ -60,8 +60,8 @@ namespace arm {{
 # a chunk of 8 at TLS 0.80 and CLS 0.70: 8 * 0.2 / 0.3.
 MULTIPLY = r"s(mull|mlal)2?$"
 LOOPS = {
-    ("fp32", 1, "neon"): ("fp32_block<1, 4>(a, 0, 0);", "fp32_block<1, 4>", "fmla$", 4, 1),
-    ("fp32", 8, "neon"): ("fp32_block<8, 1>(a, 0, 0);", "fp32_block<8, 1>", "fmla$", 32, 1),
+    ("fp32", 1, "neon"): ("fp32_block<1, 4>(a, 0, 0);", "fp32_(block|columns)<1, 4>", "fmla$", 4, 1),
+    ("fp32", 8, "neon"): ("fp32_block<8, 1>(a, 0, 0);", "fp32_(block|columns)<8, 1>", "fmla$", 32, 1),
     ("int8", 1, "neon"): ("int8_block<1>(a, 0, 0, a.cols);", "int8_block<1>", MULTIPLY, 8, 1),
     ("int8", 8, "neon"): ("int8_block<2>(a, 0, 0, a.cols);", "int8_block<2>", MULTIPLY, 16, 4),
     ("int8", 1, "dotprod"): ("int8_one_token(a, 0, 0, a.cols);", "int8_one_token", "sdot$", 4, 1),
@@ -119,7 +119,7 @@ def loop_of(key, compiler: str, objdump: str, folder: Path) -> tuple[list[str], 
         functions=f"void measured(const TileArgs& a) {{ {statement} }}",
     )
     object_file = folder / "loop.o"
-    cross = [] if compiler == arm.COMPILER else ["--target=aarch64-linux-gnu"]
+    cross = ["--target=aarch64-linux-gnu"]
     flags = [flag for flag in arm.FLAGS if not flag.startswith("-W")]
     run(compiler, *cross, *flags, "-w", "-x", "c++", "-", "-c", "-o", object_file, stdin=source)
     count = lambda body: sum(bool(re.match(counted, text.split()[0])) for text in body)  # noqa: E731
@@ -146,7 +146,7 @@ def cycles(body: list[str], mca: str, cpu: str) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--compiler", default="clang++-19", help=f"clang++, or {arm.COMPILER}")
+    parser.add_argument("--compiler", default="clang++-19", help="a clang++, as in Android's toolchains")
     parser.add_argument("--mca", default="llvm-mca-19")
     parser.add_argument("--objdump", default="llvm-objdump-19")
     parser.add_argument("--show", action="store_true", help="print the loops")

@@ -18,6 +18,32 @@ inline int8x16_t load_twice(const int8_t* p) {
   return v;
 }
 
+template <int kColumn, int kTokens>
+inline void add_column(const float* w, const float32x4_t* columns, float32x4_t (*sum)[2]) {
+  const float32x4_t low = vld1q_f32(w + 8 * kColumn), high = vld1q_f32(w + 8 * kColumn + 4);
+  for (int t = 0; t < kTokens; ++t) {
+    sum[t][0] = vfmaq_laneq_f32(sum[t][0], low, columns[t], kColumn);
+    sum[t][1] = vfmaq_laneq_f32(sum[t][1], high, columns[t], kColumn);
+  }
+}
+
+// Columns [0, cols), a multiple of 4.
+template <int kTokens, int kTiles>
+void fp32_columns(const float* const* rows, const float* const* x, int cols, float32x4_t (*memory)[kTokens][2]) {
+  float32x4_t sum[kTiles][kTokens][2] = {};
+  for (int k = 0; k < cols; k += 4) {
+    float32x4_t columns[kTokens];
+    for (int t = 0; t < kTokens; ++t) columns[t] = vld1q_f32(x[t] + k);
+    for (int i = 0; i < kTiles; ++i) {
+      add_column<0, kTokens>(rows[i] + 8 * k, columns, sum[i]);
+      add_column<1, kTokens>(rows[i] + 8 * k, columns, sum[i]);
+      add_column<2, kTokens>(rows[i] + 8 * k, columns, sum[i]);
+      add_column<3, kTokens>(rows[i] + 8 * k, columns, sum[i]);
+    }
+  }
+  std::memcpy(memory, sum, sizeof sum);
+}
+
 // kTokens tokens times kTiles tiles: enough independent sums to hide the latency of an addition. Every
 // sum runs over the columns in ascending order, whatever the block.
 template <int kTokens, int kTiles>
@@ -26,26 +52,9 @@ void fp32_block(const TileArgs& a, int tile, int first) {
   const float* x[kTokens];
   for (int i = 0; i < kTiles; ++i) w[i] = reinterpret_cast<const float*>(a.tiles + a.tile_bytes * (tile + i));
   for (int t = 0; t < kTokens; ++t) x[t] = static_cast<const float*>(a.x[first + t]);
-  float32x4_t sum[kTiles][kTokens][2] = {};
-  int k = 0;
-  for (; k + 4 <= a.cols; k += 4) {
-    float32x4_t columns[kTokens];
-    for (int t = 0; t < kTokens; ++t) columns[t] = vld1q_f32(x[t] + k);
-    const auto multiply = [&](auto column) {
-      for (int i = 0; i < kTiles; ++i) {
-        const float* row = w[i] + 8 * (k + column);
-        const float32x4_t low = vld1q_f32(row), high = vld1q_f32(row + 4);
-        for (int t = 0; t < kTokens; ++t) {
-          sum[i][t][0] = vfmaq_laneq_f32(sum[i][t][0], low, columns[t], column);
-          sum[i][t][1] = vfmaq_laneq_f32(sum[i][t][1], high, columns[t], column);
-        }
-      }
-    };
-    multiply(std::integral_constant<int, 0>());
-    multiply(std::integral_constant<int, 1>());
-    multiply(std::integral_constant<int, 2>());
-    multiply(std::integral_constant<int, 3>());
-  }
+  float32x4_t sum[kTiles][kTokens][2];
+  int k = a.cols / 4 * 4;
+  fp32_columns<kTokens, kTiles>(w, x, k, sum);
   for (; k < a.cols; ++k)
     for (int i = 0; i < kTiles; ++i) {
       const float32x4_t low = vld1q_f32(w[i] + 8 * k), high = vld1q_f32(w[i] + 8 * k + 4);
