@@ -1,14 +1,14 @@
 """How fast the ARM kernels' inner loops can go, computed: there is no ARM processor in the loop.
 
 Compiles the kernels, finds the innermost loop of each, and lets llvm-mca schedule it on a model of each processor,
-with all loads hitting the first cache. Prints cycles per 64 weight bytes and the GB/s of weights that
-one core could multiply at a typical clock, beside the memory bandwidth of such a phone. With qemu it also counts the
-instructions of whole calls, everything included. The last line is JSON.
+with all loads hitting the first cache. Prints, per kernel and processor, cycles per 64 weight bytes / GB/s of weights
+that one core could multiply at a typical clock, below them the memory bandwidth of such a phone, and beside them the
+instructions per weight byte of whole calls, everything included, counted under qemu. The last line is JSON.
 
 LLVM has no model of its own for some processors; the closest one is used and named (Neoverse N1, V1, N2 and V2
 are the Cortex-A76, X1, A710 and X3 with larger caches; apple-m1 is scheduled as the much older Cyclone).
 
-    python benchmarks/arm_mca.py --compiler clang++-19 --mca llvm-mca-19 --objdump llvm-objdump-19
+    python benchmarks/arm_mca.py > arm.md
 """
 
 import argparse
@@ -144,18 +144,51 @@ def cycles(body: list[str], mca: str, cpu: str) -> float:
     return int(re.search(r"Total Cycles:\s+(\d+)", out)[1]) / 400
 
 
+def instructions_per_byte(folder: Path) -> list[dict]:
+    """Instructions of a whole call per byte of its tiles (scales too): the up projection of an expert of the 1.2B model.
+
+    qemu runs one instruction at a time and logs each; the difference of two calls and one is one call.
+    """
+    program = arm.build(folder / "arm_count", arm.COMPILER, [ROOT / "benchmarks" / "arm_count.cc", *arm.kernel_sources()])
+    log, counts = folder / "log", []
+    for kernels, quants in (("neon", (0, 1, 2)), ("dotprod", (1, 2)), ("i8mm", (1, 2))):
+        for quant in quants:
+            for tokens in (1, 5, 8):
+                executed = []
+                for repeats in (1, 2):
+                    arguments = [kernels, quant, 128, 1792, tokens, repeats]
+                    trace = ["-singlestep", "-d", "exec,nochain", "-D", log]
+                    tile_bytes = int(run(*arm.emulator("max,sve=off"), *trace, program, *arguments))
+                    with open(log, "rb") as file:
+                        executed.append(sum(line.startswith(b"Trace") for line in file))
+                per_byte = (executed[1] - executed[0]) / tile_bytes
+                counts.append(
+                    {
+                        "precision": ("fp32", "int8", "int4")[quant],
+                        "tokens": tokens,
+                        "kernels": kernels,
+                        "instructions_per_byte": round(per_byte, 3),
+                    }
+                )
+    return counts
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--compiler", default="clang++-19", help="a clang++, as in Android's toolchains")
     parser.add_argument("--mca", default="llvm-mca-19")
     parser.add_argument("--objdump", default="llvm-objdump-19")
+    parser.add_argument("--no-count", action="store_true", help="do not count instructions under qemu")
     parser.add_argument("--show", action="store_true", help="print the loops")
     args = parser.parse_args()
-    missing = [t for t in (args.compiler, args.mca, args.objdump) if shutil.which(t) is None]
+    tools = [args.compiler, args.mca, args.objdump] + ([] if args.no_count else [arm.COMPILER, arm.EMULATOR])
+    missing = [tool for tool in tools if shutil.which(tool) is None]
     if missing:
-        parser.error(f"{', '.join(missing)} not found: apt install clang-19 llvm-19 g++-aarch64-linux-gnu")
+        fix = "apt install clang-19 llvm-19 g++-aarch64-linux-gnu qemu-user-static, or name others"
+        parser.error(f"{', '.join(missing)} not found: {fix}")
     rows = []
     with tempfile.TemporaryDirectory() as folder:
+        counts = [] if args.no_count else instructions_per_byte(Path(folder))
         for key in LOOPS:
             body, weight_bytes = loop_of(key, args.compiler, args.objdump, Path(folder))
             if args.show:
@@ -180,13 +213,15 @@ def main() -> None:
                         "loop_instructions": dict(Counter(t.split()[0] for t in body)),
                     }
                 )
-    print(f"{'weights':8}{'T':>2} {'kernels':8} " + "".join(f"{p:>22}" for p in PROCESSORS))
+    print("| weights | T | kernels | " + " | ".join(PROCESSORS) + " | instructions per byte |")
+    print("|---" * (4 + len(PROCESSORS)) + "|")
     for key in LOOPS:
-        cells = {r["processor"]: r for r in rows if (r["precision"], r["tokens"], r["kernels"]) == key}
-        text = [f"{r['cycles_per_64_bytes']:.1f} cy {r['gbs_per_core']:.1f} GB/s" if (r := cells.get(p)) else "-" for p in PROCESSORS]
-        print(f"{key[0]:8}{key[1]:>2} {key[2]:8} " + "".join(f"{t:>22}" for t in text))
-    print(f"{'memory, all cores':19} " + "".join(f"{MEMORY_GBS[p]:>17} GB/s" for p in PROCESSORS))
-    print(json.dumps({"compiler": args.compiler, "loops": rows}))
+        of = lambda r: (r["precision"], r["tokens"], r["kernels"]) == key  # noqa: B023, E731
+        cells = {r["processor"]: f"{r['cycles_per_64_bytes']:.1f} / {r['gbs_per_core']:.1f}" for r in filter(of, rows)}
+        count = [f"{c['instructions_per_byte']:.2f}" for c in filter(of, counts)] or ["-"]
+        print("| " + " | ".join([key[0], str(key[1]), key[2], *(cells.get(p, "-") for p in PROCESSORS), *count]) + " |")
+    print("| memory, GB/s | | | " + " | ".join(str(MEMORY_GBS[p]) for p in PROCESSORS) + " | |")
+    print(json.dumps({"compiler": args.compiler, "loops": rows, "counts": counts}))
 
 
 if __name__ == "__main__":
