@@ -4,6 +4,12 @@
 
 #include "contract.h"
 
+#if defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+#elif defined(__aarch64__) && defined(__APPLE__)
+#include <sys/sysctl.h>
+#endif
+
 namespace blockffn {
 namespace {
 
@@ -25,11 +31,34 @@ bool has_avx512_vnni() {
 }
 #endif
 
+#if defined(__aarch64__)
+#if defined(__linux__)
+// Bits of the kernel's interface (arch/arm64/include/uapi/asm/hwcap.h); older headers lack some of the names.
+bool has_dotprod() { return (getauxval(AT_HWCAP) >> 20 & 1) != 0; }                  // HWCAP_ASIMDDP
+bool has_i8mm() { return has_dotprod() && (getauxval(AT_HWCAP2) >> 13 & 1) != 0; }  // HWCAP2_I8MM
+#elif defined(__APPLE__)
+bool has_feature(const char* name) {
+  int value = 0;
+  size_t size = sizeof value;
+  return sysctlbyname(name, &value, &size, nullptr, 0) == 0 && value != 0;
+}
+bool has_dotprod() { return has_feature("hw.optional.arm.FEAT_DotProd"); }
+bool has_i8mm() { return has_dotprod() && has_feature("hw.optional.arm.FEAT_I8MM"); }
+#else
+bool has_dotprod() { return false; }
+bool has_i8mm() { return false; }
+#endif
+#endif
+
 // The best first; the last one runs everywhere.
 const Variant kVariants[] = {
 #if defined(__x86_64__)
     {&kAvx512VnniKernels, has_avx512_vnni},
     {&kAvx2Kernels, has_avx2},
+#elif defined(__aarch64__)
+    {&kI8mmKernels, has_i8mm},
+    {&kDotprodKernels, has_dotprod},
+    {&kNeonKernels, [] { return true; }},
 #endif
     {&kPortableKernels, [] { return true; }},
 };
