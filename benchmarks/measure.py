@@ -5,6 +5,7 @@ Errors RuntimeError when the bandwidth helper cannot be compiled.
 """
 
 import ctypes
+import mmap
 import os
 import platform
 import shutil
@@ -31,7 +32,8 @@ def last_level_cache() -> int:
 
 
 class Memory:
-    """A buffer of 6 times the last-level cache: 4/6 of it are read to push everything else out, 2/6 to measure."""
+    """Reads a buffer of 4 times the last-level cache to push everything else out, and to measure others of twice that
+    cache: one of anonymous memory, where Linux may use huge pages, and one of a mapped file, as weights are."""
 
     def __init__(self, directory: Path) -> None:
         library = directory / "bandwidth.so"
@@ -46,19 +48,27 @@ class Memory:
         self._read = ctypes.CDLL(str(library)).read_memory
         self._read.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int]
         self._read.restype = ctypes.c_uint64
-        cache = last_level_cache()
-        raw = np.ones(6 * cache + 64, dtype=np.uint8)  # ones: pages of zeros may all be the same page
-        self._buffer = raw[-raw.ctypes.data % 64 :][: 6 * cache]
-        self.sample_bytes = 2 * cache
-        self._flush_bytes = 4 * cache
+        self.sample_bytes = 2 * last_level_cache()
+        # Ones, since pages of zeros may all be the same page.
+        self._flush, self._anonymous = (np.ones(n * self.sample_bytes + 64, dtype=np.uint8) for n in (2, 1))
+        file = directory / "bandwidth.bin"
+        if not file.exists() or file.stat().st_size != self.sample_bytes:
+            self._anonymous[: self.sample_bytes].tofile(f"{file}.part")
+            os.replace(f"{file}.part", file)
+        with file.open("rb") as opened:
+            self._file = np.frombuffer(mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ), dtype=np.uint8)
 
     def evict(self) -> None:
         """Pushes all that was read before out of the caches."""
-        self._read(self._buffer.ctypes.data, self._flush_bytes, 8, 1)
+        self._read_all(self._flush, 2 * self.sample_bytes, 8, 1)
 
-    def sample(self, streams: int, threads: int) -> None:
+    def sample(self, streams: int, threads: int, mapped: bool) -> None:
         """Reads sample_bytes that `evict` does not touch."""
-        self._read(self._buffer.ctypes.data + self._flush_bytes, self.sample_bytes, streams, threads)
+        self._read_all(self._file if mapped else self._anonymous, self.sample_bytes, streams, threads)
+
+    def _read_all(self, buffer: np.ndarray, size: int, streams: int, threads: int) -> None:
+        at = buffer.ctypes.data
+        self._read(at + -at % 64, size, streams, threads)
 
 
 def steal_and_total() -> tuple[int, int]:

@@ -10,6 +10,7 @@ Axes   as in layers.py.
 
 import os
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Callable, Iterator
 
@@ -49,8 +50,6 @@ class Peer:
 
     def missing(self) -> list[str]:
         """Packages that are not installed."""
-        from importlib.util import find_spec
-
         return [package for package in self.needs if find_spec(package) is None]
 
 
@@ -83,10 +82,13 @@ def error_of(y_TD: np.ndarray, expected_TD: np.ndarray) -> float:
 
 
 def _method(path: Path) -> Run:
-    from executorch.runtime import Runtime
+    from runtime_delegates.loader import executorch_runtime, quiet_log
 
-    method = Runtime.get().load_program(str(path)).load_method("forward")
-    return lambda x: method.execute((torch.from_numpy(x),))[0].numpy()
+    with quiet_log():
+        program = executorch_runtime._load_program(
+            str(path), program_verification=executorch_runtime.Verification.InternalConsistency)
+        method = program.load_method("forward")
+    return lambda x: method((torch.from_numpy(x),))[0].numpy()
 
 
 def _lower(module: nn.Module, size: Size, partitioner, path: Path) -> None:

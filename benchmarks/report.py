@@ -125,8 +125,8 @@ def picture(found: list[dict], path: Path, title: str) -> None:
 
     sizes = list(dict.fromkeys(r["size"] for r in found))
     threads = sorted({r["threads"] for r in found})
-    width = max(len(sizes) * len(threads), 2)
-    figure, axes = pyplot.subplots(2, width, figsize=(3.6 * width, 7.4), sharex=True, sharey="row", squeeze=False)
+    width = len(sizes) * len(threads)
+    figure, axes = pyplot.subplots(2, width, figsize=(max(3.6 * width, 6), 7.4), sharex=True, sharey="row", squeeze=False)
     for column, (size, n) in enumerate((s, n) for s in sizes for n in threads):
         above, below = axes[0][column], axes[1][column]
         here = [r for r in found if (r["size"], r["threads"]) == (size, n)]
@@ -153,8 +153,9 @@ def picture(found: list[dict], path: Path, title: str) -> None:
             ax.set_ylim(bottom=0)
     axes[0][0].set_ylabel("times faster")
     axes[1][0].set_ylabel("GB/s of weights read")
-    for row in axes:
-        row[-1].legend(fontsize=8)
+    for ax in (axes[0][0], axes[1][-1]):
+        if ax.get_legend_handles_labels()[0]:
+            ax.legend(fontsize=8)
     figure.suptitle(title)
     figure.tight_layout()
     part = path.with_suffix(".part.png")

@@ -20,7 +20,9 @@ from benchmarks import measure
 from benchmarks.layers import SIZES, Inputs, Size, make_inputs
 from benchmarks.peers import PEERS, Peer, build, error_of
 
-READS = {"read-1-stream": 1, "read-8-streams": 8}
+# (streams, mapped file) of the measurements of read bandwidth
+READS = {"read-1-stream": (1, False), "read-8-streams": (8, False),
+         "read-file-1-stream": (1, True), "read-file-8-streams": (8, True)}
 WARM_UP = 2
 
 
@@ -118,10 +120,10 @@ def time_cell(job: dict, size: Size, inputs: Inputs, loaded: dict, memory, token
         emit(event="right", **where, peer=name, error=error, layers=peer.layers(size), read_share=float(share),
              read_bytes_per_layer=share * peer.layer_bytes(size))
         passes[name] = lambda r, run=run: run(xs[r % len(xs)])
-    for name, streams in READS.items():
+    for name, how in READS.items():
         emit(event="right", **where, peer=name, error=0.0, layers=1, read_share=1.0,
              read_bytes_per_layer=memory.sample_bytes)
-        passes[name] = lambda r, streams=streams: memory.sample(streams, job["threads"])
+        passes[name] = lambda r, how=how: memory.sample(how[0], job["threads"], how[1])
     steal, total = measure.steal_and_total()
     started = time.monotonic()
     samples = measure.interleave(passes, memory.evict, job["rounds"] + WARM_UP, job["seconds"], WARM_UP + job["least"])
