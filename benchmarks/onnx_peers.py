@@ -65,7 +65,7 @@ class _Graph:
 
 
 def _nbits(graph: _Graph, x: str, weight_NK: Tensor, bits: int, group: int) -> tuple[str, Tensor]:
-    """MatMulNBits with int8 activations. Pads K to whole groups."""
+    """MatMulNBits with int8 activations; K is a multiple of the group."""
     N, K = weight_NK.shape
     values, scales, stored = _quantize(weight_NK, bits, group)
     packed = _nibbles(values, bits).reshape(N, K // group, -1)
@@ -116,8 +116,9 @@ def save_sparse(bits: int):
         for layer in range(layers):
             w = sparse_weights(size, inputs, layer)
             sign = w["norm"].sign()
-            stored = {"router": w["router"], "norm": w["norm"]}
-            scores = graph.node("Relu", graph.node("MatMul", "x", graph.constant(w["router"].T.numpy())))
+            stored = {"norm": w["norm"]}
+            scores, stored["router"] = _nbits(graph, "x", w["router"], 8, 128)
+            scores = graph.node("Relu", scores)
             square = graph.node("ReduceMean", graph.node("Mul", scores, scores),
                                 graph.constant(np.array([1])), keepdims=1)
             root = graph.node("Sqrt", graph.node("Add", square, graph.constant(np.array(EPS, dtype=np.float32))))

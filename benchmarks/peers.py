@@ -44,9 +44,17 @@ class Peer:
         """Layers of one file."""
         return min(size.layers, max(1, round(LAYER_BYTES / (size.weights * self.bits / 8))))
 
-    def layer_bytes(self, size: Size) -> float:
-        """Bytes of one layer's weights."""
-        return (size.weights if self.kind == "sparse" else size.dense_weights) * self.bits / 8
+    def read_bytes(self, size: Size, union: float) -> float:
+        """Bytes of weights that a chunk which needs `union` experts reads in one layer."""
+        if self.kind == "dense":
+            return size.dense_weights * self.bits / 8
+        router = size.experts * size.hidden  # int8
+        if not self.name.startswith("blockffn"):
+            return router + union * size.weights / size.experts * self.bits / 8
+        from export.pack import tiles
+
+        up, down = ((size.width, size.hidden), (size.hidden, size.width))
+        return router + union * sum(len(tiles(torch.ones(shape), self.precision)) for shape in (up, down))
 
     def missing(self) -> list[str]:
         """Packages that are not installed."""

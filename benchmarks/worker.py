@@ -116,9 +116,10 @@ def time_cell(job: dict, size: Size, inputs: Inputs, loaded: dict, memory, token
             reason = f"relative error {error:.3g} exceeds {peer.tolerance:g}"
             emit(event="wrong", **where, peer=name, reason=reason)
             continue
-        share = np.mean(inputs.union(tokens)) / size.experts if peer.kind == "sparse" else 1.0
-        emit(event="right", **where, peer=name, error=error, layers=peer.layers(size), read_share=float(share),
-             read_bytes_per_layer=share * peer.layer_bytes(size))
+        union = float(np.mean(inputs.union(tokens)))
+        emit(event="right", **where, peer=name, error=error, layers=peer.layers(size),
+             read_share=union / size.experts if peer.kind == "sparse" else 1.0,
+             read_bytes_per_layer=peer.read_bytes(size, union))
         passes[name] = lambda r, run=run: run(xs[r % len(xs)])
     for name, how in READS.items():
         emit(event="right", **where, peer=name, error=0.0, layers=1, read_share=1.0,
