@@ -14,6 +14,7 @@ import argparse
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -24,7 +25,7 @@ from tqdm import tqdm
 from benchmarks import measure, report
 from benchmarks.layers import SIZES
 from benchmarks.peers import PEERS
-from benchmarks.worker import READS, WARM_UP
+from benchmarks.worker import PRIMER, READS, WARM_UP
 
 ROOT = Path(__file__).resolve().parent.parent
 TOKENS = (1, 2, 4, 8, 16, 32, 64)
@@ -145,16 +146,15 @@ def run(args: argparse.Namespace, log: Log, peers: list[str], stderr) -> None:
     base = {"models": str(args.models), "peers": peers, "key": build_key(), "rounds": args.rounds,
             "least": args.least, "seconds": args.seconds}
     per_cell = (args.rounds + WARM_UP) * (len(peers) + len(READS))
-    builds = list(dict.fromkeys(size for size, _, _ in todo))
+    unbuilt = {size: list(dict.fromkeys([PRIMER, size])) for size, _, _ in todo}
     total = sum(len(tokens) for _, _, tokens in todo)
     bar = tqdm(total=total, unit="cell", disable=not sys.stderr.isatty(), bar_format="{l_bar}{bar}| {n:.2f}/{total} "
                "[{elapsed}<{remaining}] {postfix}")
     for size, threads, tokens in todo:
-        if size in builds:
-            builds.remove(size)
-            bar.set_postfix_str(f"building {size}")
-            work({**base, "mode": "build", "size": size}, log, stderr,
-                 lambda e: bar.set_postfix_str(f"built {size} {e['peer']}"))
+        for name in unbuilt.pop(size, ()):
+            bar.set_postfix_str(f"building {name}")
+            work({**base, "mode": "build", "size": name}, log, stderr,
+                 lambda e: bar.set_postfix_str(f"built {e['size']} {e['peer']}"))
         finished = bar.n
 
         def show(event: dict) -> None:
@@ -193,6 +193,7 @@ def write(args: argparse.Namespace, events: list[dict], skipped: dict[str, list[
 
 def main(argv: list[str] | None = None) -> int:
     args = arguments(argv)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop the worker, too
     started = time.monotonic()
     skipped = {p: missing for p in args.peers if (missing := PEERS[p].missing())}
     for name, packages in skipped.items():

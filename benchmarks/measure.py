@@ -98,19 +98,20 @@ def machine() -> dict:
             "python": platform.python_version(), "last_level_cache_bytes": last_level_cache(), "packages": versions}
 
 
-def timed(run: Callable[[], object], evict: Callable[[], None]) -> tuple[int, int]:
-    """(process CPU ns, wall ns) of one pass over weights that are in no cache."""
-    evict()
+def timed(run: Callable[[], object], prepare: Callable[[], None]) -> tuple[int, int]:
+    """(process CPU ns, wall ns) of one pass over weights that `prepare` pushed out of the caches."""
+    prepare()
     wall, cpu = time.perf_counter_ns(), time.process_time_ns()
     run()
     cpu, wall = time.process_time_ns() - cpu, time.perf_counter_ns() - wall
     return cpu, wall
 
 
-def interleave(passes: dict[str, Callable[[int], object]], evict, rounds: int, seconds: float, minimum: int = 5):
+def interleave(passes: dict[str, tuple[Callable[[], None], Callable[[int], object]]], rounds: int, seconds: float,
+               minimum: int):
     """Times every pass once a round, in an order that rotates, until `rounds` or, after `minimum`, `seconds`.
 
-    A pass is called with the round's number. Yields (round, name, cpu_ns, wall_ns).
+    A pass is (what prepares it, what is timed: called with the round's number). Yields (round, name, cpu_ns, wall_ns).
     """
     names, started = list(passes), time.monotonic()
     for r in range(rounds):
@@ -118,4 +119,5 @@ def interleave(passes: dict[str, Callable[[int], object]], evict, rounds: int, s
             return
         for i in range(len(names)):
             name = names[(r + i) % len(names)]
-            yield (r, name, *timed(lambda: passes[name](r), evict))
+            prepare, run = passes[name]
+            yield (r, name, *timed(lambda: run(r), prepare))

@@ -131,11 +131,11 @@ def raises(run, expected):
 def test_a_wrong_peer_is_not_timed(fault, tmp_path):
     inputs = make_inputs(TOY)
     run, expected = load("torch-bf16", inputs, tmp_path)  # the peer with the widest tolerance among those always there
-    events = time_cell({"torch-fp32": (run, expected)}, inputs)
+    events = time_cell({"torch-fp32": (run, expected, run)}, inputs)
     assert [e["event"] for e in events if e.get("peer") == "torch-fp32"][0] == "wrong"  # bfloat16 is not float32
-    events = time_cell({"torch-bf16": (run, expected)}, inputs)
+    events = time_cell({"torch-bf16": (run, expected, run)}, inputs)
     assert [e["event"] for e in events if e.get("peer") == "torch-bf16"] == ["right", "sample"]
-    events = time_cell({"torch-bf16": (fault(run, expected), expected)}, inputs)
+    events = time_cell({"torch-bf16": (fault(run, expected), expected, run)}, inputs)
     assert [e["event"] for e in events if e.get("peer") == "torch-bf16"] == ["wrong"]
 
 
@@ -176,6 +176,7 @@ def test_rows_are_medians_per_layer_and_ratios_to_the_fastest():
     assert ours["cpu_ns"]["p50"] == 100 and ours["wall_ns"]["p50"] == 1000 and ours["time_ns"] == 100
     assert ours["gbs"] == 4 and ours["peak_gbs"] == 6
     assert ours["fastest_dense"] == "ort-nbits4-g128" and ours["ratio"] == 6 and ours["ratio_qmoe"] == 2
+    assert ours["ratio_cpu"] == 6
     assert not ours["noisy"] and rows["ort-nbits4-g128"]["noisy"]
     again = [*events, right("blockffn-int4", 2, 400) | {"tokens": 2}, sample("blockffn-int4", 7, 7) | {"tokens": 2},
              event("cell", tokens=2, load_average=1.0, steal_share=0.5)]
