@@ -120,7 +120,8 @@ COLORS = {"int4": "tab:blue", "int8": "tab:orange"}
 
 
 def picture(found: list[dict], path: Path, title: str) -> None:
-    """Above, how many times faster than the fastest dense peer and than QMoE; below, GB/s of weights read."""
+    """Above, how many times faster than the fastest dense peer and than QMoE; below, GB/s of weights read. Noisy
+    points of ours are hollow."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -141,6 +142,11 @@ def picture(found: list[dict], path: Path, title: str) -> None:
             if any(r["ratio_qmoe"] for r in ours):
                 above.plot(T, [r["ratio_qmoe"] for r in ours], "x:", color=color, label=f"{precision}, to QMoE")
             below.plot(T, [r["gbs"] for r in ours], "o-", color=color, label=f"{precision}, ours")
+            for r in ours:
+                if r["noisy"]:
+                    for ax, value in ((above, r["ratio"]), (below, r["gbs"])):
+                        if value:
+                            ax.plot(r["tokens"], value, "o", color="white", markersize=3)
             dense = [max((r["gbs"] for r in here if r["tokens"] == t and r["kind"] == "dense"
                           and r["precision"] == precision), default=np.nan) for t in T]
             below.plot(T, dense, "s--", color=color, alpha=0.5, markersize=4, label=f"{precision}, best dense")
@@ -153,9 +159,10 @@ def picture(found: list[dict], path: Path, title: str) -> None:
             ax.set_xscale("log", base=2)
             ax.set_xticks(sorted({r["tokens"] for r in found}), sorted({r["tokens"] for r in found}))
             ax.grid(alpha=0.3)
-            ax.set_ylim(bottom=0)
     axes[0][0].set_ylabel("times faster")
     axes[1][0].set_ylabel("GB/s of weights read")
+    for row in axes:  # shared in a row: only now is the largest value known
+        row[0].set_ylim(bottom=0)
     for ax in (axes[0][0], axes[1][-1]):
         if ax.get_legend_handles_labels()[0]:
             ax.legend(fontsize=8)
