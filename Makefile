@@ -18,7 +18,7 @@ EXPORT_SOURCES := $(wildcard export/*.py) training/checkpoint.py training/config
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test pins clean
+.PHONY: help setup build demo test bench pins clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -58,10 +58,13 @@ demo: build $(PTE)  ## export the shipped checkpoint and generate text from it t
 test: build  ## all tests
 	@OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(PY) -m pytest -n 2 --dist loadfile $(ARGS)
 
+bench: build  ## time the sparse FFN beside other runtimes, see benchmarks/README.md; make bench ARGS=--quick
+	@$(PY) -m benchmarks.ffn $(ARGS)
+
 # Newer versions: make pins UPGRADE=--upgrade
 pins: $(READY)  ## resolve pyproject.toml into constraints.txt again
 	@cp constraints.txt constraints.txt.part
-	@$(UV) pip compile --quiet $(UPGRADE) --universal --python-version 3.10 --extra dev --generate-hashes \
+	@$(UV) pip compile --quiet $(UPGRADE) --universal --python-version 3.10 --extra bench --extra dev --generate-hashes \
 	  --no-emit-index-url --no-header --no-annotate pyproject.toml -o constraints.txt.part
 	@{ sed -n '/^#/!q; p' constraints.txt; grep -v '^#' constraints.txt.part; } > constraints.txt.new.part
 	@mv constraints.txt.new.part constraints.txt; rm -f constraints.txt.part
