@@ -24,7 +24,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from runtime_delegates.loader import Stats, quiet_log
+from runtime_delegates.loader import Stats
+from runtime_delegates.logs import quiet_log
 from runtime_delegates.sampling import Sampler
 from runtime_delegates.session import Session
 from runtime_delegates.text import StopFilter, encode_prompt, find_tokenizer

@@ -168,7 +168,7 @@ class Runner:
         self.eos_ids = [i for i in info.eos_ids if i >= 0]
         self.kernels = info.kernels.decode()
         self._draft = DraftCallback()  # NULL; kept alive for as long as the library may call it
-        self._raised: BaseException | None = None
+        self._raised: BaseException | None = None  # in a callback
 
     def close(self) -> None:
         """Frees the program; the runner cannot be used any more."""
@@ -267,9 +267,9 @@ class Runner:
     def _check(self, code: int) -> None:
         if code == 0:
             return
-        message = (self._lib.blockffn_runner_last_error(self._handle) or b"").decode(errors="replace")
         if code == 5:
             raise RuntimeError("this runner is running already; use one runner per thread")
+        message = (self._lib.blockffn_runner_last_error(self._handle) or b"").decode(errors="replace")
         raise {1: ValueError, 3: ContextFull}.get(code, RuntimeError)(message)
 
     def _result(self, stats: RawStats, ids: list[int]) -> Result:
