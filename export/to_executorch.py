@@ -168,7 +168,7 @@ def _check(args: argparse.Namespace, costs, checkpoint, decoder, program: Path, 
     from export.quality import check_parity, check_perplexity, reference_model
     from export.report import bar
     from export.resources import release_pages
-    from runtime_delegates.loader import quiet_log
+    from runtime_delegates.logs import quiet_log
     from runtime_delegates.session import Session
 
     def eager(quant: str) -> Decoder:

@@ -24,10 +24,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from runtime_delegates.loader import Stats, quiet_log
+from runtime_delegates.loader import Stats
+from runtime_delegates.logs import quiet_log
 from runtime_delegates.sampling import Sampler
-from runtime_delegates.session import ContextFull, Session
-from training.tokenizer import StreamDecoder, Tokenizer, load_tokenizer
+from runtime_delegates.session import Session
+from runtime_delegates.text import StopFilter, encode_prompt, find_tokenizer
+from training.tokenizer import StreamDecoder, Tokenizer
 
 
 @dataclass
@@ -72,34 +74,6 @@ def _rate(count: int, seconds: float) -> float | None:
     return round(count / seconds, 2) if count and seconds else None
 
 
-class StopFilter:
-    """Passes text on until a stop string appears; holds back what may become one."""
-
-    def __init__(self, stops: Sequence[str]) -> None:
-        self._stops = [stop for stop in stops if stop]
-        self._held = ""
-        self.stopped = False
-
-    def push(self, text: str) -> str:
-        """Text that can be shown; after a stop string was seen, nothing."""
-        if self.stopped:
-            return ""
-        self._held += text
-        found = [at for at in (self._held.find(stop) for stop in self._stops) if at >= 0]
-        if found:
-            self.stopped = True
-            shown, self._held = self._held[: min(found)], ""
-            return shown
-        keep = max((n for stop in self._stops for n in range(1, len(stop)) if self._held.endswith(stop[:n])), default=0)
-        shown, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]
-        return shown
-
-    def flush(self) -> str:
-        """What is still held back; call once at the end."""
-        shown, self._held = self._held, ""
-        return shown
-
-
 def generate(session: Session, tokenizer: Tokenizer, prompt_ids: Sequence[int], sampler: Sampler, max_tokens: int,
              report: Report, stop: Sequence[str] = (), on_prefill: Callable[[int], object] | None = None) -> Iterator[str]:
     """Yields the text that each new token completes ("" for none); appends to the session's context.
@@ -134,27 +108,6 @@ def generate(session: Session, tokenizer: Tokenizer, prompt_ids: Sequence[int], 
     yield stop_filter.push(decoder.flush()) + stop_filter.flush()
     if stop_filter.stopped:
         report.stopped_by = "stop string"
-
-
-def encode_prompt(session: Session, tokenizer: Tokenizer, text: str) -> list[int]:
-    """Ids of the prompt after the model's bos; ContextFull if they leave no room for a new token."""
-    ids = ([] if session.bos_id is None else [session.bos_id]) + tokenizer.encode(text)
-    if len(ids) > session.max_context:
-        raise ContextFull(f"the prompt has {len(ids)} tokens, the program's max_context is {session.max_context}: "
-                          "shorten the prompt, or export with a larger --max-context")
-    return ids
-
-
-def find_tokenizer(session: Session, path: Path | None) -> Tokenizer:
-    """The tokenizer of `path`, else the one beside the program; ValueError if it is not this model's."""
-    try:
-        tokenizer = load_tokenizer(session.path.parent if path is None else path)
-    except ValueError as error:
-        raise ValueError(f"{error} (or name it with --tokenizer)" if path is None else str(error)) from None
-    if tokenizer.vocab_size > session.vocab_size:
-        raise ValueError(f"{tokenizer.path}: {tokenizer.vocab_size} tokens, but the program knows "
-                         f"{session.vocab_size}; name the model's own tokenizer with --tokenizer")
-    return tokenizer
 
 
 def print_report(report: Report, session: Session) -> None:

@@ -6,11 +6,9 @@ Source  runtime_delegates/executorch/blockffn.h, the C interface mirrored here.
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import functools
 import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -136,20 +134,3 @@ def load_backend(lib: str | os.PathLike | None = None) -> Backend:
         raise RuntimeError(f"the backend library is missing: no file {path}; run `make build`, or name the library "
                            f"in ${LIBRARY_VARIABLE}")
     return _load(path)
-
-
-@contextlib.contextmanager
-def quiet_log(verbose: bool = False):
-    """Drops what ExecuTorch logs while a program loads: its sentences are in our errors, the rest is noise."""
-    if verbose:
-        yield
-        return
-    sys.stderr.flush()
-    saved = os.dup(2)
-    with open(os.devnull, "w") as null, contextlib.redirect_stderr(null):  # it writes to both
-        os.dup2(null.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)

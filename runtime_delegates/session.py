@@ -22,14 +22,11 @@ import torch
 from torch import Tensor
 
 from runtime_delegates.loader import executorch_runtime, load_backend
+from runtime_delegates.text import ContextFull
 
 FORMAT_VERSION = 1  # of the programs this runtime can run
 KV_SRC_LEN = 64
 PTE_IDENTIFIER = b"ET12"
-
-
-class ContextFull(ValueError):
-    """The tokens do not fit into what is left of the context."""
 
 
 class Session:

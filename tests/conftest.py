@@ -1,4 +1,4 @@
-"""Fixtures shared by all tests: the backend library, and small random checkpoints of any flavour."""
+"""Fixtures shared by all tests: the backend library, and small random checkpoints and programs of any flavour."""
 
 import json
 import os
@@ -122,3 +122,23 @@ def backend(tmp_path_factory):
             if not DEFAULT_LIBRARY.is_file():
                 subprocess.run(["make", "-C", str(ROOT), "build"], check=True)
     return load_backend()
+
+
+@pytest.fixture(scope="session")
+def tiny_pte(tmp_path_factory, tiny_checkpoint, backend):
+    """Factory: tiny_pte(quant="fp32", max_context=160, **config) -> Path of a .pte. Do not change the file, copy it."""
+    from export.decoder import Decoder
+    from export.lower import lower
+    from training.checkpoint import open_checkpoint
+
+    made: dict[str, Path] = {}
+
+    def make(quant: str = "fp32", max_context: int = 160, **config) -> Path:
+        key = json.dumps([quant, max_context, config], sort_keys=True)
+        if key not in made:
+            path = tmp_path_factory.mktemp("program") / "model.pte"
+            lower(Decoder(open_checkpoint(tiny_checkpoint(**config)), quant, max_context), str(path))
+            made[key] = path
+        return made[key]
+
+    return make

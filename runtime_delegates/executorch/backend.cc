@@ -32,6 +32,7 @@ ThreadPool* get_threadpool();
 namespace {
 
 thread_local const char* last_error = "";
+thread_local blockffn_stats last_call{};
 
 struct Totals {
   std::atomic<int64_t> calls{0}, tokens{0}, ffn_calls{0}, experts_read{0}, experts_total{0};
@@ -189,9 +190,11 @@ class BlockFFNBackend final : public et::BackendInterface {
                     et::event_tracer_end_profiling_delegate(t.tracer, t.entry, metadata, sizeof metadata);
                   }};
     blockffn::ReadStats stats;
+    last_call = {};
     const blockffn::Parallel parallel{run_on_pool, nullptr};
     if (const auto status = program.run(static_cast<int>(tokens), parallel, observer, &stats); !status.ok())
       return report(status);
+    last_call = {stats.calls, stats.tokens, stats.ffn_calls, stats.experts_read, stats.experts_total};
     totals.calls += stats.calls;
     totals.tokens += stats.tokens;
     totals.ffn_calls += stats.ffn_calls;
@@ -246,6 +249,11 @@ int blockffn_default_threads(void) { return blockffn::big_cores(); }
 void blockffn_take_stats(blockffn_stats* out) {
   *out = {totals.calls.exchange(0), totals.tokens.exchange(0), totals.ffn_calls.exchange(0),
           totals.experts_read.exchange(0), totals.experts_total.exchange(0)};
+}
+
+void blockffn_last_call(blockffn_stats* out) {
+  *out = last_call;
+  last_call = {};
 }
 
 }  // extern "C"

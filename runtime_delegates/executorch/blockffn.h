@@ -41,6 +41,10 @@ typedef struct {
 } blockffn_stats;
 BLOCKFFN_API void blockffn_take_stats(blockffn_stats* out);
 
+/* The same for this thread's last delegate call alone, whatever other threads run; zeros after one that
+   failed, and when asked again. */
+BLOCKFFN_API void blockffn_last_call(blockffn_stats* out);
+
 #ifdef __cplusplus
 }
 #endif

@@ -1,0 +1,161 @@
+"""Generates text with the C++ runner: speculative decoding where it pays.
+
+    python -m runtime_delegates.run out/model.pte --prompt "To install the package," --max-tokens 100
+    python -m runtime_delegates.run out/model.pte --prompt-file p.txt --mode spec --draft-tokens 7 --draft-width 1
+    python -m runtime_delegates.run out/model.pte --prompt "To install the package," --compare
+
+Drafts come from the text so far (n-gram look-up); greedy text is the same in every mode. The text goes
+to stdout as its tokens arrive, a report to stderr; under --json or --compare stdout ends with a JSON
+object. --compare runs the modes in turns, three times each, with their text left out, and exits with an
+error if their tokens differ. Exit status: 0 done, 1 failed, 2 bad arguments.
+
+Units   tokens/s, ms, shares in [0, 1]; the first token's time (TTFT) includes the prefill.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from runtime_delegates.logs import quiet_log
+from runtime_delegates.runner import MODES, Result, Runner, set_threads
+from runtime_delegates.text import StopFilter, encode_prompt, find_tokenizer
+from training.tokenizer import StreamDecoder
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m runtime_delegates.run", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("program", type=Path, metavar="MODEL.pte")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--prompt", metavar="TEXT")
+    source.add_argument("--prompt-file", type=Path, metavar="FILE", help="UTF-8 text")
+    parser.add_argument("--tokenizer", type=Path, metavar="PATH", help="file or directory (default: beside MODEL.pte)")
+    parser.add_argument("--mode", choices=MODES, default="auto",
+                        help="plain: one token a step; spec: always draft; auto (default): what is faster")
+    parser.add_argument("--draft-tokens", type=int, default=31, metavar="N", help="most of a chunk, 1 to 63 (default 31)")
+    parser.add_argument("--draft-width", type=int, default=3, metavar="N", help="branches of a token; 1: a chain (default 3)")
+    parser.add_argument("--max-tokens", type=int, default=256, metavar="N", help="new tokens (default 256)")
+    parser.add_argument("--stop", action="append", default=[], metavar="TEXT", help="end before this text; repeatable")
+    parser.add_argument("--temperature", type=float, default=0.0, help="0: greedy (default)")
+    parser.add_argument("--top-k", type=int, default=0, metavar="K", help="0: off (default)")
+    parser.add_argument("--top-p", type=float, default=1.0, metavar="P", help="1: off (default)")
+    parser.add_argument("--repetition-penalty", type=float, default=1.0, metavar="X", help="1: off (default)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, metavar="N", help="default: ExecuTorch's choice for this machine")
+    parser.add_argument("--echo", action="store_true", help="print the prompt before its continuation")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON, the last line of stdout")
+    parser.add_argument("--compare", action="store_true", help="time all modes instead of printing text")
+    parser.add_argument("--verbose", action="store_true", help="show ExecuTorch's log")
+    args = parser.parse_args(argv)
+    for name in ("max_tokens", "draft_tokens", "draft_width", "threads"):
+        if getattr(args, name) is not None and getattr(args, name) < 1:
+            parser.error(f"--{name.replace('_', '-')} must be at least 1")
+    if args.draft_tokens > 63:
+        parser.error("--draft-tokens must be at most 63")
+    return args
+
+
+def print_report(result: Result) -> None:
+    def rate(value: float | None) -> str:
+        return "-" if value is None else f"{value:,.1f} tokens/s"
+
+    def number(value: float | None) -> str:
+        return "-" if value is None else f"{value:.2f}"
+
+    shares = ", ".join(f"T={t} {share:.3f}" for t, share in result.union_share.items())
+    for name, text in (
+        ("prompt", f"{result.prompt_tokens} tokens, {rate(result.prefill_tokens_per_s)}, "
+                   f"first token after {result.ttft_ms:.1f} ms"),
+        ("generated", f"{len(result.ids)} tokens, {rate(result.decode_tokens_per_s)}, ended by {result.stopped_by}"),
+        ("cycles", f"{result.cycles}, {number(result.tokens_per_cycle)} tokens each; {result.drafted_tokens} drafted, "
+                   f"{result.accepted_tokens} accepted"),
+        ("time", f"draft {result.draft_ms:.1f} ms, verify {result.verify_ms:.1f} ms, other {result.other_ms:.1f} ms; "
+                 f"calibration {result.calibrate_ms:.1f} ms"),
+        ("experts", f"share read by a chunk: {shares or 'none'}"),
+        ("process", f"kernels {result.kernels}, peak resident {result.peak_rss_bytes / 1e6:.1f} MB"),
+    ):
+        print(f"{name:<10}{text}", file=sys.stderr)
+
+
+def compare(runner: Runner, prompt_ids: list[int], options: dict, rounds: int = 3) -> dict:
+    """Decoding speed of every mode, in turns; the first round, which also calibrates, is not counted."""
+    results: dict[str, list[Result]] = {mode: [] for mode in MODES}
+    for round_ in range(rounds + 1):
+        for mode in MODES:
+            result = runner.generate(prompt_ids, mode=mode, **options)
+            if round_:
+                results[mode].append(result)
+    if len({tuple(result.ids) for of_mode in results.values() for result in of_mode}) != 1:
+        raise RuntimeError("the modes gave different tokens, which must never happen; please report it")
+    table = {}
+    for mode, of_mode in results.items():
+        speed = [result.decode_tokens_per_s for result in of_mode if result.decode_tokens_per_s]
+        table[mode] = {"decode_tokens_per_s": statistics.median(speed) if speed else None,
+                       "tokens_per_cycle": of_mode[-1].tokens_per_cycle}
+        print(f"{mode:<6}{table[mode]['decode_tokens_per_s'] or 0:10,.1f} tokens/s {of_mode[-1].tokens_per_cycle or 0:6.2f} "
+              "tokens a cycle", file=sys.stderr)
+    return {"modes": table, "generated_tokens": len(of_mode[-1].ids), "kernels": runner.kernels}
+
+
+def run(args: argparse.Namespace) -> None:
+    with quiet_log(args.verbose):
+        runner = Runner(args.program)
+        if args.threads is not None:
+            set_threads(args.threads)
+        runner.generate([runner.bos_id or 0], 1, "plain")  # starts the thread pool, which logs too
+        runner.reset()
+    tokenizer = find_tokenizer(runner, args.tokenizer)
+    try:
+        # A locale without UTF-8 hands the bytes of an argument over as surrogates.
+        text = (args.prompt.encode("utf-8", "surrogateescape").decode("utf-8") if args.prompt is not None
+                else args.prompt_file.read_text(encoding="utf-8"))
+    except UnicodeDecodeError:
+        raise ValueError(f"{args.prompt_file or '--prompt'}: not UTF-8 text; convert it first") from None
+    prompt_ids = encode_prompt(runner, tokenizer, text)
+    options = {name: getattr(args, name) for name in ("max_tokens", "draft_tokens", "draft_width", "temperature", "top_k",
+                                                      "top_p", "repetition_penalty", "seed")}
+    if args.compare:
+        print(json.dumps(compare(runner, prompt_ids, options)))
+        return
+    if args.echo:
+        print(text, end="", flush=True)
+    decoder, stop_filter = StreamDecoder(tokenizer), StopFilter(args.stop)
+
+    def show(token: int) -> bool:
+        print(stop_filter.push(decoder.push(token)), end="", flush=True)
+        return stop_filter.stopped
+
+    result = runner.generate(prompt_ids, mode=args.mode, on_token=show, **options)
+    print(stop_filter.push(decoder.flush()) + stop_filter.flush(), flush=True)
+    if stop_filter.stopped:
+        result.stopped_by = "stop string"
+    print_report(result)
+    if args.json:
+        print(json.dumps(result.to_dict() | {"mode": args.mode}))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parse_args(argv)
+    sys.stdout.reconfigure(encoding="utf-8")
+    try:
+        run(args)
+    except BrokenPipeError:  # the reader left, as `| head` does; keep the interpreter from flushing into it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
+    except (ValueError, RuntimeError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,285 @@
+"""The C++ runner from Python: speculative decoding over one exported program, token ids in and out.
+
+    with Runner("out/model.pte") as runner:
+        report = runner.generate(prompt_ids, max_tokens=100, mode="auto", on_token=print)
+
+Needs neither torch nor ExecuTorch's Python package. Text is the caller's business (text.py, run.py).
+
+Errors  ValueError for arguments, ContextFull (a ValueError) when the prompt does not fit, RuntimeError
+        for a program that cannot be loaded and for a step or a drafter that failed.
+Units   *_ms, tokens per second, shares in [0, 1].
+Source  runtime_delegates/runner/blockffn_runner.h, the C interface mirrored here.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+from collections.abc import Callable, Sequence
+from ctypes import POINTER, c_char, c_char_p, c_double, c_float, c_int, c_int32, c_int64, c_size_t, c_uint64, c_void_p
+from dataclasses import dataclass
+from pathlib import Path
+
+from runtime_delegates.text import ContextFull
+
+LIBRARY_VARIABLE = "BLOCKFFN_RUNNER_LIB"
+DEFAULT_LIBRARY = Path(__file__).resolve().parent.parent / "build" / "libblockffn_runner.so"
+MODES = ("plain", "spec", "auto")
+STOPS = ("", "end of text", "max tokens", "callback", "cancelled", "context full")
+MAX_ROWS = 64  # of a chunk
+
+TokenCallback = ctypes.CFUNCTYPE(c_int, c_void_p, c_int32)
+DraftCallback = ctypes.CFUNCTYPE(c_int, c_void_p, POINTER(c_int32), c_int64, c_int32, c_int32, POINTER(c_int32),
+                                 POINTER(c_int32), POINTER(c_float), POINTER(POINTER(c_double)))
+
+
+class Info(ctypes.Structure):
+    _fields_ = [("max_context", c_int64), ("vocab_size", c_int64), ("hidden_size", c_int64), ("bos_id", c_int32),
+                ("eos_ids", c_int32 * 8), ("kernels", c_char * 32)]
+
+
+class Options(ctypes.Structure):
+    _fields_ = [("max_tokens", c_int32), ("mode", c_int32), ("draft_tokens", c_int32), ("draft_width", c_int32),
+                ("temperature", c_double), ("top_k", c_int32), ("top_p", c_double), ("repetition_penalty", c_double),
+                ("seed", c_uint64)]
+
+
+class RawStats(ctypes.Structure):
+    _fields_ = (
+        [("stopped_by", c_int32)]
+        + [(n, c_int64) for n in ("prompt_tokens", "reused_tokens", "generated_tokens", "cycles", "drafted_tokens",
+                                  "accepted_tokens")]
+        + [(n, c_double) for n in ("ttft_ms", "prefill_ms", "decode_ms", "draft_ms", "verify_ms", "other_ms", "calibrate_ms")]
+        + [(n, c_int64 * (MAX_ROWS + 1)) for n in ("emitted_histogram", "chunks", "experts_read", "experts_total")]
+        + [("prefill_experts_read", c_int64), ("prefill_experts_total", c_int64),
+           ("chunk_ms", c_double * (MAX_ROWS + 1)), ("peak_rss_bytes", c_int64)]
+    )
+
+
+@dataclass
+class Result:
+    """What one generation did. `ids` are the new tokens, without the one that ended the text.
+
+    tokens_per_cycle  decoding alone: the first token comes from the prefill
+    emitted           {k: cycles that yielded k tokens}
+    union_share       {T: share of the experts that chunks of T tokens read}; empty without experts
+    chunk_ms          {T: what mode auto expects a chunk of T tokens to take}; empty before it has measured
+    """
+
+    ids: list[int]
+    stopped_by: str
+    prompt_tokens: int
+    reused_tokens: int
+    cycles: int
+    drafted_tokens: int
+    accepted_tokens: int
+    ttft_ms: float
+    prefill_ms: float
+    decode_ms: float
+    draft_ms: float
+    verify_ms: float
+    other_ms: float
+    calibrate_ms: float
+    emitted: dict[int, int]
+    union_share: dict[int, float]
+    prefill_union_share: float | None
+    chunk_ms: dict[int, float]
+    peak_rss_bytes: int
+    kernels: str
+
+    @property
+    def prefill_tokens_per_s(self) -> float | None:
+        return _rate(self.prompt_tokens - self.reused_tokens, self.prefill_ms)
+
+    @property
+    def decode_tokens_per_s(self) -> float | None:
+        return _rate(len(self.ids) - 1, self.decode_ms)
+
+    @property
+    def tokens_per_cycle(self) -> float | None:
+        emitted = sum(k * cycles for k, cycles in self.emitted.items())
+        return emitted / self.cycles if self.cycles else None
+
+    def to_dict(self) -> dict:
+        return vars(self) | {name: getattr(self, name) for name in
+                             ("prefill_tokens_per_s", "decode_tokens_per_s", "tokens_per_cycle")}
+
+
+def _rate(count: int, ms: float) -> float | None:
+    return round(count / ms * 1e3, 2) if count > 0 and ms > 0 else None
+
+
+@functools.lru_cache(maxsize=None)
+def load_library(path: Path | None = None) -> ctypes.CDLL:
+    """The runner's library: `path`, else $BLOCKFFN_RUNNER_LIB, else build/. RuntimeError if it is not there."""
+    path = Path(path or os.environ.get(LIBRARY_VARIABLE) or DEFAULT_LIBRARY).resolve()
+    if not path.is_file():
+        raise RuntimeError(f"the runner's library is missing: no file {path}; run `make build`, or name the library "
+                           f"in ${LIBRARY_VARIABLE}")
+    try:
+        lib = ctypes.CDLL(str(path))
+        for name, result, arguments in (
+            ("load", c_void_p, [c_char_p, c_char_p, c_size_t, POINTER(c_int)]),
+            ("free", None, [c_void_p]),
+            ("last_error", c_char_p, [c_void_p]),
+            ("get_info", None, [c_void_p, POINTER(Info)]),
+            ("default_options", None, [POINTER(Options)]),
+            ("set_drafter", c_int, [c_void_p, DraftCallback, c_void_p]),
+            ("generate", c_int, [c_void_p, POINTER(c_int32), c_int64, POINTER(Options), TokenCallback, c_void_p]),
+            ("cancel", None, [c_void_p]),
+            ("reset", c_int, [c_void_p]),
+            ("get_stats", None, [c_void_p, POINTER(RawStats)]),
+        ):
+            function = getattr(lib, f"blockffn_runner_{name}")
+            function.restype, function.argtypes = result, arguments
+        lib.blockffn_set_threads.argtypes = [c_int]
+    except (OSError, AttributeError) as error:
+        raise RuntimeError(f"{path} is not a usable runner library ({error}); run `make build`") from None
+    return lib
+
+
+def set_threads(n: int) -> None:
+    """Size of ExecuTorch's thread pool, shared by all runners of this process; not while one runs."""
+    if n < 1:
+        raise ValueError(f"threads={n}: use at least 1")
+    if load_library().blockffn_set_threads(n) != 0:
+        raise RuntimeError(f"ExecuTorch refused a pool of {n} threads; leave out --threads")
+
+
+class Runner:
+    """One loaded program with its context; generate() continues texts, and reuses a common beginning.
+
+    path, max_context, vocab_size, hidden_size, bos_id (None without), eos_ids, kernels
+    """
+
+    def __init__(self, pte_path: str | os.PathLike) -> None:
+        self.path = Path(pte_path)
+        self._handle = None
+        self._lib = load_library()
+        error = ctypes.create_string_buffer(1024)
+        self._handle = self._lib.blockffn_runner_load(os.fsencode(self.path), error, len(error), None)
+        if not self._handle:
+            raise RuntimeError(error.value.decode(errors="replace"))
+        info = Info()
+        self._lib.blockffn_runner_get_info(self._handle, ctypes.byref(info))
+        self.max_context, self.vocab_size, self.hidden_size = info.max_context, info.vocab_size, info.hidden_size
+        self.bos_id = info.bos_id if info.bos_id >= 0 else None
+        self.eos_ids = [i for i in info.eos_ids if i >= 0]
+        self.kernels = info.kernels.decode()
+        self._draft = DraftCallback()  # NULL; kept alive for as long as the library may call it
+        self._raised: BaseException | None = None  # in a callback
+
+    def close(self) -> None:
+        """Frees the program; the runner cannot be used any more."""
+        if self._handle:
+            self._lib.blockffn_runner_free(self._handle)
+            self._handle = None
+
+    def __enter__(self) -> Runner:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+    def set_drafter(self, draft: Callable[..., Sequence] | None) -> None:
+        """Replaces the n-gram drafter; None brings it back.
+
+        draft(context, max_tokens, max_depth) -> proposals (token, parent) or (token, parent, confidence) or
+        (token, parent, confidence, probs): rows 1, 2, ... of the chunk, see blockffn_draft_fn. `context` is
+        a list of ids; probs a float64 array over the vocabulary, if the token was drawn from it.
+        """
+        keep = []
+
+        def call(_, context, n, max_tokens, max_depth, tokens, parents, confidence, probs):
+            try:
+                keep.clear()
+                proposals = list(draft(context[:n], max_tokens, max_depth))
+                if len(proposals) > max_tokens:
+                    raise ValueError(f"the drafter proposed {len(proposals)} tokens, more than {max_tokens}")
+                for i, proposal in enumerate(proposals):
+                    tokens[i], parents[i] = proposal[:2]
+                    if len(proposal) > 2:
+                        confidence[i] = proposal[2]
+                    if len(proposal) > 3 and proposal[3] is not None:
+                        table = (c_double * self.vocab_size).from_buffer_copy(memoryview(proposal[3]).cast("B"))
+                        keep.append(table)
+                        probs[i] = ctypes.cast(table, POINTER(c_double))
+                return len(proposals)
+            except BaseException as error:  # it cannot pass through C
+                self._raised = error
+                return -1
+
+        callback = DraftCallback() if draft is None else DraftCallback(call)
+        self._check(self._lib.blockffn_runner_set_drafter(self._handle, callback, None))
+        self._draft = callback
+
+    def generate(self, prompt_ids: Sequence[int], max_tokens: int = 256, mode: str = "auto",
+                 on_token: Callable[[int], object] | None = None, **options) -> Result:
+        """Continues the prompt. on_token(id) is called for every new token; if it returns true, the text ends there.
+
+        options: draft_tokens, draft_width, temperature, top_k, top_p, repetition_penalty, seed.
+        """
+        if mode not in MODES:
+            raise ValueError(f"mode {mode!r}: choose {', '.join(MODES)}")
+        raw = Options()
+        self._lib.blockffn_runner_default_options(ctypes.byref(raw))
+        for name, value in ({"max_tokens": max_tokens, "mode": MODES.index(mode)} | options).items():
+            if name not in (field for field, _ in Options._fields_):
+                raise ValueError(f"there is no option {name}")
+            if name == "seed" and not 0 <= value < 2**64:
+                raise ValueError(f"seed={value}: use 0 to 2^64 - 1")
+            setattr(raw, name, value)
+        ids: list[int] = []
+        self._raised = None
+
+        def call(_, token):
+            try:
+                ids.append(token)
+                return bool(on_token is not None and on_token(token))
+            except BaseException as error:
+                self._raised = error
+                return 1
+
+        if any(not -2**31 <= i < 2**31 for i in prompt_ids):
+            raise ValueError(f"token ids must be 0 to {self.vocab_size - 1}")
+        prompt = (c_int32 * len(prompt_ids))(*prompt_ids)
+        code = self._lib.blockffn_runner_generate(self._handle, prompt, len(prompt), ctypes.byref(raw), TokenCallback(call), None)
+        if self._raised is not None:
+            raised, self._raised = self._raised, None
+            raise raised
+        self._check(code)
+        stats = RawStats()
+        self._lib.blockffn_runner_get_stats(self._handle, ctypes.byref(stats))
+        return self._result(stats, ids)
+
+    def cancel(self) -> None:
+        """Ends the running generation within one cycle; from any thread."""
+        self._lib.blockffn_runner_cancel(self._handle)
+
+    def reset(self) -> None:
+        """Forgets the context, and what mode auto has measured."""
+        self._check(self._lib.blockffn_runner_reset(self._handle))
+
+    def _check(self, code: int) -> None:
+        if code == 0:
+            return
+        if code == 5:
+            raise RuntimeError("this runner is running already; use one runner per thread")
+        message = (self._lib.blockffn_runner_last_error(self._handle) or b"").decode(errors="replace")
+        raise {1: ValueError, 3: ContextFull}.get(code, RuntimeError)(message)
+
+    def _result(self, stats: RawStats, ids: list[int]) -> Result:
+        def by_size(values) -> dict:
+            return {i: v for i, v in enumerate(values) if v}
+
+        same = {name: getattr(stats, name) for name in Result.__dataclass_fields__ if hasattr(stats, name)}
+        return Result(**same | dict(
+            ids=ids, stopped_by=STOPS[stats.stopped_by], kernels=self.kernels, emitted=by_size(stats.emitted_histogram),
+            union_share={t: stats.experts_read[t] / total for t, total in by_size(stats.experts_total).items()},
+            prefill_union_share=(stats.prefill_experts_read / stats.prefill_experts_total
+                                 if stats.prefill_experts_total else None),
+            chunk_ms=by_size(stats.chunk_ms)))

@@ -1,0 +1,128 @@
+/* C interface of the runner: generates tokens from an exported program, with speculative decoding.
+
+   A runner is one loaded program with its context. One call at a time may run on a runner, except
+   blockffn_runner_cancel, which any thread may call at any time; different runners may run in
+   different threads. No exception and no abort leaves these functions. Functions that return int
+   return a blockffn_runner_code, and blockffn_runner_last_error then holds a sentence.
+
+   Greedy output is the same, token for token, in every mode and with every drafter. Sampled output
+   follows the model's distribution exactly; with a drafter that draws nothing itself (all but those
+   that fill in `draft_probs`) it is even the same, token for token, as without drafting. */
+#ifndef BLOCKFFN_RUNNER_H
+#define BLOCKFFN_RUNNER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define BLOCKFFN_RUNNER_API __attribute__((visibility("default")))
+
+typedef struct blockffn_runner blockffn_runner;
+
+typedef enum {
+  BLOCKFFN_OK = 0,
+  BLOCKFFN_BAD_ARGUMENT = 1,
+  BLOCKFFN_BAD_PROGRAM = 2,  /* the file is missing, damaged or of another version */
+  BLOCKFFN_CONTEXT_FULL = 3, /* the prompt does not fit; nothing has run */
+  BLOCKFFN_FAILED = 4,       /* a step failed; the runner stays usable */
+  BLOCKFFN_BUSY = 5,         /* another call runs on this runner */
+  BLOCKFFN_NO_MEMORY = 6,
+} blockffn_runner_code;
+
+/* The program is memory-mapped, not read and not locked in memory. NULL on failure, with a sentence
+   in error[error_bytes] and its code in *code (either may be NULL). */
+BLOCKFFN_RUNNER_API blockffn_runner* blockffn_runner_load(const char* program_path, char* error, size_t error_bytes,
+                                                          int* code);
+/* NULL is allowed. Not while a call runs on it. */
+BLOCKFFN_RUNNER_API void blockffn_runner_free(blockffn_runner* runner);
+/* Sentence for the last call that failed on this runner, else "". Valid until the next call. */
+BLOCKFFN_RUNNER_API const char* blockffn_runner_last_error(const blockffn_runner* runner);
+
+typedef struct {
+  int64_t max_context, vocab_size, hidden_size;
+  int32_t bos_id;     /* -1: none */
+  int32_t eos_ids[8]; /* then -1 */
+  char kernels[32];   /* name of the kernels in use */
+} blockffn_runner_info;
+BLOCKFFN_RUNNER_API void blockffn_runner_get_info(const blockffn_runner* runner, blockffn_runner_info* out);
+
+typedef enum {
+  BLOCKFFN_PLAIN = 0, /* one token a cycle */
+  BLOCKFFN_SPEC = 1,  /* always verify what the drafter proposes */
+  BLOCKFFN_AUTO = 2,  /* choose the chunk by measured times and acceptance; may be plain for a while */
+} blockffn_mode;
+
+typedef struct {
+  int32_t max_tokens; /* new tokens, at least 1 */
+  int32_t mode;
+  int32_t draft_tokens; /* most proposed tokens of a chunk, 1 to 63 */
+  int32_t draft_width;  /* most continuations of one token that the built-in drafter proposes; 1: a chain */
+  double temperature;   /* 0: greedy */
+  int32_t top_k;        /* 0: off */
+  double top_p;         /* 1: off */
+  double repetition_penalty; /* 1: off */
+  uint64_t seed;
+} blockffn_runner_options;
+/* Greedy, 256 tokens, mode auto, 31 proposed tokens, width 3. */
+BLOCKFFN_RUNNER_API void blockffn_runner_default_options(blockffn_runner_options* out);
+
+/* Receives every new token as it is decided; end-of-text tokens are not reported. Return 0 to go on,
+   anything else to end after this token. */
+typedef int (*blockffn_token_fn)(void* user, int32_t token);
+
+/* Proposes continuations of context[n], whose last token is row 0 of the chunk. Proposal i becomes row
+   i + 1 and continues row parents[i] <= i. At most max_tokens proposals, none deeper than max_depth (a
+   child of row 0 has depth 1). Returns how many, or -1 to end the run with an error.
+   confidence[i] in [0, 1]: the drafter's own estimate that the token follows its parent (filled with
+   0.5 beforehand). Mode auto learns what each confidence is worth, and leaves out rows by it.
+   draft_probs[i], for drafters that draw their proposals: the distribution over the vocabulary, double
+   [vocab_size], that proposal i was drawn from given its parent and its earlier siblings; valid until
+   the next call (NULL beforehand: the proposal is not random). The shape of such a tree must not depend
+   on the drawn values, and all of it is verified. */
+typedef int (*blockffn_draft_fn)(void* user, const int32_t* context, int64_t n, int32_t max_tokens, int32_t max_depth,
+                                 int32_t* tokens, int32_t* parents, float* confidence, const double** draft_probs);
+/* Replaces the built-in n-gram drafter (prompt look-up); NULL brings it back. */
+BLOCKFFN_RUNNER_API int blockffn_runner_set_drafter(blockffn_runner* runner, blockffn_draft_fn draft, void* user);
+
+/* Continues prompt[n] (n >= 1, bos included where the model has one). The part that equals what the
+   context already holds, for example earlier turns, is not computed again. */
+BLOCKFFN_RUNNER_API int blockffn_runner_generate(blockffn_runner* runner, const int32_t* prompt, int64_t n,
+                                                 const blockffn_runner_options* options, blockffn_token_fn on_token,
+                                                 void* user);
+/* Ends the running generation within one cycle (or one chunk of the prompt). Without one: no effect. */
+BLOCKFFN_RUNNER_API void blockffn_runner_cancel(blockffn_runner* runner);
+/* Forgets the context, and what mode auto has measured. */
+BLOCKFFN_RUNNER_API int blockffn_runner_reset(blockffn_runner* runner);
+
+typedef enum {
+  BLOCKFFN_STOP_NONE = 0, /* nothing has run, or the run failed */
+  BLOCKFFN_STOP_END_OF_TEXT = 1,
+  BLOCKFFN_STOP_MAX_TOKENS = 2,
+  BLOCKFFN_STOP_CALLBACK = 3,
+  BLOCKFFN_STOP_CANCELLED = 4,
+  BLOCKFFN_STOP_CONTEXT_FULL = 5,
+} blockffn_stop;
+
+/* Of the last blockffn_runner_generate. Index T of an array stands for chunks of T tokens. */
+typedef struct {
+  int32_t stopped_by;
+  int64_t prompt_tokens, reused_tokens, generated_tokens; /* reused: of the prompt, already in the context */
+  int64_t cycles, drafted_tokens, accepted_tokens;        /* decoding only; drafted: verified proposals */
+  double ttft_ms, prefill_ms, decode_ms;                  /* decode: after the first token, without calibrate */
+  double draft_ms, verify_ms, other_ms;                   /* parts of decode_ms; other: sampling, callbacks */
+  double calibrate_ms;                                    /* measuring chunk times, in the first run of mode auto */
+  int64_t emitted_histogram[65];                          /* [k]: cycles that yielded k tokens */
+  int64_t chunks[65], experts_read[65], experts_total[65]; /* decoding; read / total: share of the union */
+  int64_t prefill_experts_read, prefill_experts_total;
+  double chunk_ms[65]; /* what mode auto expects a chunk of T tokens to take; 0: not measured */
+  int64_t peak_rss_bytes; /* of the process, mapped files included */
+} blockffn_runner_stats;
+BLOCKFFN_RUNNER_API void blockffn_runner_get_stats(const blockffn_runner* runner, blockffn_runner_stats* out);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

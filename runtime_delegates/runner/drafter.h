@@ -1,0 +1,42 @@
+// Drafters propose the tokens that one chunk verifies.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+namespace blockffn::runner {
+
+constexpr int kMaxRows = 64;  // of a chunk
+
+// A row of the chunk: the last token of the context (row 0) or a proposal.
+struct DraftNode {
+  int32_t token = 0;
+  int32_t parent = -1;         // an earlier row
+  int32_t depth = 0;           // of row 0: 0
+  float confidence = 1;        // estimate that the token follows its parent
+  const double* q = nullptr;   // distribution that the token was drawn from, null if it was not drawn
+};
+using DraftTree = std::vector<DraftNode>;
+
+class Drafter {
+ public:
+  virtual ~Drafter() = default;
+  // Appends at most max_tokens proposals to the tree, which holds row 0; none deeper than max_depth.
+  virtual void propose(const int32_t* context, int64_t n, int max_tokens, int max_depth, DraftTree* tree) = 0;
+};
+
+// Prompt look-up: where the end of the context (up to kMaxMatch tokens) occurred before, what followed
+// there may follow here. Needs no model. Occurrences vote with 4^(matched tokens - 1), the most recent
+// ones of the longest matches first; a token's confidence is its share of the votes, with two votes for
+// "none of them". The tree grows where the product of confidences is largest.
+class NgramDrafter final : public Drafter {
+ public:
+  static constexpr int kMaxMatch = 4, kMaxOccurrences = 32;
+  explicit NgramDrafter(int width) : width_(width) {}
+  void propose(const int32_t* context, int64_t n, int max_tokens, int max_depth, DraftTree* tree) override;
+
+ private:
+  int width_;  // children of a node
+};
+
+}  // namespace blockffn::runner

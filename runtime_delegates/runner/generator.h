@@ -1,0 +1,76 @@
+// Generation over one context: prefill, then cycles of draft -> one chunk verification -> accept. The
+// accepted rows are compacted by the next chunk (kv_src).
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <vector>
+
+#include "blockffn_runner.h"
+#include "cost_model.h"
+#include "drafter.h"
+#include "model.h"
+#include "sampling.h"
+
+namespace blockffn::runner {
+
+class Generator {
+ public:
+  explicit Generator(const std::string& path) : model_(path) {}
+
+  const Model& model() const { return model_; }
+  const blockffn_runner_stats& stats() const { return stats_; }
+  // nullptr: the built-in n-gram drafter.
+  void set_drafter(std::unique_ptr<Drafter> drafter);
+  // Throws Failure; the context then holds what was known to be good.
+  void generate(const int32_t* prompt, int64_t n, const blockffn_runner_options& options, blockffn_token_fn on_token,
+                void* user);
+  void cancel() { cancel_.store(true, std::memory_order_relaxed); }
+  void reset();
+
+ private:
+  // What lives as long as one call of generate().
+  struct Run {
+    const blockffn_runner_options& options;
+    blockffn_token_fn on_token;
+    void* user;
+    Sampler sampler;
+    Drafter* drafter;
+  };
+
+  void check(const int32_t* prompt, int64_t n, const blockffn_runner_options& options) const;
+  // Keeps the first n tokens of the context.
+  void rewind(int64_t n);
+  // Runs the chunk (tokens, ids, positions relative to the context's end, tree_mask) behind the context;
+  // then no row of it is kept, until keep().
+  const float* run_chunk(Chunk* chunk);
+  void keep(const Chunk& chunk, const int* rows, int count);
+  const float* prefill(const int32_t* ids, int64_t n);
+  void calibrate();
+  void cycle(Run* run);
+  DraftTree draft(Run* run, bool* asked);
+  void check_tree(const DraftTree& tree, int max_tokens, int max_depth) const;
+  // Follows the tree while its tokens are what the sampler chooses; rows to keep -> path, number -> result.
+  int walk(Run* run, const DraftTree& tree, const std::vector<int>& row_of, const float* logits, int path[kMaxRows]);
+  // A new token: false for one that ends the text, which does not count.
+  bool emit(Run* run, int32_t token);
+  bool stopped() const { return stats_.stopped_by != BLOCKFFN_STOP_NONE; }
+  bool cancelled();
+
+  Model model_;
+  std::unique_ptr<Drafter> custom_drafter_;
+  CostModel costs_;
+  std::atomic<bool> cancel_{false};
+
+  std::vector<int32_t> context_;  // tokens whose cache rows are kept
+  int64_t chunk_start_ = 0;       // rows from here on belong to the last chunk,
+  std::vector<int> kept_;         // of which these are kept, ascending: context_ is chunk_start_ + kept_
+  std::vector<int32_t> text_;     // prompt and new tokens; the last one has no row before its cycle
+  blockffn_stats last_read_{};
+  blockffn_runner_stats stats_{};
+};
+
+// Peak resident memory of this process in bytes, mapped files included.
+int64_t peak_rss_bytes();
+
+}  // namespace blockffn::runner

@@ -1,0 +1,441 @@
+"""The runner on tiny random models: output in every mode and with any drafter against plain decoding in Python."""
+
+import itertools
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from runtime_delegates.runner import Runner
+from runtime_delegates.sampling import Sampler
+from runtime_delegates.session import Session
+from runtime_delegates.text import ContextFull
+
+MODELS = {
+    "mla_fp32": dict(quant="fp32"),
+    "mla_int8": dict(quant="int8"),
+    "gqa_int4": dict(quant="int4", attention_type="vanilla", num_key_value_heads=2, ffn_type="block"),
+}
+VOCAB, CONTEXT = 320, 160
+rng = np.random.default_rng(7)
+PROMPTS = [rng.integers(3, VOCAB, n).tolist() for n in (1, 2, 17, 64, 65, 100)]
+PROMPTS += [rng.integers(3, VOCAB, 5).tolist() * 6, [7] * 30]
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def pte(request, tiny_pte):
+    return tiny_pte(**MODELS[request.param])
+
+
+@pytest.fixture(scope="module")
+def one_pte(tiny_pte):
+    return tiny_pte(**MODELS["mla_int8"])
+
+
+def decoded(session, prompt, max_tokens, **settings):
+    """Ids by plain decoding with Session and Sampler, one token a step."""
+    session.reset()
+    sampler, ids = Sampler(**settings), []
+    logits = session.prefill(prompt)
+    while True:
+        token = sampler.choose(logits.numpy(), [*prompt, *ids])
+        if token in session.eos_ids:
+            return ids
+        ids.append(token)
+        if len(ids) == max_tokens or session.n_past == session.max_context:
+            return ids
+        logits = session.step([token])[0][-1]
+
+
+# ---- drafters: each returns rows (token, parent[, confidence]) ----
+def random_tree(seed):
+    random = np.random.default_rng(seed)
+
+    def draft(context, max_tokens, max_depth):
+        rows, depth = [], [0]
+        for _ in range(int(random.integers(0, max_tokens + 1))):
+            parent = int(random.integers(0, len(rows) + 1))
+            if depth[parent] < max_depth:
+                rows.append((int(random.integers(0, VOCAB)), parent, float(random.random())))
+                depth.append(depth[parent] + 1)
+        return rows
+
+    return draft
+
+
+def oracle_chain(text, wrong_at=None):
+    """Proposes how the text goes on, with one wrong token at a depth."""
+
+    def draft(context, max_tokens, max_depth):
+        rest = text[len(context) : len(context) + min(max_tokens, max_depth)]
+        return [(token if i != wrong_at else (token + 1) % VOCAB, i) for i, token in enumerate(rest)]
+
+    return draft
+
+
+def oracle_tree(text):
+    """The continuation as one branch among wrong ones: a decoy stands before each right token, and another
+    hangs below each."""
+
+    def draft(context, max_tokens, max_depth):
+        rows, parent = [], 0
+        for token in text[len(context) : len(context) + max_depth]:
+            if len(rows) + 3 > max_tokens:
+                break
+            rows += [((token + 5) % VOCAB, parent), (token, parent)]
+            parent = len(rows)
+            if len(rows) < max_tokens and parent > 2:
+                rows.append((token, parent - 1))  # below the decoy
+        return [r for r in rows if depth_of(rows, r) <= max_depth]
+
+    return draft
+
+
+def depth_of(rows, row):
+    depth = 1
+    while row[1] > 0:
+        row, depth = rows[row[1] - 1], depth + 1
+    return depth
+
+
+def nothing(context, max_tokens, max_depth):
+    return []
+
+
+def test_greedy_is_plain_decoding_in_every_mode_and_with_any_drafter(pte):
+    session, runner = Session(pte, threads=1), Runner(pte)
+    accepted = {}
+    for k, prompt in enumerate(PROMPTS):
+        want = decoded(session, prompt, 40)
+        text = prompt + want
+        drafters = {
+            "ngram": None, "nothing": nothing, "random": random_tree(k), "exact": oracle_chain(text),
+            "exact, then wrong": oracle_chain(text, 2), "wrong": oracle_chain(text, 0), "tree": oracle_tree(text),
+        }
+        for name, drafter in drafters.items():
+            runner.set_drafter(drafter)
+            for mode, width in (("plain", 1), ("spec", 1), ("spec", 4), ("auto", 3)):
+                if mode == "plain" and name != "ngram":
+                    continue
+                got = runner.generate(prompt, 40, mode, draft_width=width, draft_tokens=[3, 15, 63][k % 3])
+                assert got.ids == want, (name, mode, width, prompt)
+                accepted[name, mode] = accepted.get((name, mode), 0) + got.accepted_tokens
+    assert accepted["exact", "spec"] > 400 and accepted["tree", "spec"] > 100 and accepted["exact, then wrong", "spec"] > 50
+    assert accepted["wrong", "spec"] == accepted["nothing", "spec"] == accepted["ngram", "plain"] == 0
+
+
+def test_greedy_with_penalty_and_sampling_equal_the_python_sampler(one_pte):
+    session, runner = Session(one_pte), Runner(one_pte)
+    for settings in (dict(repetition_penalty=1.5), dict(temperature=0.9, seed=3), dict(temperature=1.3, top_k=20, seed=2**40),
+                     dict(temperature=0.7, top_p=0.8, repetition_penalty=1.2, seed=5), dict(temperature=0.05, seed=9)):
+        for prompt in (PROMPTS[2], PROMPTS[6]):
+            want = decoded(session, prompt, 30, **settings)
+            text = prompt + want
+            for drafter in (None, oracle_chain(text), oracle_tree(text), random_tree(1)):
+                runner.set_drafter(drafter)
+                for mode in ("plain", "spec", "auto"):
+                    got = runner.generate(prompt, 30, mode, **settings)
+                    assert got.ids == want, (settings, mode)
+
+
+@pytest.mark.parametrize("mode", ["spec", "auto"])
+def test_drawn_trees_follow_the_target(one_pte, mode):
+    """Chi-square of the first three tokens against exact probabilities, with a drafter that draws a tree."""
+    settings, prompt = dict(temperature=1.0, top_k=3), PROMPTS[2]
+    session, runner = Session(one_pte), Runner(one_pte)
+    sampler = Sampler(**settings)
+
+    def distribution(ids):
+        session.reset()
+        return sampler.probabilities(session.prefill(ids).numpy())
+
+    exact, tables = {}, {}
+    for a in np.flatnonzero(p_a := distribution(prompt)):
+        tables[int(a),] = p_b = distribution([*prompt, a])
+        for b in np.flatnonzero(p_b):
+            tables[int(a), int(b)] = p_c = distribution([*prompt, a, b])
+            exact |= {(int(a), int(b), int(c)): p_a[a] * p_b[b] * p_c[c] for c in np.flatnonzero(p_c)}
+    assert sum(exact.values()) == pytest.approx(1) and len(exact) == 27
+
+    # The drafter's distribution: the target's reversed and blurred, so close enough to be accepted at times.
+    random = np.random.default_rng(4)
+
+    def draw(prefix):
+        p = tables.get(prefix)
+        q = np.full(VOCAB, 0.1 / VOCAB)
+        if p is not None:
+            support = np.flatnonzero(p)
+            q[support] += 0.9 * p[support][::-1]
+        else:
+            q += 0.9 / VOCAB
+        return min(int(np.searchsorted(np.cumsum(q), random.random())), VOCAB - 1), q
+
+    def draft(context, max_tokens, max_depth):
+        prefix, rows, paths = tuple(context[len(prompt) :]), [], [()]
+        for parent in range(3):  # two children of rows 0, 1 and 2
+            if len(paths[parent]) == max_depth:
+                break
+            for _ in range(2):
+                token, q = draw(prefix + paths[parent])
+                rows.append((token, parent, 0.5, q))
+                paths.append((*paths[parent], token))
+        return rows
+
+    runner.set_drafter(draft)
+    runs, counts, accepted = 2500, dict.fromkeys(exact, 0), 0
+    for seed in range(runs):
+        result = runner.generate(prompt, 3, mode, seed=seed, draft_tokens=6, **settings)
+        counts[tuple(result.ids)] += 1  # KeyError: a token of probability 0
+        accepted += result.accepted_tokens
+    assert accepted > (runs / 10 if mode == "spec" else 0)  # auto finds that this does not pay
+    small = sum(p for p in exact.values() if p * runs < 5)
+    cells = [(counts[k], p * runs) for k, p in exact.items() if p * runs >= 5]
+    cells += [(runs - sum(c for c, _ in cells), small * runs)] if small else []
+    freedom = len(cells) - 1
+    assert sum((c - e) ** 2 / e for c, e in cells) <= freedom + 6 * np.sqrt(2 * freedom)
+
+
+def test_token_budget_is_exact(one_pte):
+    session, runner = Session(one_pte), Runner(one_pte)
+    text = PROMPTS[2] + decoded(session, PROMPTS[2], 40)
+    runner.set_drafter(oracle_chain(text))
+    for budget in range(1, 20):
+        result = runner.generate(PROMPTS[2], budget, "spec")
+        assert result.ids == text[17 : 17 + budget] and result.stopped_by == "max tokens"
+
+
+def test_callback_ends_in_mid_chunk_and_the_next_turn_goes_on(one_pte):
+    session, runner = Session(one_pte), Runner(one_pte)
+    text = PROMPTS[2] + decoded(session, PROMPTS[2], 40)
+    for drafter in (oracle_chain(text), oracle_tree(text)):
+        runner.set_drafter(drafter)
+        for stop_after in (1, 2, 5, 9):
+            seen = []
+            result = runner.generate(PROMPTS[2], 40, "spec", on_token=lambda t: seen.append(t) or len(seen) == stop_after)
+            assert result.ids == seen == text[17 : 17 + stop_after] and result.stopped_by == "callback"
+            # What was accepted is in the context: only the last token has to run.
+            again = runner.generate(text[: 17 + stop_after], 10, "spec")
+            assert again.ids == text[17 + stop_after : 27 + stop_after]
+            assert again.reused_tokens == 17 + stop_after - 1
+
+
+def test_end_of_text_ends_at_once(tiny_pte, one_pte):
+    """Sampling at a high temperature meets the end-of-text token sooner or later."""
+    session, runner = Session(one_pte), Runner(one_pte)
+    ended = 0
+    for seed in range(30):
+        settings = dict(temperature=3.0, seed=seed)
+        want = decoded(session, PROMPTS[1], 100, **settings)
+        runner.set_drafter(oracle_chain(PROMPTS[1] + want + [2] * 10))
+        for mode in ("plain", "spec"):
+            result = runner.generate(PROMPTS[1], 100, mode, **settings)
+            assert result.ids == want
+            assert (result.stopped_by == "end of text") == (len(want) < 100)
+        ended += len(want) < 100
+    assert ended > 2
+
+
+# ---- context ----
+@pytest.mark.parametrize("mode", ["plain", "spec", "auto"])
+@pytest.mark.parametrize("length", [100, 150, 157, 159, 160])
+def test_context_full(one_pte, mode, length):
+    prompt = (PROMPTS[5] * 2)[:length]
+    want = decoded(Session(one_pte), prompt, 500)
+    runner = Runner(one_pte)
+    for drafter in (None, oracle_chain(prompt + want), oracle_tree(prompt + want)):
+        runner.set_drafter(drafter)
+        result = runner.generate(prompt, 500, mode)
+        assert result.ids == want
+        assert result.stopped_by == ("context full" if len(want) == CONTEXT - length + 1 else "end of text")
+
+
+def test_prompt_longer_than_the_context(one_pte):
+    runner = Runner(one_pte)
+    with pytest.raises(ContextFull, match="the prompt has 161 tokens, the program's max_context is 160"):
+        runner.generate([5] * 161)
+    assert runner.generate([5] * 160, 5).stopped_by in ("context full", "end of text")
+
+
+def test_turns_reuse_their_common_beginning(one_pte):
+    session, runner = Session(one_pte), Runner(one_pte)
+    context, random = [], np.random.default_rng(2)
+    for turn in range(12):
+        kind = turn % 4
+        if kind == 0:
+            context = random.integers(3, VOCAB, 30).tolist()
+        elif kind == 1:  # a question after the answer
+            context = [*context, *random.integers(3, VOCAB, 7).tolist()]
+        elif kind == 2:  # another turn in place of the last tokens
+            context = [*context[:-4], *random.integers(3, VOCAB, 9).tolist()]
+        else:  # back to an earlier beginning
+            context = context[:20]
+        want = decoded(session, context, 12)
+        runner.set_drafter(oracle_tree(context + want) if turn % 2 else None)
+        result = runner.generate(context, 12, ("spec", "plain", "auto")[turn % 3])
+        assert result.ids == want
+        if kind:
+            assert result.reused_tokens >= (19 if kind == 3 else len(context) - 10)
+        context = context + want
+    assert runner.generate(context[:-1], 1).reused_tokens > 20
+    runner.reset()
+    assert runner.generate(context[:-1], 1).reused_tokens == 0
+
+
+# ---- cancel, threads ----
+def test_cancel_from_the_callback_ends_within_the_cycle(one_pte):
+    session, runner = Session(one_pte), Runner(one_pte)
+    text = PROMPTS[2] + decoded(session, PROMPTS[2], 60)
+    runner.set_drafter(oracle_chain(text))
+    for mode, most in (("plain", 1), ("spec", 1 + 8)):
+        result = runner.generate(PROMPTS[2], 60, mode, draft_tokens=8, on_token=lambda t: runner.cancel())
+        assert result.stopped_by == "cancelled" and 1 <= len(result.ids) <= most
+        assert result.ids == text[17 : 17 + len(result.ids)]
+    assert len(runner.generate(PROMPTS[2], 60, "spec").ids) == 60  # a cancel does not outlive its run
+
+
+def test_two_runners_at_once_and_one_runner_twice(one_pte):
+    want = Runner(one_pte).generate(PROMPTS[3], 60, "plain").ids
+    results, started, entered = {}, threading.Barrier(2), threading.Event()
+
+    def work(name):
+        runner = Runner(one_pte)
+        started.wait()
+        results[name] = [runner.generate(PROMPTS[3], 60, mode).ids for mode in ("plain", "spec", "auto")]
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(2)]
+    [t.start() for t in threads]
+    [t.join() for t in threads]
+    assert results == {0: [want] * 3, 1: [want] * 3}
+
+    runner, release = Runner(one_pte), threading.Event()
+    thread = threading.Thread(target=runner.generate, args=(PROMPTS[3], 60, "plain"),
+                              kwargs=dict(on_token=lambda t: entered.set() or release.wait() and False))
+    thread.start()
+    entered.wait()
+    with pytest.raises(RuntimeError, match="running already"):
+        runner.generate([1])
+    runner.cancel()
+    release.set()
+    thread.join(30)
+    assert not thread.is_alive()
+
+
+# ---- cost ----
+def test_auto_stops_asking_a_slow_drafter_that_is_wrong(one_pte):
+    session, runner, calls = Session(one_pte), Runner(one_pte), []
+    text = PROMPTS[0] + decoded(session, PROMPTS[0], 150)
+    wrong = oracle_chain(text, 0)
+
+    def slow(context, max_tokens, max_depth):
+        calls.append(1)
+        time.sleep(0.003)
+        return [(*row, 0.1) for row in wrong(context, 4, max_depth)]
+
+    runner.set_drafter(slow)
+    result = runner.generate(PROMPTS[0], 150, "auto")
+    assert result.ids == text[1:] and len(result.ids) > 100
+    assert len(calls) < result.cycles / 4
+    assert result.drafted_tokens < result.cycles / 2
+
+
+def test_auto_drafts_where_it_pays(one_pte):
+    session, runner = Session(one_pte), Runner(one_pte)
+    text = PROMPTS[0] + decoded(session, PROMPTS[0], 150)
+    exact = oracle_chain(text)
+    runner.set_drafter(lambda *a: [(*row, 0.95) for row in exact(*a)])
+    result = runner.generate(PROMPTS[0], 150, "auto")
+    assert result.ids == text[1:] and result.tokens_per_cycle > 2
+    measured = [result.chunk_ms[t] for t in (1, 2, 4, 8, 16, 32, 64)]
+    assert measured == sorted(measured) and measured[0] > 0 and result.calibrate_ms > 0
+
+
+# ---- statistics, memory ----
+def test_statistics_add_up(one_pte):
+    runner = Runner(one_pte)
+    result = runner.generate(PROMPTS[6], 50, "spec", draft_tokens=7, draft_width=2)
+    assert len(result.ids) == 50
+    assert sum(result.emitted.values()) == result.cycles
+    assert sum(k * n for k, n in result.emitted.items()) == 49
+    assert 0 < result.accepted_tokens <= result.drafted_tokens <= 7 * result.cycles
+    assert result.cycles + result.accepted_tokens == 49
+    assert result.tokens_per_cycle == 49 / result.cycles
+    assert set(result.union_share) <= set(range(1, 9)) and all(0 < share <= 1 for share in result.union_share.values())
+    assert result.draft_ms + result.verify_ms + result.other_ms == pytest.approx(result.decode_ms)
+    assert 0 < result.prefill_ms <= result.ttft_ms and 0 < result.prefill_union_share <= 1
+    assert result.peak_rss_bytes > 10e6 and result.kernels
+    assert result.decode_tokens_per_s == pytest.approx(49e3 / result.decode_ms, rel=1e-3)
+
+
+def test_dense_model_has_no_union(tiny_pte):
+    result = Runner(tiny_pte(ffn_type="vanilla")).generate(PROMPTS[2], 5)
+    assert result.union_share == {} and result.prefill_union_share is None
+
+
+def test_the_program_is_mapped_and_not_locked(one_pte):
+    runner = Runner(one_pte)
+    runner.generate(PROMPTS[2], 2)
+    blocks = open("/proc/self/smaps").read().split("VmFlags")
+    mine = [block for block in blocks if str(one_pte) in block]
+    assert mine
+    assert all(int(line.split()[1]) == 0 for block in mine for line in block.splitlines() if line.startswith("Locked:"))
+
+
+# ---- errors ----
+@pytest.mark.parametrize("options, message", [
+    (dict(prompt_ids=[]), "no tokens"), (dict(prompt_ids=[320]), "0 to 319"), (dict(prompt_ids=[-1]), "0 to 319"),
+    (dict(prompt_ids=[2**40]), "0 to 319"), (dict(max_tokens=0), "max_tokens"), (dict(mode="fast"), "plain, spec, auto"),
+    (dict(draft_tokens=0), "1 to 63"), (dict(draft_tokens=64), "1 to 63"), (dict(draft_width=0), "draft_width"),
+    (dict(temperature=-1.0), "temperature"), (dict(temperature=float("nan")), "temperature"), (dict(top_k=-1), "top_k"),
+    (dict(top_p=0.0), "top_p"), (dict(top_p=1.5), "top_p"), (dict(repetition_penalty=0.0), "repetition_penalty"),
+    (dict(seed=-1), "seed"), (dict(colour=1), "no option colour"),
+], ids=str)
+def test_bad_arguments(one_pte, options, message):
+    runner = Runner(one_pte)
+    with pytest.raises(ValueError, match=message):
+        runner.generate(**dict(prompt_ids=[1, 2]) | options)
+    assert runner.generate(PROMPTS[2], 3, "plain").ids  # still usable
+
+
+@pytest.mark.parametrize("proposal, message", [
+    ([(320, 0)], "proposed token 320, but the program has 320 tokens; use a draft model with the same tokenizer"),
+    ([(-1, 0)], "proposed token -1"), ([(5, 1)], "before its parent"), ([(5, -1)], "before its parent"),
+    ([(5, 0)] * 9, "more than 8"), ([(5, i) for i in range(8)], "longer branch"), ([(5, 0, 1.5)], "confidence"),
+    ([(5, 0, float("nan"))], "confidence"),
+], ids=str)
+def test_drafters_that_break_the_rules(one_pte, proposal, message):
+    runner = Runner(one_pte)
+    runner.set_drafter(lambda context, max_tokens, max_depth: proposal)
+    with pytest.raises((RuntimeError, ValueError), match=message):
+        runner.generate(PROMPTS[2], 6, "spec", draft_tokens=8)
+    runner.set_drafter(None)
+    assert runner.generate(PROMPTS[2], 6, "spec").ids == Runner(one_pte).generate(PROMPTS[2], 6, "plain").ids
+
+
+def test_exceptions_of_callbacks_come_back(one_pte):
+    runner = Runner(one_pte)
+
+    def fail(*_):
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        runner.generate(PROMPTS[2], 5, "plain", on_token=fail)
+    runner.set_drafter(fail)
+    with pytest.raises(KeyError, match="mine"):
+        runner.generate(PROMPTS[2], 5, "spec")
+    assert runner.generate(PROMPTS[2], 5, "plain").ids
+
+
+def test_files_that_are_no_programs(one_pte, tmp_path):
+    data = one_pte.read_bytes()
+    cases = {"missing.pte": None, "text.pte": b"hello", "truncated.pte": data[:-100], "head.pte": data[:60],
+             "zeros.pte": data[:64] + bytes(len(data) - 64)}
+    for name, content in cases.items():
+        path = tmp_path / name
+        if content is not None:
+            path.write_bytes(content)
+        with pytest.raises(RuntimeError, match=name) as error:
+            Runner(path)
+        assert len(str(error.value).splitlines()) == 1
+    with pytest.raises(RuntimeError):
+        Runner(tmp_path)
