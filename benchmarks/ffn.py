@@ -46,6 +46,8 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="one size, three chunk lengths, one thread")
     parser.add_argument("--rounds", type=int, default=25, help="timed passes of each peer at most (25)")
     parser.add_argument("--least", type=int, default=7, help="timed passes of each peer at least (7)")
+    parser.add_argument("--processes", type=int, default=2, help="times that each size is loaded anew; the best counts, "
+                        "because the memory that a process gets makes up to 1.6x for some peers (2)")
     parser.add_argument("--seconds", type=float, default=20, help="for one chunk length, once there are enough (20)")
     parser.add_argument("--out", type=Path, default=ROOT / "out" / "bench-ffn")
     parser.add_argument("--models", type=Path, help="built models, 2 GB a size, kept for later runs (OUT/models)")
@@ -61,8 +63,8 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error("--tokens: chunks have 1 to 64 tokens")
     if not all(1 <= n <= (os.cpu_count() or 1) for n in args.threads):
         parser.error(f"--threads: this machine has {os.cpu_count()} cores")
-    if args.least < 1 or args.rounds < args.least:
-        parser.error("--rounds must be at least --least, and that at least 1")
+    if args.least < 1 or args.rounds < args.least or args.processes < 1:
+        parser.error("--rounds must be at least --least, and that and --processes at least 1")
     args.models = args.models or args.out / "models"
     return args
 
@@ -140,17 +142,17 @@ def work(job: dict, log: Log, stderr, on_event) -> None:
 
 def run(args: argparse.Namespace, log: Log, peers: list[str], stderr) -> None:
     """Builds and times every cell that `log` has not got yet."""
-    done = {(e["size"], e["threads"], e["tokens"]) for e in log.events if e["event"] == "cell"}
-    todo = [(s, n, [t for t in args.tokens if (s, n, t) not in done]) for s in args.sizes for n in args.threads]
-    todo = [job for job in todo if job[2]]
+    done = {(e["size"], e["threads"], e["process"], e["tokens"]) for e in log.events if e["event"] == "cell"}
+    jobs = [(s, n, p) for s in args.sizes for n in args.threads for p in range(args.processes)]
+    todo = [(*job, tokens) for job in jobs if (tokens := [t for t in args.tokens if (*job, t) not in done])]
     base = {"models": str(args.models), "peers": peers, "key": build_key(), "rounds": args.rounds,
             "least": args.least, "seconds": args.seconds}
     per_cell = (args.rounds + WARM_UP) * (len(peers) + len(READS))
-    unbuilt = {size: list(dict.fromkeys([PRIMER, size])) for size, _, _ in todo}
-    total = sum(len(tokens) for _, _, tokens in todo)
+    unbuilt = {size: list(dict.fromkeys([PRIMER, size])) for size, *_ in todo}
+    total = sum(len(tokens) for *_, tokens in todo)
     bar = tqdm(total=total, unit="cell", disable=not sys.stderr.isatty(), bar_format="{l_bar}{bar}| {n:.2f}/{total} "
                "[{elapsed}<{remaining}] {postfix}")
-    for size, threads, tokens in todo:
+    for size, threads, process, tokens in todo:
         for name in unbuilt.pop(size, ()):
             bar.set_postfix_str(f"building {name}")
             work({**base, "mode": "build", "size": name}, log, stderr,
@@ -168,7 +170,8 @@ def run(args: argparse.Namespace, log: Log, peers: list[str], stderr) -> None:
             elif event["event"] in ("wrong", "failed"):
                 tqdm.write(f"{event['size']} {event['peer']}: {event['reason']}", file=sys.stderr)
 
-        work({**base, "mode": "time", "size": size, "threads": threads, "tokens": tokens}, log, stderr, show)
+        job = {"mode": "time", "size": size, "threads": threads, "process": process, "tokens": tokens}
+        work({**base, **job}, log, stderr, show)
     bar.close()
 
 

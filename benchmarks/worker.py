@@ -102,7 +102,7 @@ def check_reads(peer: Peer, run, size: Size, inputs: Inputs, tokens: int) -> Non
 
 def time_cell(job: dict, size: Size, inputs: Inputs, loaded: dict, memory, tokens: int, emit) -> None:
     """Checks every peer at this number of tokens, then times those that are right, interleaved."""
-    where = dict(size=size.name, threads=job["threads"], tokens=tokens)
+    where = dict(size=size.name, threads=job["threads"], tokens=tokens, process=job["process"])
     xs = [x[:tokens].numpy().copy() for x in inputs.x_VTD]
     passes = {}
     primer_x = make_inputs(SIZES[PRIMER]).x_VTD[0, :tokens].numpy().copy()

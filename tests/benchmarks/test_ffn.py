@@ -19,6 +19,7 @@ ROW = {
     "size": str, "threads": int, "tokens": int, "peer": str, "kind": str, "precision": str, "samples": int,
     "cpu_ns": dict, "wall_ns": dict, "time_ns": NUMBER, "read_share": NUMBER, "gbs": NUMBER, "error": NUMBER,
     "layers": int, "noisy": bool, "load_average": NUMBER, "steal_share": NUMBER, "peak_gbs": NUMBER,
+    "process_medians_ns": list,
 }
 
 
@@ -36,7 +37,7 @@ class Memory:
 
 def time_cell(loaded, inputs, tokens=5):
     events = []
-    job = {"threads": 1, "rounds": 2, "least": 1, "seconds": 0}
+    job = {"threads": 1, "process": 0, "rounds": 2, "least": 1, "seconds": 0}
     worker.time_cell(job, TOY, inputs, loaded, Memory(), tokens, lambda **e: events.append(e))
     return events
 
@@ -151,7 +152,7 @@ def test_zero_is_wrong_only_where_something_is_expected():
 
 
 def event(kind, peer=None, tokens=1, **more):
-    return {"event": kind, "size": "toy", "threads": 1, "tokens": tokens, "peer": peer, **more}
+    return {"event": kind, "size": "toy", "threads": 1, "process": 0, "tokens": tokens, "peer": peer, **more}
 
 
 def right(peer, layers, read_bytes):
@@ -181,6 +182,12 @@ def test_rows_are_medians_per_layer_and_ratios_to_the_fastest():
     assert ours["fastest_dense"] == "ort-nbits4-g128" and ours["ratio"] == 6 and ours["ratio_qmoe"] == 2
     assert ours["ratio_cpu"] == 6
     assert not ours["noisy"] and rows["ort-nbits4-g128"]["noisy"]
+    other = [e | {"process": 1} for e in (right("xnnpack-8da4w", 1, 900), sample("xnnpack-8da4w", 150, 150),
+                                          right("ort-qmoe4", 4, 500), sample("ort-qmoe4", 2000, 2000),
+                                          event("cell", load_average=1.0, steal_share=0.0))]
+    best = {r["peer"]: r for r in report.rows([*events, *other])}  # of the processes, for each peer
+    assert best["xnnpack-8da4w"]["process_medians_ns"] == [700, 150] and best["xnnpack-8da4w"]["time_ns"] == 150
+    assert best["ort-qmoe4"]["time_ns"] == 200 and best["blockffn-int4"]["ratio"] == 1.5
     again = [*events, right("blockffn-int4", 2, 400) | {"tokens": 2}, sample("blockffn-int4", 7, 7) | {"tokens": 2},
              event("cell", tokens=2, load_average=1.0, steal_share=0.5)]
     (late,) = [r for r in report.rows(again) if r["tokens"] == 2]
@@ -192,7 +199,7 @@ def test_one_command(backend, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("BLOCKFFN_LIB", str(backend.path))
     out = tmp_path / "out"
     peers = ["blockffn-int4", "torch-fp32", "ort-nbits4-g128"]
-    command = [*"--sizes toy --tokens 1 8 --threads 1 --rounds 3 --least 2 --seconds 0 --out".split(), str(out),
+    command = [*"--sizes toy --tokens 1 8 --threads 1 --rounds 3 --least 2 --seconds 0 --processes 1 --out".split(), str(out),
                "--peers", *peers]
     assert ffn.main(command) == 0, (out / "worker.log").read_text()
     printed = capsys.readouterr().out
