@@ -31,7 +31,7 @@ SEGMENT_ALIGNMENT = 16384  # pages of recent phones
 class Lowered:
     """What a program consists of. Bytes by operator count each weight once, where it is read first."""
 
-    pte_bytes: int
+    file_bytes: int
     delegates: Counter = field(default_factory=Counter)  # backend -> calls
     ops: Counter = field(default_factory=Counter)  # operator -> nodes inside our delegate
     weight_bytes: Counter = field(default_factory=Counter)  # operator -> packed bytes
@@ -107,7 +107,7 @@ def lower(
             program.write_to_file(file)
             file.flush()
             os.fsync(file.fileno())
-    lowered.pte_bytes = os.path.getsize(path)
+    lowered.file_bytes = os.path.getsize(path)
     return lowered
 
 
