@@ -47,8 +47,8 @@ ATTRIBUTES = {
 class OnnxBuilder:
     """Collects values and operators as ProgramBuilder does, as ONNX."""
 
-    def __init__(self, data_name: str) -> None:
-        self.data_name = data_name
+    def __init__(self, data_name: str, input_names=INPUT_NAMES, output_names=OUTPUT_NAMES) -> None:
+        self.data_name, self.input_names, self.output_names = data_name, input_names, output_names
         self.nodes, self.initializers, self.infos = [], [], []
         self.graph_inputs, self.states, self.names, self.kinds, self.dims = [], [], [], [], []
         self.outputs: list[int] = []
@@ -65,7 +65,7 @@ class OnnxBuilder:
             name = f"past_{len(self.states)}"
             self.states.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, dims))
         elif kind == "input":
-            name = INPUT_NAMES[len(self.graph_inputs)]
+            name = self.input_names[len(self.graph_inputs)]
             element = TensorProto.INT64 if dtype == "int64" else TensorProto.FLOAT
             self.graph_inputs.append(helper.make_tensor_value_info(name, element, dims))
         self.names.append(name)
@@ -99,7 +99,7 @@ class OnnxBuilder:
 
     def model(self, metadata: dict) -> onnx.ModelProto:
         """The whole model; metadata values become JSON text."""
-        final = dict(zip(self.outputs, OUTPUT_NAMES, strict=True))
+        final = dict(zip(self.outputs, self.output_names, strict=True))
         rename = {self.names[i]: name for i, name in final.items()}
         for node in self.nodes:
             node.input[:] = [rename.get(name, name) for name in node.input]
@@ -126,31 +126,40 @@ def _present(name: str) -> str:
     return name.replace("past_", "present_")
 
 
+def write_graph(program, path: Path, metadata: dict, input_names=INPUT_NAMES, output_names=OUTPUT_NAMES):
+    """Writes a functional exported program of our operators as `path`, with `path`.data beside it, and checks it.
+
+    Returns the compiler, which counts operators and packed bytes.
+    """
+    from export.backend import compile_graph
+
+    data = path.with_name(path.name + ".data")
+    compiler = compile_graph(program, OnnxBuilder(data.name, input_names, output_names))
+    weights, _, _ = compiler.weights.finish()
+    shutil.move(weights, data)
+    os.chmod(data, 0o666 & ~_umask())  # temporary files are private
+    with open(path, "wb") as file:
+        file.write(compiler.builder.model(metadata).SerializeToString())
+        file.flush()
+        os.fsync(file.fileno())
+    onnx.checker.check_model(str(path), full_check=True)
+    return compiler
+
+
 def write_onnx(decoder: Decoder, path: Path, eos_ids: list[int] | None = None,
                on_packed: Callable[[int], None] | None = None):
     """Writes `path` and `path`.data beside it -> lower.Lowered. on_packed hears of packed bytes.
 
     Raises OSError if the disk is full, ValueError for weights that cannot be packed.
     """
-    # ExecuTorch, which these import, takes seconds.
-    from export.backend import compile_graph
-    from export.lower import Lowered, export_program, metadata, one_thread, quiet_warnings
+    from export.lower import Lowered, export_program, metadata, one_thread, quiet_warnings  # ExecuTorch takes seconds
 
-    data = path.with_name(path.name + ".data")
     with quiet_warnings(), packing_into(str(path.parent), on_packed), one_thread():
         program = export_program(decoder).run_decompositions({})
-        compiler = compile_graph(program, OnnxBuilder(data.name))
-        weights, _, _ = compiler.weights.finish()
-    shutil.move(weights, data)
-    os.chmod(data, 0o666 & ~_umask())  # temporary files are private
-    model = compiler.builder.model(metadata(decoder, eos_ids))
-    with open(path, "wb") as file:
-        file.write(model.SerializeToString())
-        file.flush()
-        os.fsync(file.fileno())
-    onnx.checker.check_model(str(path), full_check=True)
-    return Lowered(path.stat().st_size + data.stat().st_size, Counter({f"ai.onnx + {DOMAIN}": 1}),
-                   Counter(compiler.builder.op_names), Counter(compiler.weight_bytes))
+        compiler = write_graph(program, path, metadata(decoder, eos_ids))
+    size = path.stat().st_size + path.with_name(path.name + ".data").stat().st_size
+    return Lowered(size, Counter({f"domain {DOMAIN}": 1}), Counter(compiler.builder.op_names),
+                   Counter(compiler.weight_bytes))
 
 
 def _umask() -> int:
