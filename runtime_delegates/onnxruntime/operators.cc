@@ -222,7 +222,7 @@ Status run_linear(Call& call) {
   return kStatusOk;
 }
 
-// x [..., T, D], weight, first row [1] -> y [..., T, V]
+// x [1, T, D] or [T, D], weight, first row [1] -> y [1, T, V]
 Status run_logits(Call& call) {
   Matrix w;
   if (Status s = matrix_of(call.in[1], &w); !s.ok()) return s;
@@ -230,10 +230,8 @@ Status run_logits(Call& call) {
   if (tokens < 0) return kWrongInput;
   if (!vector_of(call.in[2], 1) || *call.in[2].ints() < 0 || *call.in[2].ints() > tokens)
     return invalid("logits_start is outside the chunk");
-  int64_t dims[kMaxRank];
-  std::memcpy(dims, call.in[0].dims, sizeof dims);
-  dims[call.in[0].rank - 1] = w.rows;
-  float* y = call.out(0, dims, call.in[0].rank);
+  const int64_t dims[] = {1, tokens, w.rows};
+  float* y = call.out(0, dims, 3);
   bool enough;
   const Context context = call.context(&enough, linear_scratch(w, tokens));
   if (y == nullptr || !enough) return y == nullptr ? kOutputRefused : kNoScratch;

@@ -36,8 +36,8 @@ def test_dense_operators(written, quant, size):
     for y, (value, bound) in zip([*got[:2], got[2][0], *got[3:7]], want, strict=True):
         oracle.check(y, value, bound)
     value, bound = oracle.linear(xs, table, quant, 0.25)
-    oracle.check(got[7][4:], value[4:], bound[4:])
-    assert not got[7][:4].any()
+    oracle.check(got[7][0, 4:], value[4:], bound[4:])
+    assert not got[7][0, :4].any()
 
 
 @pytest.mark.parametrize("quant", QUANTS)
@@ -117,7 +117,8 @@ def mla_inputs(**changes):
 
 
 @pytest.mark.parametrize("changes, sentence", [
-    (dict(q=torch.zeros(3, 5)), "do not fit the weights"),
+    (dict(q=torch.zeros(3, 5)), "invalid dimensions"),  # the runtime sees that itself
+    (dict(q=torch.zeros(2, 45)), "do not fit the weights"),
     (dict(kv=torch.zeros(2, 26)), "do not fit the weights"),
     (dict(q=torch.zeros(0, 45), kv=torch.zeros(0, 26)), "do not fit the weights"),
     (dict(positions=torch.arange(4)), r"must be \[T\]"),
@@ -130,9 +131,8 @@ def test_wrong_values_and_shapes_are_a_status_with_a_sentence(written, changes, 
     m = Mla("int8")
     path, _ = written("mla-int8", m, (*m.rows(7), *chunk(7, 0)))
     method = Method(path)
-    with pytest.raises(Exception, match=sentence) as caught:
+    with pytest.raises(RuntimeError, match=sentence):
         method.execute(mla_inputs(**changes))
-    assert "ONNXRuntimeError" in str(caught.value)
     assert not any(cache.any() for cache in method.caches.values()), "a refused call changed the cache"
     method.execute(mla_inputs())  # the session goes on working
 
