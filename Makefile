@@ -64,7 +64,7 @@ bench: build  ## time the sparse FFN beside other runtimes, see benchmarks/READM
 # Newer versions: make pins UPGRADE=--upgrade
 pins: $(READY)  ## resolve pyproject.toml into constraints.txt again
 	@cp constraints.txt constraints.txt.part
-	@$(UV) pip compile --quiet $(UPGRADE) --universal --python-version 3.10 --extra bench --extra dev --generate-hashes \
+	@$(UV) pip compile --quiet $(UPGRADE) --universal --python-version 3.10 --extra dev --generate-hashes \
 	  --no-emit-index-url --no-header --no-annotate pyproject.toml -o constraints.txt.part
 	@{ sed -n '/^#/!q; p' constraints.txt; grep -v '^#' constraints.txt.part; } > constraints.txt.new.part
 	@mv constraints.txt.new.part constraints.txt; rm -f constraints.txt.part

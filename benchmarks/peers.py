@@ -90,7 +90,8 @@ def error_of(y_TD: np.ndarray, expected_TD: np.ndarray) -> float:
 
 
 def _method(path: Path) -> Run:
-    from runtime_delegates.loader import executorch_runtime, quiet_log
+    from runtime_delegates.loader import executorch_runtime
+    from runtime_delegates.logs import quiet_log
 
     with quiet_log():
         program = executorch_runtime._load_program(

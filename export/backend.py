@@ -71,14 +71,8 @@ class BlockFFNBackend(BackendDetails):
 
     @staticmethod
     def preprocess(edge_program: ExportedProgram, compile_specs: list[CompileSpec]) -> PreprocessResult:
-        compiler = _Compiler(edge_program)
-        try:
-            for node in edge_program.graph.nodes:
-                compiler.visit(node)
-            path, key, digest = compiler.weights.finish()
-        except BaseException:  # also Ctrl-C: nothing may stay behind
-            compiler.weights.discard()
-            raise
+        compiler = compile_graph(edge_program, ProgramBuilder())
+        path, key, digest = compiler.weights.finish()
         store = NamedDataStore()
         if len(compiler.weights):
             store.add_named_data(key, FileBackedData(path, cleanup=True, sha256=digest), alignment=PAGE)
@@ -96,11 +90,24 @@ class BlockFFNBackend(BackendDetails):
         )
 
 
+def compile_graph(program: ExportedProgram, builder) -> "_Compiler":
+    """Packs the weights of a functional graph of our operators and lists its operators in `builder`, which has the
+    methods of ProgramBuilder; the caller ends or discards `.weights`."""
+    compiler = _Compiler(program, builder)
+    try:
+        for node in program.graph.nodes:
+            compiler.visit(node)
+    except BaseException:  # also Ctrl-C: nothing may stay behind
+        compiler.weights.discard()
+        raise
+    return compiler
+
+
 class _Compiler:
     """Walks a partition's graph in order."""
 
-    def __init__(self, program: ExportedProgram) -> None:
-        self.builder = ProgramBuilder()
+    def __init__(self, program: ExportedProgram, builder) -> None:
+        self.builder = builder
         self.weights = WeightsFile()
         self.weight_bytes: Counter[str] = Counter()  # by the operator that reads them first
         self._program = program

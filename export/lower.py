@@ -31,7 +31,7 @@ SEGMENT_ALIGNMENT = 16384  # pages of recent phones
 class Lowered:
     """What a program consists of. Bytes by operator count each weight once, where it is read first."""
 
-    pte_bytes: int
+    file_bytes: int
     delegates: Counter = field(default_factory=Counter)  # backend -> calls
     ops: Counter = field(default_factory=Counter)  # operator -> nodes inside our delegate
     weight_bytes: Counter = field(default_factory=Counter)  # operator -> packed bytes
@@ -63,7 +63,7 @@ def export_program(decoder: Decoder) -> torch.export.ExportedProgram:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Packing works on blocks of the cache's size, where threads cost more than they bring."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -71,6 +71,14 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+@contextmanager
+def quiet_warnings() -> Iterator[None]:
+    """torch and ExecuTorch warn about each other's deprecated names."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def lower(
@@ -85,10 +93,8 @@ def lower(
     """
     directory = os.path.dirname(os.path.abspath(path))
     temporary = tempfile.TemporaryDirectory(prefix="weights.", suffix=".part", dir=directory)
-    with warnings.catch_warnings(), temporary as work:
-        # torch and ExecuTorch warn about each other's deprecated names.
-        warnings.simplefilter("ignore")
-        with packing_into(work, on_packed), _one_thread():
+    with quiet_warnings(), temporary as work:
+        with packing_into(work, on_packed), one_thread():
             edge = to_edge_transform_and_lower(
                 export_program(decoder),
                 partitioner=[BlockFFNPartitioner()],
@@ -101,7 +107,7 @@ def lower(
             program.write_to_file(file)
             file.flush()
             os.fsync(file.fileno())
-    lowered.pte_bytes = os.path.getsize(path)
+    lowered.file_bytes = os.path.getsize(path)
     return lowered
 
 

@@ -23,13 +23,15 @@ COPIED_FILES = (*TOKENIZER_FILES, "generation_config.json")
 DISK_FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 
 
-def companions(checkpoint_dir: Path, output: Path) -> list[str]:
-    """Names of the tokenizer files to copy beside `output`.
+def companions(checkpoint_dir: Path, output: Path, directory: bool = False) -> list[str]:
+    """Names of the tokenizer files to copy beside `output`, or into it if it is a directory, which gets them all.
 
-    ValueError if one of them is there with other contents: it belongs to another model.
+    ValueError if one of them is beside it with other contents: it belongs to another model.
     """
     if not any((checkpoint_dir / name).is_file() for name in ("tokenizer.json", "tokenizer.model")):
         return []
+    if directory:
+        return [name for name in COPIED_FILES if (checkpoint_dir / name).is_file()]
     if output.parent.resolve() == checkpoint_dir.resolve():
         return []
     names = [name for name in COPIED_FILES if (checkpoint_dir / name).is_file()]
@@ -41,12 +43,14 @@ def companions(checkpoint_dir: Path, output: Path) -> list[str]:
 
 
 @contextmanager
-def workspace(output: Path) -> Iterator[Path]:
+def workspace(output: Path, directory_output: bool = False) -> Iterator[Path]:
     """A directory beside `output` that vanishes at the end, as do parents made for it if they stay empty.
 
     SIGTERM raises KeyboardInterrupt meanwhile, so that it cleans up as Ctrl-C does.
     """
-    if output.is_dir():
+    if directory_output:
+        _require_replaceable(output)
+    elif output.is_dir():
         raise ValueError(f"{output} is a directory; name a .pte file")
     missing = [parent for parent in output.absolute().parents if not parent.exists()]
     previous = signal.signal(signal.SIGTERM, _interrupt)
@@ -83,6 +87,36 @@ def publish(program: Path, output: Path, checkpoint_dir: Path, names: list[str])
         for path in added:
             path.unlink(missing_ok=True)
         raise
+
+
+def publish_directory(program: Path, output: Path, checkpoint_dir: Path, names: list[str]) -> None:
+    """Moves the finished program and its .data file, with its companions, to the directory `output`."""
+    finished, replaced = program.parent / "finished", program.parent / "replaced"
+    finished.mkdir()
+    for path in (program, program.with_name(program.name + ".data")):
+        os.replace(path, finished / path.name)
+    for name in names:
+        shutil.copyfile(checkpoint_dir / name, finished / name)
+    if output.exists():
+        os.replace(output, replaced)
+    try:
+        os.replace(finished, output)
+    except BaseException:
+        if replaced.exists():
+            os.replace(replaced, output)
+        raise
+
+
+def _require_replaceable(output: Path) -> None:
+    """ValueError unless `output` is absent, or a directory that holds an earlier export and nothing else."""
+    if not os.path.lexists(output):
+        return
+    if not output.is_dir() or output.is_symlink():
+        raise ValueError(f"{output} is not a directory; name a new one with -o")
+    known = {"model.onnx", "model.onnx.data", *COPIED_FILES}
+    others = sorted(path.name for path in output.iterdir() if path.name not in known)
+    if others:
+        raise ValueError(f"{output} holds {others[0]}, which is no part of an export; name a new directory with -o")
 
 
 def _interrupt(*_) -> None:

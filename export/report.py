@@ -21,8 +21,9 @@ def bytes_text(count: int | None) -> str:
     return f"{count} B"
 
 
-def render(result: dict) -> str:
-    """The table of an export; `result` is what the JSON line holds."""
+def render(result: dict, file_bytes: int, runtime: str) -> str:
+    """The table of an export: `result` is what the JSON line holds, file_bytes the size of what was written for
+    `runtime`, none of whose own kernels a published program needs."""
     nodes, weights = result["nodes"], result["weight_bytes"]
     rows = [("backend / operator", "nodes", "weights")]
     for backend in result["delegates"]:
@@ -30,13 +31,13 @@ def render(result: dict) -> str:
     for name in sorted(nodes, key=lambda name: -weights.get(name, 0)):
         shared = "shared" if name in ("logits", "embedding") else "-"
         rows.append((f"  {name}", str(nodes[name]), bytes_text(weights[name]) if weights.get(name) else shared))
-    rows.append(("ExecuTorch kernels", "0", "-"))
+    rows.append((f"{runtime} kernels", "0", "-"))
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
     lines = [f"{a:<{widths[0]}}  {b:>{widths[1]}}  {c:>{widths[2]}}" for a, b, c in rows]
     lines.insert(1, "-" * len(lines[0]))
 
     facts = [
-        ("program", f"{result['output']}, {bytes_text(result['pte_bytes'])}"),
+        ("program", f"{result['output']}, {bytes_text(file_bytes)}"),
         ("weights", f"{result['parameters'] / 1e6:.1f} M, {result['quant']}"),
         ("context", f"{result['max_context']} tokens"),
         ("parity", _parity(result["parity"])),

@@ -15,7 +15,8 @@ import platform
 import sys
 from pathlib import Path
 
-from runtime_delegates.loader import load_backend, quiet_log
+from runtime_delegates.loader import load_backend
+from runtime_delegates.logs import quiet_log
 
 # Those that some kernel may use, in the kernel's spelling.
 FEATURES = (

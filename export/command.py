@@ -1,0 +1,231 @@
+"""What the export commands share: flags, checks, the table and the JSON line. A Target says what differs.
+
+A command writes its output whole or not at all, see publish.py. Modules that take seconds to import are imported
+where they are needed, not before the arguments are known to be right.
+"""
+
+import argparse
+import json
+import logging
+import math
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable
+
+ROOT = Path(__file__).resolve().parent.parent
+HELDOUT = ROOT / "checkpoints" / "corpus" / "heldout_sample.jsonl"
+MAX_INCREASE = {"fp32": 0.001, "int8": 0.01, "int4": 0.05}
+PACKED_BYTES_PER_WEIGHT = {"fp32": 4.0, "int8": 1.06, "int4": 0.6}
+
+
+@dataclass(frozen=True)
+class Target:
+    """A format of exported models and the runtime that its checks use."""
+
+    prog: str
+    runtime: str  # its name
+    description: str
+    output_help: str
+    default_name: str  # of the output inside out/CKPT/, with {quant}
+    directory: bool  # the output is a directory of files, not one file beside the tokenizer's
+    file_name: str  # of the program while it is written, and inside such a directory
+    bytes_key: str  # of the JSON line
+    require_library: Callable[[], Any]  # RuntimeError if the checks could not run
+    write: Callable[..., Any]  # (decoder, path, eos_ids, on_packed) -> lower.Lowered
+    open_session: Callable[[Path], Any]  # a loaded program
+
+
+def build_parser(target: Target) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=target.prog, description=target.description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("checkpoint", type=Path, metavar="CKPT", help="checkpoint directory")
+    parser.add_argument("-o", "--output", type=Path, help=target.output_help)
+    parser.add_argument("--quant", choices=tuple(MAX_INCREASE), default="int8", help="weights (default: %(default)s)")
+    parser.add_argument(
+        "--max-context", type=int, metavar="N",
+        help="tokens that the key/value cache holds, at least 64 (default: max_position_embeddings)",
+    )
+    parser.add_argument(
+        "--check", choices=("full", "parity", "none"), default="full",
+        help="full: parity and perplexity; a model of a billion parameters takes long (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--heldout", type=Path, nargs="+", default=[HELDOUT], metavar="FILE",
+        help=".txt, .jsonl or .parquet text for the perplexity (default: the corpus' held-out sample)",
+    )
+    parser.add_argument("--heldout-tokens", type=int, default=4096, metavar="N", help="of it (default: %(default)s)")
+    parser.add_argument(
+        "--max-perplexity-increase", type=float, metavar="X",
+        help="fraction above which the export fails (default: "
+        + ", ".join(f"{limit:g} for {quant}" for quant, limit in MAX_INCREASE.items()) + ")",
+    )
+    return parser
+
+
+def main(target: Target, argv: list[str] | None = None) -> int:
+    parser = build_parser(target)
+    args = parser.parse_args(argv)
+    if args.max_context is not None and args.max_context < 64:
+        parser.error(f"--max-context {args.max_context}: a chunk has up to 64 tokens, choose at least 64")
+    if args.heldout_tokens < 2:
+        parser.error(f"--heldout-tokens {args.heldout_tokens}: choose at least 2")
+    if args.max_perplexity_increase is None:
+        args.max_perplexity_increase = MAX_INCREASE[args.quant]
+    elif math.isnan(args.max_perplexity_increase):
+        parser.error("--max-perplexity-increase nan: choose a number, 0.01 allows one percent")
+    if not args.checkpoint.is_dir():
+        parser.error(f"{args.checkpoint}: not a directory; name a checkpoint directory with config.json and weights")
+    if args.output is None:
+        args.output = Path("out") / args.checkpoint.resolve().name / target.default_name.format(quant=args.quant)
+    # Read when torch is loaded: its threads shall sleep between operators, not spin; on a busy machine, and
+    # beside the backend's own threads, that makes the checks several times faster.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # torch and ExecuTorch log about each other while they are imported.
+    for name in ("torch.utils._pytree", "torch.export", "executorch", "root"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+    from export.publish import DISK_FULL
+    from export.quality import QualityError
+
+    try:
+        return _run(target, args)
+    except KeyboardInterrupt:
+        print("interrupted; nothing was written", file=sys.stderr)
+    except (ValueError, RuntimeError, QualityError) as error:
+        print(f"export failed: {error}", file=sys.stderr)
+    except OSError as error:
+        hint = "; free space there or name another place with -o" if error.errno in DISK_FULL else ""
+        print(f"export failed: {args.output}: {error.strerror or error}{hint}", file=sys.stderr)
+    return 1
+
+
+def _run(target: Target, args: argparse.Namespace) -> int:
+    from export.decoder import Decoder
+    from export.publish import companions, publish, publish_directory, workspace
+    from export.report import bar, bytes_text, render
+    from export.resources import Costs
+    from training.checkpoint import open_checkpoint
+
+    with Costs() as costs, workspace(args.output, target.directory) as directory:
+        with costs.phase("open"):
+            checkpoint = open_checkpoint(args.checkpoint)
+            names = companions(checkpoint.path, args.output, target.directory)
+            tokenizer, windows = _texts(args, checkpoint)
+            decoder = Decoder(checkpoint, args.quant, args.max_context)
+            _warn_about_context(decoder)
+            if args.check != "none":
+                target.require_library()  # its absence should not cost an export
+
+        packed = _packed_bytes(decoder, args.quant)
+        _require_space(directory, 2 * packed, bytes_text)
+        program = directory / target.file_name
+        with costs.phase("lower"), bar("packing weights", packed, "B") as progress:
+            eos_ids = tokenizer.eos_ids if tokenizer is not None else None
+            lowered = target.write(decoder, program, eos_ids, progress.update)
+
+        parity = perplexity = None
+        if args.check != "none":
+            parity, perplexity = _check(target, args, costs, checkpoint, decoder, program, windows)
+        finish = publish_directory if target.directory else publish
+        finish(program, args.output, checkpoint.path, names)
+
+    result = {
+        "output": str(args.output),
+        "checkpoint": str(args.checkpoint),
+        "quant": args.quant,
+        "max_context": decoder.max_context,
+        "parameters": _parameters(decoder),
+        target.bytes_key: lowered.file_bytes,
+        "delegates": dict(lowered.delegates),
+        "nodes": dict(lowered.ops),
+        "weight_bytes": dict(lowered.weight_bytes),
+        "parity": parity,
+        "perplexity": perplexity,
+        **costs.totals(),
+    }
+    print(render(result, lowered.file_bytes, target.runtime))
+    print(json.dumps(result))
+    return 0
+
+
+def _texts(args: argparse.Namespace, checkpoint) -> tuple:
+    """(tokenizer or None, held-out windows or None)."""
+    from export.quality import heldout_windows
+    from training.tokenizer import load_tokenizer
+
+    if checkpoint.tokenizer_dir is None:
+        print(
+            f"warning: {args.checkpoint} has no tokenizer.json or tokenizer.model: perplexity is not checked, and text "
+            "generation needs --tokenizer; copy the model's tokenizer files there", file=sys.stderr,
+        )
+        return None, None
+    tokenizer = load_tokenizer(checkpoint.tokenizer_dir)
+    if args.check != "full":
+        return tokenizer, None
+    vocab_size, context = checkpoint.config.vocab_size, args.max_context or checkpoint.config.max_position_embeddings
+    return tokenizer, heldout_windows(args.heldout, tokenizer, vocab_size, args.heldout_tokens, context)
+
+
+def _check(target: Target, args: argparse.Namespace, costs, checkpoint, decoder, program: Path, windows) -> tuple:
+    """(parity, perplexity or None) of the program; QualityError if it must not be published."""
+    from export.decoder import Decoder
+    from export.quality import check_parity, check_perplexity, reference_model
+    from export.report import bar
+    from export.resources import release_pages
+
+    def eager(quant: str) -> Decoder:
+        """With a cache for one chunk: the golden tokens are fewer, and every step copies it."""
+        small = Decoder(checkpoint, quant, 64)
+        small.inv_freq = decoder.inv_freq  # dynamic scaling depends on the context
+        return small
+
+    with costs.phase("parity"), bar("parity", 4, "runs") as progress:
+
+        def on_run() -> None:
+            progress.update()
+            release_pages(program, checkpoint.path)
+
+        release_pages(checkpoint.path)
+        session = target.open_session(program)
+        release_pages(program)
+        reference = reference_model(checkpoint, decoder.max_context)
+        quantized = eager(decoder.quant)
+        exact = quantized if decoder.quant == "fp32" else eager("fp32")
+        parity = check_parity(session, quantized, exact, reference, on_run)
+    if windows is None:
+        return parity, None
+    with costs.phase("perplexity"), bar("perplexity", 2 * sum(map(len, windows)), "tokens") as progress:
+        limit = args.max_perplexity_increase
+        perplexity = check_perplexity(session, reference, windows, limit, progress.update)
+    return parity, perplexity
+
+
+def _warn_about_context(decoder) -> None:
+    trained = decoder.config.max_position_embeddings
+    if decoder.max_context > trained and not decoder.config.rope_scaling:
+        print(
+            f"warning: --max-context {decoder.max_context} exceeds the {trained} positions that the model was trained "
+            "for (max_position_embeddings), and config.json has no rope_scaling", file=sys.stderr,
+        )
+
+
+def _parameters(decoder) -> int:
+    return sum(parameter.numel() for parameter in decoder.parameters())
+
+
+def _packed_bytes(decoder, quant: str) -> int:
+    """About how many bytes the packed weights take: for the progress bar and the disk."""
+    return int(_parameters(decoder) * PACKED_BYTES_PER_WEIGHT[quant])
+
+
+def _require_space(directory: Path, needed: int, bytes_text) -> None:
+    """OSError before an hour of work rather than after it."""
+    import errno
+    import shutil
+
+    free = shutil.disk_usage(directory).free
+    if free < needed:
+        raise OSError(errno.ENOSPC, f"{bytes_text(free)} free, about {bytes_text(needed)} needed while exporting")

@@ -1,0 +1,100 @@
+"""Runs an exported .onnx step by step in ONNX Runtime with our operator library; needs no ExecuTorch.
+
+The caches are tensors of this process, bound as input and as output, so that the operators update them in place.
+
+Errors  as chunks.py; RuntimeError for a file that cannot be loaded says what is wrong with it.
+Source  export/onnx_graph.py (inputs and outputs), runtime_delegates/onnxruntime (operators).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from runtime_delegates.chunks import FORMAT_VERSION, ChunkSession
+
+LIBRARY_VARIABLE = "BLOCKFFN_ORT_LIB"
+DEFAULT_LIBRARY = Path(__file__).resolve().parent.parent / "build" / "libblockffn_onnxruntime.so"
+INPUT_NAMES = ("token_ids", "positions", "n_past", "tree_mask", "kv_src", "logits_start")
+
+
+def operator_library(lib: str | os.PathLike | None = None) -> Path:
+    """The library of `lib`, else of $BLOCKFFN_ORT_LIB, else of build/; RuntimeError if there is none."""
+    path = Path(lib or os.environ.get(LIBRARY_VARIABLE) or DEFAULT_LIBRARY).resolve()
+    if not path.is_file():
+        raise RuntimeError(f"the operator library is missing: no file {path}; run `make build`, or name the library "
+                           f"in ${LIBRARY_VARIABLE}")
+    return path
+
+
+class OnnxSession(ChunkSession):
+    """One loaded model and its caches; threads=None leaves their number to the runtime."""
+
+    def __init__(self, path: str | os.PathLike, threads: int | None = None, lib: str | os.PathLike | None = None):
+        try:
+            import onnxruntime as ort
+        except ImportError as error:
+            raise RuntimeError(f"onnxruntime cannot be imported ({error}); pip install onnxruntime") from None
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise RuntimeError(f"{self.path}: no such file; name a .onnx file written by export/to_onnx.py")
+        options = ort.SessionOptions()
+        options.log_severity_level = 4  # what it logs is in the exceptions too
+        if threads is not None:
+            if threads < 1:
+                raise ValueError(f"threads={threads}: use at least 1")
+            options.intra_op_num_threads = threads
+        options.register_custom_ops_library(str(operator_library(lib)))
+        try:
+            self._session = ort.InferenceSession(str(self.path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # the binding's exceptions share no other base
+            raise RuntimeError(f"{self.path}: ONNX Runtime cannot load this model ({_sentence(error)}); copy it again "
+                               "with its .data file, or export it again") from None
+        self._read_metadata(self._session.get_modelmeta().custom_metadata_map)
+        self._caches = [(value.name, ort.OrtValue.ortvalue_from_numpy(np.zeros(value.shape, np.float32)))
+                        for value in self._session.get_inputs() if value.name.startswith("past_")]
+        self.reset()
+
+    def _read_metadata(self, texts: dict[str, str]) -> None:
+        version = texts.get("get_blockffn_format_version")
+        if version is None:
+            raise RuntimeError(f"{self.path}: not exported by export/to_onnx.py (it lacks our metadata); "
+                               "export the checkpoint with that command")
+        if json.loads(version) != FORMAT_VERSION:
+            raise RuntimeError(f"{self.path}: format version {version}, this runtime runs version {FORMAT_VERSION}; "
+                               "export the checkpoint again")
+        values = {name: json.loads(text) for name, text in texts.items()}
+        self.max_chunk = values["get_max_seq_len"]
+        self.max_context = values["get_max_context_len"]
+        self.vocab_size = values["get_vocab_size"]
+        self.bos_id = values["get_bos_id"] if values["get_bos_id"] >= 0 else None
+        self.eos_ids = [i for i in values["get_eos_ids"] if i >= 0]
+
+    def _run(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        binding = self._session.io_binding()
+        for name, tensor in zip(INPUT_NAMES, inputs, strict=True):
+            binding.bind_cpu_input(name, tensor.numpy())
+        for name, cache in self._caches:
+            binding.bind_ortvalue_input(name, cache)
+        for name in ("logits", "hidden"):
+            binding.bind_output(name, "cpu")
+        for name, cache in self._caches:
+            binding.bind_ortvalue_output(name.replace("past_", "present_"), cache)
+        try:
+            self._session.run_with_iobinding(binding)
+        except Exception as error:  # as above
+            raise RuntimeError(f"the program failed: {_sentence(error)}") from None
+        logits, hidden = binding.get_outputs()[:2]
+        return torch.from_numpy(logits.numpy()), torch.from_numpy(hidden.numpy())
+
+
+def _sentence(error: BaseException) -> str:
+    """What the runtime or an operator said, without codes and source positions."""
+    text = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return re.sub(r"^.*(Status Message:|\.cc:\d+ \S+) *", "", text)

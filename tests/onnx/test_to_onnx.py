@@ -1,0 +1,230 @@
+"""Export of whole checkpoints to ONNX, the session that runs them, and damaged or missing files."""
+
+import json
+import os
+import shutil
+import signal
+import threading
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx.external_data_helper import ExternalDataInfo
+from safetensors.torch import load_file, save_file
+
+from export import quality, to_executorch, to_onnx
+from export.decoder import Decoder
+from runtime_delegates.onnx_session import OnnxSession
+from runtime_delegates.session import ContextFull, Session
+from tests.export.test_to_executorch import CONTEXT, FLAVOURS, spelled, token_ids
+from training.checkpoint import open_checkpoint
+
+CASES = [("mla", "fp32"), ("mla", "int8"), ("gqa", "int4"), ("dense", "int8")]
+
+
+def export(module, checkpoint, output, *options):
+    return module.main([str(checkpoint), "-o", str(output), "--max-context", str(CONTEXT), *options])
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory, tiny_checkpoint, backend):
+    """exported(flavour, quant) -> (checkpoint, directory of the ONNX model); unchecked."""
+    made = {}
+
+    def make(flavour="mla", quant="int8"):
+        if (flavour, quant) not in made:
+            checkpoint = tiny_checkpoint(**FLAVOURS[flavour])
+            output = tmp_path_factory.mktemp("export") / "onnx"
+            assert export(to_onnx, checkpoint, output, "--quant", quant, "--check", "none") == 0
+            made[flavour, quant] = checkpoint, output
+        return made[flavour, quant]
+
+    return make
+
+
+@pytest.mark.parametrize("flavour, quant", CASES)
+def test_same_bits_as_the_pte_and_close_to_eager(exported, tmp_path, flavour, quant):
+    """Chunks, a tree, a kept branch; then single steps against one chunk."""
+    checkpoint, directory = exported(flavour, quant)
+    assert export(to_executorch, checkpoint, tmp_path / "model.pte", "--quant", quant, "--check", "none") == 0
+    ours, theirs = OnnxSession(directory / "model.onnx", threads=2), Session(tmp_path / "model.pte")
+    golden = quality.Golden.of(320, 3)
+    got, want = quality.run_session(ours, golden), quality.run_session(theirs, golden)
+    assert all(torch.equal(a, b) for a, b in zip(got, want, strict=True))
+    eager = quality.run_decoder(Decoder(open_checkpoint(checkpoint), quant, CONTEXT), golden)
+    for a, b in zip(got, eager, strict=True):
+        quality.worst_difference(a, b, quality.bounds_of(quant, 2), "ONNX Runtime")
+    ids = token_ids(64)
+    ours.reset()
+    chunk = ours.step(ids)[0]
+    ours.reset()
+    assert torch.equal(torch.cat([ours.step([i])[0] for i in ids]), chunk)
+
+
+def test_the_model_is_valid_and_holds_the_packed_bytes_of_the_pte(exported, tmp_path):
+    checkpoint, directory = exported("mla", "int8")
+    onnx.checker.check_model(str(directory / "model.onnx"), full_check=True)
+    model = onnx.load(directory / "model.onnx", load_external_data=False)
+    assert {node.domain for node in model.graph.node} == {"blockffn"} and not model.functions
+    data = (directory / "model.onnx.data").read_bytes()
+    for tensor in model.graph.initializer:
+        info = ExternalDataInfo(tensor)
+        assert info.offset % 64 == 0 and info.offset + info.length <= len(data)
+    assert export(to_executorch, checkpoint, tmp_path / "model.pte", "--check", "none") == 0
+    assert data in (tmp_path / "model.pte").read_bytes()
+
+
+def test_every_spelling_gives_the_same_model(tiny_checkpoint, backend, tmp_path):
+    block, models = tiny_checkpoint(ffn_type="block"), set()
+    for spelling in ("block", "block_linear", "fastmoe", "megablocks", "bin", "sharded"):
+        source = block if spelling == "block" else spelled(block, tmp_path / spelling, spelling)
+        output = tmp_path / f"{spelling}-onnx"
+        assert export(to_onnx, source, output, "--check", "none") == 0
+        models.add(tuple((output / name).read_bytes() for name in ("model.onnx", "model.onnx.data")))
+    assert len(models) == 1
+
+
+def test_checked_export_reports_what_it_found(tiny_checkpoint, backend, tmp_path, capsys):
+    output = tmp_path / "new" / "onnx"
+    assert export(to_onnx, tiny_checkpoint(), output, "--heldout-tokens", "300") == 0
+    out = capsys.readouterr().out
+    result = json.loads(out.splitlines()[-1])
+    names = {"model.onnx", "model.onnx.data", "tokenizer.json", "tokenizer_config.json", "generation_config.json"}
+    assert {path.name for path in output.iterdir()} == names
+    assert [path.name for path in output.parent.iterdir()] == ["onnx"]
+    assert result["onnx_bytes"] == sum((output / name).stat().st_size for name in ("model.onnx", "model.onnx.data"))
+    assert result["nodes"] == {"embedding": 1, "logits": 1, "rms_norm": 7, "linear": 8, "mla_attention": 2, "add": 4,
+                               "chunk_sparse_ffn": 2}
+    assert result["parity"]["eager_vs_reference"] < 1e-4 and abs(result["perplexity"]["increase"]) < 0.01
+    assert "chunk_sparse_ffn" in out and "ONNX Runtime kernels" in out
+    session = OnnxSession(output / "model.onnx")
+    assert (session.max_chunk, session.max_context, session.vocab_size) == (64, CONTEXT, 320)
+    assert (session.bos_id, session.eos_ids) == (1, [2])
+
+
+def test_an_earlier_export_is_replaced_and_a_failed_one_keeps_it(tiny_checkpoint, backend, tmp_path, capsys):
+    output = tmp_path / "onnx"
+    assert export(to_onnx, tiny_checkpoint(), output, "--check", "none") == 0
+    before = (output / "model.onnx.data").read_bytes()
+    failing = ("--quant", "int4", "--heldout-tokens", "300", "--max-perplexity-increase", "-1")
+    assert export(to_onnx, tiny_checkpoint(), output, *failing) == 1
+    assert "perplexity" in capsys.readouterr().err
+    assert (output / "model.onnx.data").read_bytes() == before and list(tmp_path.iterdir()) == [output]
+    assert export(to_onnx, tiny_checkpoint(), output, "--quant", "int4", "--check", "none") == 0
+    assert (output / "model.onnx.data").read_bytes() != before and list(tmp_path.iterdir()) == [output]
+
+
+def test_a_directory_with_other_files_is_refused(tiny_checkpoint, tmp_path, capsys):
+    (tmp_path / "onnx").mkdir()
+    (tmp_path / "onnx" / "thesis.txt").write_text("mine")
+    assert export(to_onnx, tiny_checkpoint(), tmp_path / "onnx", "--check", "none") == 1
+    assert "thesis.txt" in capsys.readouterr().err
+    assert (tmp_path / "onnx" / "thesis.txt").read_text() == "mine" and len(list(tmp_path.rglob("*"))) == 2
+
+
+def test_ctrl_c_and_damaged_weights_leave_nothing(tiny_checkpoint, tmp_path, capsys, monkeypatch):
+    source = shutil.copytree(tiny_checkpoint(), tmp_path / "ckpt")
+    tensors = load_file(source / "model.safetensors")
+    tensors["model.layers.1.mlp.down_proj"][0, 0] = float("nan")
+    save_file(tensors, source / "model.safetensors")
+    assert export(to_onnx, source, tmp_path / "onnx", "--check", "none") == 1
+    assert "damaged" in capsys.readouterr().err and list(tmp_path.iterdir()) == [source]
+
+    monkeypatch.setattr("export.onnx_graph.onnx.checker.check_model", lambda *_, **__: signal.raise_signal(signal.SIGINT))
+    assert export(to_onnx, tiny_checkpoint(), tmp_path / "onnx", "--check", "none") == 1
+    assert "interrupted" in capsys.readouterr().err and list(tmp_path.iterdir()) == [source]
+
+
+def test_a_missing_library_is_found_before_the_work(tiny_checkpoint, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("BLOCKFFN_ORT_LIB", str(tmp_path / "none.so"))
+    monkeypatch.setattr("export.onnx_graph.write_onnx", None)  # must not be reached
+    assert export(to_onnx, tiny_checkpoint(), tmp_path / "onnx") == 1
+    assert "make build" in capsys.readouterr().err and list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def copied(exported, tmp_path):
+    return shutil.copytree(exported("mla", "int8")[1], tmp_path / "onnx")
+
+
+def test_missing_and_truncated_weights_are_one_sentence(copied):
+    data = copied / "model.onnx.data"
+    os.truncate(data, data.stat().st_size // 2)
+    with pytest.raises(RuntimeError, match="cannot load this model .*export it again"):
+        OnnxSession(copied / "model.onnx")
+    data.unlink()
+    with pytest.raises(RuntimeError, match="cannot load this model .*export it again"):
+        OnnxSession(copied / "model.onnx")
+    with pytest.raises(RuntimeError, match="no such file"):
+        OnnxSession(copied / "none.onnx")
+
+
+@pytest.mark.parametrize("magic, offset, value, sentence", [
+    (b"BFMX", 0, b"XXXX", "failed: .*matrix"),
+    (b"BFMX", 12, b"\xff\xff\xff\0", "failed: .*truncated"),
+    (b"BFFF", 4, b"\x63\0", "failed: .*packed FFN has an unknown format version"),
+])
+def test_damaged_weights_are_a_status(copied, magic, offset, value, sentence):
+    data = bytearray((copied / "model.onnx.data").read_bytes())
+    at = data.index(magic) + offset
+    data[at : at + len(value)] = value
+    (copied / "model.onnx.data").write_bytes(data)
+    with pytest.raises(RuntimeError, match=sentence):
+        OnnxSession(copied / "model.onnx").step([1, 2])
+
+
+def test_misaligned_weights_are_a_status(copied):
+    """The runtime maps external data at any offset; kernels need 64 bytes."""
+    model = onnx.load(copied / "model.onnx", load_external_data=False)
+    for tensor in model.graph.initializer:
+        for entry in tensor.external_data:
+            if entry.key == "offset":
+                entry.value = str(int(entry.value) + 1)
+    onnx.save(model, copied / "model.onnx")
+    (copied / "model.onnx.data").write_bytes(b"\0" + (copied / "model.onnx.data").read_bytes())
+    with pytest.raises(RuntimeError, match="multiple of 64 bytes"):
+        OnnxSession(copied / "model.onnx").step([1, 2])
+
+
+def test_sessions_do_not_share_a_context_and_run_at_once(exported):
+    _, directory = exported("mla", "int8")
+    ids = token_ids(60)
+    expected = OnnxSession(directory / "model.onnx").step(ids)[0]
+    results = {}
+
+    def run(name):
+        session = OnnxSession(directory / "model.onnx", threads=2)
+        results[name] = torch.cat([session.step(ids[i : i + 3])[0] for i in range(0, 60, 3)])
+
+    threads = [threading.Thread(target=run, args=(i,)) for i in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(results) == 3 and all(torch.equal(r, expected) for r in results.values())
+
+
+def test_the_context_is_counted(exported):
+    session = OnnxSession(exported("mla", "int8")[1] / "model.onnx")
+    session.prefill(token_ids(CONTEXT))
+    with pytest.raises(ContextFull):
+        session.step([1])
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/smaps"), reason="needs Linux's memory accounting")
+def test_weights_stay_in_the_mapped_file(tiny_checkpoint, backend, tmp_path):
+    """Loading and running costs no anonymous memory of the weights' size, and reads them from the mapping."""
+    from export.resources import anonymous_bytes
+
+    checkpoint = tiny_checkpoint(hidden_size=512, num_experts=64, expert_size=128, tokenizer=False)
+    assert export(to_onnx, checkpoint, tmp_path / "onnx", "--quant", "fp32", "--check", "none") == 0
+    data = tmp_path / "onnx" / "model.onnx.data"
+    assert data.stat().st_size > 60e6
+    OnnxSession(tmp_path / "onnx" / "model.onnx").step([1])  # the runtime's own memory
+    before = anonymous_bytes()
+    session = OnnxSession(tmp_path / "onnx" / "model.onnx", threads=1)
+    session.step([1, 2, 3])
+    assert anonymous_bytes() - before < 0.1 * data.stat().st_size
+    assert str(data.resolve()) in open("/proc/self/maps", encoding="utf-8").read()
+    assert np.isfinite(session.step([4])[0].numpy()).all()
