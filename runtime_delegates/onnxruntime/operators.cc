@@ -62,8 +62,8 @@ thread_local ThreadScratch thread_scratch;
 // One call of an operator: its tensors, and the first status that the runtime answered with.
 class Call {
  public:
-  Call(const Api& api, OrtKernelContext* context, const Attribute* attributes)
-      : api_(api), context_(context), attributes_(attributes) {}
+  Call(const Api& api, OrtKernelContext* context, const Attribute* attributes, const Kernels& kernels)
+      : api_(api), context_(context), attributes_(attributes), kernels_(kernels) {}
 
   Tensor in[kMaxInputs];
   OrtStatus* runtime_error = nullptr;
@@ -115,8 +115,7 @@ class Call {
 
   Context context(bool* enough, size_t scratch_bytes) {
     *enough = thread_scratch.reserve(scratch_bytes);
-    static const Kernels& kernels = select_kernels();
-    return {&kernels, {run_on_pool, this}, thread_scratch.data};
+    return {&kernels_, {run_on_pool, this}, thread_scratch.data};
   }
 
  private:
@@ -144,6 +143,7 @@ class Call {
   const Api& api_;
   OrtKernelContext* context_;
   const Attribute* attributes_;
+  const Kernels& kernels_;
 };
 
 const Status kOutputRefused{Status::kInvalidArgument, "the runtime gave no output tensor"};
@@ -371,13 +371,17 @@ struct Kernel {
   const Operator* op;
   Api api;
   Attribute attributes[kMaxAttributes];
+  const Kernels* kernels;
 };
 
 const Operator& self(const OrtCustomOp* op) { return *reinterpret_cast<const Operator*>(op); }
 
 OrtStatus* create_kernel(const OrtCustomOp* base, const OrtApi* table, const OrtKernelInfo* info, void** out) {
   const Api api(table);
-  auto* kernel = new (std::nothrow) Kernel{&self(base), api, {}};
+  const Kernels* kernels = nullptr;
+  if (const Status status = select_kernels(&kernels); !status.ok())
+    return api.create_status(code_of(status), status.message);
+  auto* kernel = new (std::nothrow) Kernel{&self(base), api, {}, kernels};
   if (kernel == nullptr) return api.create_status(kFail, kNoScratch.message);
   for (int i = 0; i < kMaxAttributes && kernel->op->attributes[i] != nullptr; ++i) {
     const char* name = kernel->op->attributes[i];
@@ -396,7 +400,7 @@ OrtStatus* create_kernel(const OrtCustomOp* base, const OrtApi* table, const Ort
 
 OrtStatus* compute(void* data, OrtKernelContext* context) {
   const Kernel& kernel = *static_cast<Kernel*>(data);
-  Call call(kernel.api, context, kernel.attributes);
+  Call call(kernel.api, context, kernel.attributes, *kernel.kernels);
   if (!call.load(std::strlen(kernel.op->inputs))) return call.runtime_error;
   const Status status = kernel.op->run(call);
   if (call.runtime_error != nullptr) return call.runtime_error;
