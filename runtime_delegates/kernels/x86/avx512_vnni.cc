@@ -128,43 +128,51 @@ KERNEL void int4_block(const TileArgs& a, int tile, int token, const uint8_t* ah
 #pragma GCC unroll 8
     for (int n = 0; n < kTiles; ++n) sum[t][n] = _mm512_setzero_ps();
   }
+  // For one or two tokens the activations stay in registers, for more the weights of kTiles tiles.
+  constexpr int kTogether = kTokens > 2 ? kTiles : 1;
   for (int g = 0; g < groups; ++g) {
-    __m512i columns[kTiles][4];  // 0..7, 8..15, 16..23 and 24..31 of the group
-    __m512 scale[kTiles];
 #pragma GCC unroll 8
-    for (int n = 0; n < kTiles; ++n) {
-      const uint8_t* p = w + a.tile_bytes * n;
-      const uint8_t* later = ahead + a.tile_bytes * n + g * 128;
-      prefetch_far(later);
-      prefetch_far(later + 64);
-      if (kTokens > 1) {
-        prefetch_near(p + g * 128 + near);
-        prefetch_near(p + g * 128 + near + 64);
+    for (int first_tile = 0; first_tile < kTiles; first_tile += kTogether) {
+      __m512i columns[kTogether][4];  // 0..7, 8..15, 16..23 and 24..31 of the group
+      __m512 scale[kTogether];
+#pragma GCC unroll 8
+      for (int n = 0; n < kTogether; ++n) {
+        const uint8_t* p = w + a.tile_bytes * (first_tile + n);
+        const uint8_t* later = ahead + a.tile_bytes * (first_tile + n) + g * 128;
+        prefetch_far(later);
+        prefetch_far(later + 64);
+        if (kTokens > 1) {
+          prefetch_near(p + g * 128 + near);
+          prefetch_near(p + g * 128 + near + 64);
+        }
+        const __m512i first = _mm512_loadu_si512(p + g * 128), second = _mm512_loadu_si512(p + g * 128 + 64);
+        columns[n][0] = _mm512_and_si512(first, nibble);
+        columns[n][1] = _mm512_and_si512(second, nibble);
+        columns[n][2] = _mm512_and_si512(_mm512_srli_epi16(first, 4), nibble);
+        columns[n][3] = _mm512_and_si512(_mm512_srli_epi16(second, 4), nibble);
+        const __m256 scale8 =
+            _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p + groups * 128 + g * 16)));
+        scale[n] = _mm512_permutexvar_ps(twice, _mm512_castps256_ps512(scale8));
       }
-      const __m512i first = _mm512_loadu_si512(p + g * 128), second = _mm512_loadu_si512(p + g * 128 + 64);
-      columns[n][0] = _mm512_and_si512(first, nibble);
-      columns[n][1] = _mm512_and_si512(second, nibble);
-      columns[n][2] = _mm512_and_si512(_mm512_srli_epi16(first, 4), nibble);
-      columns[n][3] = _mm512_and_si512(_mm512_srli_epi16(second, 4), nibble);
-      const __m256 scale8 =
-          _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p + groups * 128 + g * 16)));
-      scale[n] = _mm512_permutexvar_ps(twice, _mm512_castps256_ps512(scale8));
-    }
 #pragma GCC unroll 8
-    for (int t = 0; t < kTokens; ++t) {
-      __m512i dot[kTiles];
-      // Each of the two lanes of a row takes off one half of 8 * sum.
-      dot[0] = _mm512_set1_epi32(-4 * group_sums[t][g]);
+      for (int t = 0; t < kTokens; ++t) {
+        __m512i dot[kTogether];
+        // Each of the two lanes of a row takes off one half of 8 * sum.
+        dot[0] = _mm512_set1_epi32(-4 * group_sums[t][g]);
 #pragma GCC unroll 8
-      for (int n = 1; n < kTiles; ++n) dot[n] = dot[0];
+        for (int n = 1; n < kTogether; ++n) dot[n] = dot[0];
 #pragma GCC unroll 4
-      for (int c = 0; c < 4; ++c) {
-        const __m512i column = broadcast8(x[t], g * kGroupCols + c * 8);
+        for (int c = 0; c < 4; ++c) {
+          const __m512i column = broadcast8(x[t], g * kGroupCols + c * 8);
 #pragma GCC unroll 8
-        for (int n = 0; n < kTiles; ++n) dot[n] = _mm512_dpbusd_epi32(dot[n], columns[n][c], column);
+          for (int n = 0; n < kTogether; ++n) dot[n] = _mm512_dpbusd_epi32(dot[n], columns[n][c], column);
+        }
+#pragma GCC unroll 8
+        for (int n = 0; n < kTogether; ++n) {
+          __m512& total = sum[t][first_tile + n];
+          total = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[n]), scale[n], total);
+        }
       }
-#pragma GCC unroll 8
-      for (int n = 0; n < kTiles; ++n) sum[t][n] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[n]), scale[n], sum[t][n]);
     }
   }
   constexpr int kStep = kTiles == 1 ? 1 : 2;
