@@ -192,7 +192,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--top-p", type=float, default=1.0, metavar="P", help="1: off (default)")
     parser.add_argument("--repetition-penalty", type=float, default=1.0, metavar="X", help="1: off (default)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, metavar="N", help="default: ExecuTorch's choice for this machine")
+    parser.add_argument("--threads", type=int, metavar="N", help="default: this machine's fast cores")
     parser.add_argument("--echo", action="store_true", help="print the prompt before its continuation")
     parser.add_argument("--ids", action="store_true", help="print the ids of the new tokens instead of text")
     parser.add_argument("--json", action="store_true", help="print the report as JSON, the last line of stdout")

@@ -52,13 +52,14 @@ class _CStats(ctypes.Structure):
 
 
 class Backend:
-    """The loaded library. `path` is its file, `kernels` the name of the kernels it chose for this machine."""
+    """The loaded library; `path` is its file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
             self._lib = ctypes.CDLL(str(path))
             self._lib.blockffn_kernels.restype = ctypes.c_char_p
+            self._lib.blockffn_variant.argtypes = [ctypes.c_int, ctypes.POINTER(ctypes.c_char_p)]
             self._lib.blockffn_last_error.restype = ctypes.c_char_p
             self._lib.blockffn_set_threads.argtypes = [ctypes.c_int]
             self._lib.blockffn_take_stats.argtypes = [ctypes.POINTER(_CStats)]
@@ -68,7 +69,7 @@ class Backend:
         if code != 0 or self.name not in executorch_runtime._get_registered_backend_names():
             raise RuntimeError(f"ExecuTorch did not register {self.name} (error {code:#x}); was {path} built "
                                "against the installed executorch? Run `make clean build`")
-        self.kernels: str = self._lib.blockffn_kernels().decode()
+        self.kernels  # fails here rather than when a program loads
 
     @property
     def name(self) -> str:
@@ -76,9 +77,31 @@ class Backend:
         return BACKEND_NAME
 
     @property
+    def kernels(self) -> str:
+        """The kernels that the next loaded program uses: $BLOCKFFN_KERNELS, or the best that this processor runs."""
+        name = self._lib.blockffn_kernels()
+        if name is None:
+            known = ", ".join(k for k, supported in self.variants.items() if supported)
+            raise RuntimeError(f"{self.last_error()}; this processor runs: {known}")
+        return name.decode()
+
+    @property
+    def variants(self) -> dict[str, bool]:
+        """Kernels in the library, best first -> whether this processor runs them."""
+        out, name = {}, ctypes.c_char_p()
+        while (supported := self._lib.blockffn_variant(len(out), ctypes.byref(name))) >= 0:
+            out[name.value.decode()] = bool(supported)
+        return out
+
+    @property
     def threads(self) -> int:
         """Threads of ExecuTorch's pool, the caller's included."""
         return executorch_runtime._threadpool_get_thread_count()
+
+    @property
+    def default_threads(self) -> int:
+        """Threads that pay on this machine: its fast cores, as far as this process may use them."""
+        return self._lib.blockffn_default_threads()
 
     def set_threads(self, n: int) -> None:
         """Size of ExecuTorch's thread pool, shared by all programs of this process; not while one runs."""

@@ -44,7 +44,8 @@ class Session:
         self.path = Path(pte_path)
         check_pte(self.path)
         self.backend = load_backend(lib)
-        if threads is not None:
+        threads = self.backend.default_threads if threads is None else threads
+        if threads != self.backend.threads:
             self.backend.set_threads(threads)
         try:
             self._program = executorch_runtime._load_program(

@@ -257,6 +257,8 @@ def save_checkpoint(directory: str | os.PathLike, config: ModelConfig, tensors: 
     try:
         _write_weights(part, config, tensors, expected, dtype, max_shard_bytes)
         dataclasses.replace(config, torch_dtype=str(dtype).removeprefix("torch.")).to_json(part / "config.json")
+        for weights in part.glob("*.safetensors"):  # the library makes them readable by their owner only
+            shutil.copymode(part / "config.json", weights)
         _write_json(part / "generation_config.json",
                     {"bos_token_id": config.bos_token_id, "eos_token_id": config.eos_token_id})
         if tokenizer_dir is not None:

@@ -8,6 +8,7 @@
 #include <executorch/runtime/kernel/thread_parallel_interface.h>
 #include <executorch/runtime/platform/log.h>
 
+#include <algorithm>
 #include <atomic>
 #include <memory>
 #include <new>
@@ -22,6 +23,7 @@ namespace executorch::extension::threadpool {
 // Exported by ExecuTorch's thread pool library, whose header is not part of its SDK.
 class ThreadPool {
  public:
+  size_t get_thread_count() const;
   bool _unsafe_reset_threadpool(uint32_t num_threads);
 };
 ThreadPool* get_threadpool();
@@ -72,13 +74,31 @@ blockffn::Status find_weights(void* context, const char* key, const uint8_t** da
   return blockffn::kStatusOk;
 }
 
-// Work items go to ExecuTorch's shared pool. Its parallel_for must not be nested; no operator does.
+// Work items go to ExecuTorch's shared pool, whose parallel_for must not be nested; no operator does.
+// Every worker takes the items of its own range in order, so that it streams through neighbouring
+// weights, and then helps the others: a slow core does not hold up a fast one.
 void run_on_pool(void*, int64_t n, void (*task)(void*, int64_t), void* context) {
-  const bool done = executorch::extension::parallel_for(0, n, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) task(context, i);
-  });
-  if (!done)
-    for (int64_t i = 0; i < n; ++i) task(context, i);
+  constexpr int64_t kMaxWorkers = 64;
+  auto* pool = executorch::extension::threadpool::get_threadpool();
+  const int64_t threads = pool == nullptr ? 1 : static_cast<int64_t>(pool->get_thread_count());
+  const int64_t workers = std::min({n, threads, kMaxWorkers});
+  struct alignas(64) Range {
+    std::atomic<int64_t> next{0};
+  } ranges[kMaxWorkers];
+  const auto first = [&](int64_t worker) { return n * worker / workers; };
+  for (int64_t w = 0; w < workers; ++w) ranges[w].next.store(first(w), std::memory_order_relaxed);
+  const auto work = [&](int64_t own) {
+    for (int64_t i = 0; i < workers; ++i) {
+      const int64_t w = (own + i) % workers;
+      for (int64_t item; (item = ranges[w].next.fetch_add(1, std::memory_order_relaxed)) < first(w + 1);)
+        task(context, item);
+    }
+  };
+  if (workers > 1)
+    (void)executorch::extension::parallel_for(0, workers, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t w = begin; w < end; ++w) work(w);
+    });
+  work(0);  // what is left: all, if there are no other threads
 }
 
 struct Trace {
@@ -220,6 +240,8 @@ int blockffn_set_threads(int threads) {
   auto* pool = executorch::extension::threadpool::get_threadpool();
   return pool != nullptr && pool->_unsafe_reset_threadpool(static_cast<uint32_t>(threads)) ? 0 : -1;
 }
+
+int blockffn_default_threads(void) { return blockffn::big_cores(); }
 
 void blockffn_take_stats(blockffn_stats* out) {
   *out = {totals.calls.exchange(0), totals.tokens.exchange(0), totals.ffn_calls.exchange(0),

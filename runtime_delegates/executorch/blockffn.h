@@ -31,6 +31,9 @@ BLOCKFFN_API const char* blockffn_last_error(void);
 /* Sets the size of ExecuTorch's shared pool. Not while a program runs. 0 on success. */
 BLOCKFFN_API int blockffn_set_threads(int threads);
 
+/* Threads that pay on this machine: the fast cores among those that the process may use. */
+BLOCKFFN_API int blockffn_default_threads(void);
+
 /* What the delegates of this process read since the last call. experts_read / experts_total is the
    share of the experts' weights that was read. */
 typedef struct {

@@ -8,7 +8,8 @@
 namespace blockffn {
 namespace {
 
-constexpr int kKeyBlock = 16;  // keys whose scores are exponentiated together
+constexpr int kKeyBlock = 16;     // keys whose scores are exponentiated together
+constexpr int kHeadsPerItem = 4;  // heads that one work item computes
 
 }  // namespace
 
@@ -73,50 +74,82 @@ void rotate(const float* table, int dim, float* x) {
   }
 }
 
+namespace {
+
+void dots(const Kernels& kernels, const float* a, const float* const* rows, int count, int n, float* out) {
+  if (kernels.dots != nullptr) return kernels.dots(a, rows, count, n, out);
+  for (int i = 0; i < count; ++i) out[i] = kernels.dot(a, rows[i], n);
+}
+
+void weighted_sum(const Kernels& kernels, const float* weights, const float* const* rows, int count, float* y, int n) {
+  if (kernels.weighted_sum != nullptr) return kernels.weighted_sum(weights, rows, count, y, n);
+  for (int i = 0; i < count; ++i) kernels.axpy(weights[i], rows[i], y, n);
+}
+
+void exp_minus(const Kernels& kernels, float shift, float* x, int n) {
+  if (kernels.exp_minus != nullptr) return kernels.exp_minus(shift, x, n);
+  for (int i = 0; i < n; ++i) x[i] = std::exp(x[i] - shift);
+}
+
+}  // namespace
+
 void attend(const Context& ctx, const AttentionShape& shape, const Chunk& chunk, const float* q, const float* keys,
             size_t key_stride, const float* values, size_t value_stride, float* y) {
   const Kernels& kernels = *ctx.kernels;
-  const int heads_per_kv = shape.heads / shape.kv_heads;
-  ctx.parallel(static_cast<int64_t>(chunk.tokens) * shape.heads, [&](int64_t item) {
-    const int t = static_cast<int>(item / shape.heads), h = static_cast<int>(item % shape.heads), g = h / heads_per_kv;
-    const float* query = q + item * shape.key_dim;
-    float* out = y + item * shape.value_dim;
-    std::memset(out, 0, sizeof(float) * shape.value_dim);
+  // A work item is one token and a few heads that share keys, which the first of them brings into the cache.
+  const int heads_per_kv = shape.heads / shape.kv_heads,
+            heads_per_item = heads_per_kv < kHeadsPerItem ? heads_per_kv : kHeadsPerItem;
+  const int items_per_kv = (heads_per_kv + heads_per_item - 1) / heads_per_item,
+            items_per_token = shape.kv_heads * items_per_kv;
+  ctx.parallel(static_cast<int64_t>(chunk.tokens) * items_per_token, [&](int64_t item) {
+    const int t = static_cast<int>(item / items_per_token), g = static_cast<int>(item % items_per_token) / items_per_kv;
+    const int first = static_cast<int>(item % items_per_kv) * heads_per_item;  // among the heads of g
+    const int heads = first + heads_per_item <= heads_per_kv ? heads_per_item : heads_per_kv - first;
+    const size_t head = static_cast<size_t>(t) * shape.heads + static_cast<size_t>(g) * heads_per_kv + first;
+    const float* query = q + head * shape.key_dim;
+    float* out = y + head * shape.value_dim;
+    std::memset(out, 0, sizeof(float) * shape.value_dim * heads);
+    float running_max[kHeadsPerItem], denominator[kHeadsPerItem] = {};
+    for (int h = 0; h < heads; ++h) running_max[h] = -INFINITY;
     // Visible rows in order of position, in blocks: row i of that list falls into the same block
     // whether its token came in this chunk or in an earlier one, so results do not depend on it.
     uint64_t pending = static_cast<uint64_t>(chunk.tree_mask[t]);
     int64_t next = 0;
-    float running_max = -INFINITY, denominator = 0;
     for (;;) {
-      int64_t row[kKeyBlock];
+      const float *key[kKeyBlock], *value[kKeyBlock];
       int n = 0;
-      while (n < kKeyBlock && next < chunk.n_past) row[n++] = next++;
-      for (int j = 0; n < kKeyBlock && pending != 0; ++n) {
+      const auto add = [&](int64_t row) {
+        key[n] = keys + row * key_stride + static_cast<size_t>(g) * shape.key_dim;
+        value[n++] = values + row * value_stride + static_cast<size_t>(g) * shape.value_dim;
+      };
+      while (n < kKeyBlock && next < chunk.n_past) add(next++);
+      for (int j = 0; n < kKeyBlock && pending != 0;) {
         while ((pending >> j & 1) == 0) ++j;
         pending &= ~(uint64_t{1} << j);
-        row[n] = chunk.n_past + j;
+        add(chunk.n_past + j);
       }
       if (n == 0) break;
-      float score[kKeyBlock], block_max = running_max;
-      for (int i = 0; i < n; ++i) {
-        score[i] = shape.scale * kernels.dot(query, keys + row[i] * key_stride + static_cast<size_t>(g) * shape.key_dim,
-                                             shape.key_dim);
-        if (score[i] > block_max) block_max = score[i];
-      }
-      if (block_max > running_max) {
-        const float shrink = std::exp(running_max - block_max);
-        denominator *= shrink;
-        kernels.scale(shrink, out, shape.value_dim);
-        running_max = block_max;
-      }
-      for (int i = 0; i < n; ++i) {
-        const float weight = std::exp(score[i] - running_max);
-        denominator += weight;
-        kernels.axpy(weight, values + row[i] * value_stride + static_cast<size_t>(g) * shape.value_dim, out,
-                     shape.value_dim);
+      for (int h = 0; h < heads; ++h) {
+        float score[kKeyBlock], block_max = running_max[h];
+        float* sum = out + static_cast<size_t>(h) * shape.value_dim;
+        dots(kernels, query + static_cast<size_t>(h) * shape.key_dim, key, n, shape.key_dim, score);
+        for (int i = 0; i < n; ++i) {
+          score[i] *= shape.scale;
+          if (score[i] > block_max) block_max = score[i];
+        }
+        if (block_max > running_max[h]) {
+          const float shrink = std::exp(running_max[h] - block_max);
+          denominator[h] *= shrink;
+          kernels.scale(shrink, sum, shape.value_dim);
+          running_max[h] = block_max;
+        }
+        exp_minus(kernels, running_max[h], score, n);
+        for (int i = 0; i < n; ++i) denominator[h] += score[i];
+        weighted_sum(kernels, score, value, n, sum, shape.value_dim);
       }
     }
-    kernels.scale(1.0f / denominator, out, shape.value_dim);
+    for (int h = 0; h < heads; ++h)
+      kernels.scale(1.0f / denominator[h], out + static_cast<size_t>(h) * shape.value_dim, shape.value_dim);
   });
 }
 

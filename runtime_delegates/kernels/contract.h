@@ -69,7 +69,14 @@ struct Kernels {
   float (*dot)(const float* a, const float* b, int n);
   void (*axpy)(float a, const float* x, float* y, int n);  // y += a * x
   void (*scale)(float a, float* y, int n);                 // y *= a
-  void (*silu)(float* x, int n);                           // x / (1 + exp(-x)), relative error < 6 * 2^-24
+  void (*silu)(float* x, int n);  // y = x / (1 + exp(-x)), error < 4 * 2^-24 |y| + 2^-126
+
+  // For attention over several keys at once; null: the operator makes do with the functions above. As
+  // everywhere, the result for a key or an element does not depend on how many share the call.
+  void (*dots)(const float* a, const float* const* rows, int count, int n, float* out);  // out[i] = a * rows[i]
+  // y += weights[0] * rows[0], then weights[1] * rows[1], ...
+  void (*weighted_sum)(const float* weights, const float* const* rows, int count, float* y, int n);
+  void (*exp_minus)(float shift, float* x, int n);  // x = exp(x - shift), for x <= shift; error as silu's
 };
 
 // The best kernels that this CPU runs, or those that the environment variable BLOCKFFN_KERNELS names:
@@ -81,6 +88,9 @@ const Kernels* kernels_variant(int i, bool* supported);
 extern const Kernels kPortableKernels;
 extern const Kernels kNeonKernels, kDotprodKernels, kI8mmKernels;  // 64-bit ARM only
 extern const Kernels kAvx2Kernels, kAvx512VnniKernels;  // x86-64 only
+
+// CPUs that this process may use and whose highest frequency is at least 80 % of the fastest one's.
+int big_cores(const char* sysfs_cpu = "/sys/devices/system/cpu");
 
 // Runs task(context, i) for every i in [0, n), on any threads, and returns when all are done. Tasks
 // never start another loop: ExecuTorch's pool would deadlock.

@@ -8,10 +8,11 @@
 namespace blockffn {
 namespace {
 
-// Tiles that one work item multiplies: enough bytes to hide the hand-over of work to a thread.
+// Tiles that one work item multiplies: enough bytes to hide the hand-over of work to a thread, and a
+// multiple of the eight that the micro-kernels stream from memory side by side.
 int tiles_per_item(const Matrix& w) {
-  const size_t tiles = 32768 / w.tile_bytes;
-  return tiles < 1 ? 1 : static_cast<int>(tiles);
+  const size_t tiles = 32768 / w.tile_bytes / 8 * 8;
+  return tiles < 8 ? 8 : static_cast<int>(tiles);
 }
 
 }  // namespace

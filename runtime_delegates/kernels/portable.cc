@@ -220,6 +220,7 @@ void silu(float* x, int n) {
 
 }  // namespace
 
-const Kernels kPortableKernels = {"portable", tiles_fp32, tiles_int8, tiles_int4, quantize_row, dot, axpy, scale, silu};
+const Kernels kPortableKernels = {"portable", tiles_fp32, tiles_int8, tiles_int4, quantize_row, dot, axpy, scale, silu,
+                                  nullptr, nullptr, nullptr};
 
 }  // namespace blockffn

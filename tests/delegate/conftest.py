@@ -1,4 +1,4 @@
-"""Fixture of the delegate's tests: programs lowered once per test process."""
+"""Fixtures of the delegate's tests: programs lowered once per test process, and the kernels to run them with."""
 
 import pytest
 
@@ -17,3 +17,13 @@ def lowered(tmp_path_factory, backend):
         return made[key]
 
     return make
+
+
+@pytest.fixture(params=["avx512_vnni", "avx2", "portable"])
+def kernels(request, backend, monkeypatch):
+    """Every program that the test loads runs on these kernels."""
+    if not backend.variants.get(request.param):
+        pytest.skip(f"this processor cannot run {request.param}")
+    monkeypatch.setenv("BLOCKFFN_KERNELS", request.param)
+    assert backend.kernels == request.param
+    return request.param

@@ -10,6 +10,9 @@ Bounds   u = 2^-24, the relative error of one rounding. A sum of n products is o
 Quantized  int8 rows of activations are q = round(x * (127 / max|x|)), multiplied exactly as integers. Where x
          itself carries an error, a value near a tie may round either way: such an element, and only such
          a one, widens the bound by one step times its weight.
+Lanes    an int4 kernel may sum a group in several lanes, each with its part of the products plus at most half
+         of the offset 8 that the others' weights carry: 4 * scale * |x| a column, where the group's largest
+         weight is 8 * scale.
 Weights  are given as the exact numbers that the packed file must represent, so that the oracle need not quantize.
 """
 
@@ -52,6 +55,7 @@ def quantize_row(x, error):
 def matmul(x, x_error, weight, quant, groups=1):
     """x [T][K] times weight [N][K] transposed; groups = scales per weight row, 1 or ceil(K / 32)."""
     values, errors = [], []
+    lanes = [lane_weights(w) for w in weight] if groups > 1 else weight
     for row, row_error in zip(x, x_error, strict=True):
         value, error = [], []
         if quant == "fp32":
@@ -63,18 +67,24 @@ def matmul(x, x_error, weight, quant, groups=1):
         else:
             q, step, flips, relative = quantize_row(row, row_error)
             width = 32 if groups > 1 else len(row)
-            for w in weight:
+            for w, lane in zip(weight, lanes, strict=True):
                 partial = [
                     sum(a * b for a, b in zip(w[k : k + width], q[k : k + width], strict=True))
                     for k in range(0, len(row), width)
                 ]
-                magnitude = step * sum(map(abs, partial))
                 value.append(step * sum(partial))
+                parts = [a * abs(b) for a, b in zip(lane, q, strict=True)] if groups > 1 else map(abs, partial)
+                magnitude = step * sum(parts)
                 flipped = step * sum(abs(a) * f for a, f in zip(w, flips, strict=True))
                 error.append(flipped + relative * (magnitude + flipped) + (len(partial) + 6) * U * magnitude)
         values.append(value)
         errors.append(error)
     return values, errors
+
+
+def lane_weights(w):
+    """Largest contribution of each column to the lanes of its group of 32, per unit of |x|: see Lanes above."""
+    return [abs(v) + max(map(abs, w[k : k + 32])) / 2 for k in range(0, len(w), 32) for v in w[k : k + 32]]
 
 
 def linear(x, weight, quant, scale=1.0, bias=None):

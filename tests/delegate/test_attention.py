@@ -71,7 +71,7 @@ def tree_chunk(parents, n_past):
     return torch.tensor(positions), torch.tensor([n_past]), torch.tensor(signed), NO_COMPACTION
 
 
-def test_chunks_of_a_sequence_match_the_oracle(attention):
+def test_chunks_of_a_sequence_match_the_oracle(attention, kernels):
     module, path = attention
     lengths = [8, 1, 64, 2, 7]
     rows = module.rows(sum(lengths))
@@ -83,14 +83,14 @@ def test_chunks_of_a_sequence_match_the_oracle(attention):
 
 
 @pytest.mark.parametrize("lengths", [[64, 7], [63, 8], [2, 7, 62], [1] * 71], ids=str)
-def test_any_split_into_chunks_gives_the_same_bits(attention, lengths):
+def test_any_split_into_chunks_gives_the_same_bits(attention, lengths, kernels):
     module, path = attention
     rows = module.rows(71)
     assert np.array_equal(run_linear(load(path), rows, lengths), run_linear(load(path), rows, [8] * 8 + [7]))
 
 
 @pytest.mark.parametrize("nodes", [2, 7, 63, 64])
-def test_tree_rows_equal_the_linear_runs_of_their_paths(attention, nodes):
+def test_tree_rows_equal_the_linear_runs_of_their_paths(attention, nodes, kernels):
     module, path = attention
     past, parents = 11, random_tree(nodes, seed=nodes)
     rows = module.rows(past + nodes)
@@ -105,7 +105,7 @@ def test_tree_rows_equal_the_linear_runs_of_their_paths(attention, nodes):
         assert np.array_equal(tree[nodes_of_path], linear)
 
 
-def test_a_tree_matches_the_oracle(attention):
+def test_a_tree_matches_the_oracle(attention, kernels):
     module, path = attention
     past, nodes = 5, 24
     parents = random_tree(nodes, seed=0)

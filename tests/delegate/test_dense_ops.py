@@ -27,7 +27,17 @@ def dense(request, lowered):
     return module, path
 
 
+computed = {}  # what the oracle said: all kernels are judged by it
+
+
 def expected(m, ids, x, gate, quant):
+    key = quant, tuple(m.weight.shape), *(v.numpy().tobytes() for v in (ids, x, gate))
+    if key not in computed:
+        computed[key] = from_oracle(m, ids, x, gate, quant)
+    return computed[key]
+
+
+def from_oracle(m, ids, x, gate, quant):
     x, gate, weight, table = map(oracle.rows, (x, gate, m.weight, m.table))
     norm, bias = m.norm.tolist(), m.bias.tolist()
     return [
@@ -42,7 +52,7 @@ def expected(m, ids, x, gate, quant):
     ]
 
 
-def test_every_op_matches_the_oracle(dense):
+def test_every_op_matches_the_oracle(dense, kernels):
     module, path = dense
     inputs = module.inputs(64)
     got = execute(load(path), *inputs)
@@ -52,7 +62,7 @@ def test_every_op_matches_the_oracle(dense):
 
 
 @pytest.mark.parametrize("tokens", [1, 2, 7, 8, 63])
-def test_a_row_does_not_depend_on_the_chunk(dense, tokens):
+def test_a_row_does_not_depend_on_the_chunk(dense, tokens, kernels):
     module, path = dense
     method = load(path)
     whole = execute(method, *module.inputs(64))
@@ -74,7 +84,7 @@ def test_logits_start_skips_rows(dense, start):
 
 
 @pytest.mark.parametrize("scale", [0.0, 1e-38, 1e-36, 1e30])
-def test_extreme_activations(dense, scale):
+def test_extreme_activations(dense, scale, kernels):
     """Zeros, values whose reciprocal overflows, and values whose squares do."""
     module, path = dense
     ids, x, gate, start = module.inputs(2)

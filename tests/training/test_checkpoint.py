@@ -143,6 +143,7 @@ def test_save_and_open(tmp_path, flavour, dtype):
     assert set(state) == set(tensors)
     for name, tensor in tensors.items():
         assert state[name].dtype == dtype and torch.equal(state[name], tensor.to(dtype)), name
+    assert len({path.stat().st_mode for path in (tmp_path / "m").iterdir()}) == 1  # readable by whom the rest is
     written = json.loads((tmp_path / "m/config.json").read_text())
     assert written["torch_dtype"] == str(dtype).split(".")[1]
     assert written | {"torch_dtype": config.torch_dtype} == config.to_dict()

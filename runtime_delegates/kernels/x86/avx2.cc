@@ -11,7 +11,6 @@
 namespace blockffn {
 namespace {
 
-constexpr int kTileBlock = 8;   // tiles that pass through the caches together
 constexpr int kTokenBlock = 4;  // tokens multiplied with a weight that was loaded once
 
 INLINE __m256i load(const uint8_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
@@ -153,7 +152,8 @@ KERNEL void int4_block(const TileArgs& a, int tile, int token, const uint8_t* ah
         const __m256i c0 = _mm256_and_si256(first, nibble), c1 = _mm256_and_si256(second, nibble),
                       c2 = _mm256_and_si256(_mm256_srli_epi16(first, 4), nibble),
                       c3 = _mm256_and_si256(_mm256_srli_epi16(second, 4), nibble);
-        const __m256i twice = _mm256_setr_epi32(4 * i, 4 * i, 4 * i + 1, 4 * i + 1, 4 * i + 2, 4 * i + 2, 4 * i + 3, 4 * i + 3);
+        const __m256i twice =
+            _mm256_add_epi32(_mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3), _mm256_set1_epi32(4 * i));
         const __m256 scale = _mm256_permutevar8x32_ps(scale8, twice);
 #pragma GCC unroll 8
         for (int t = 0; t < kTokens; ++t) {
@@ -181,12 +181,7 @@ KERNEL void int4_block(const TileArgs& a, int tile, int token, const uint8_t* ah
     }
 }
 
-// For each number of tokens the number of tiles that the registers hold, and the code for it.
-using Block = void (*)(const TileArgs& a, int tile, int token, const uint8_t* ahead);
-struct Shape {
-  int tiles;
-  Block many, one;
-};
+// One entry for each number of tokens.
 constexpr Shape kFp32Shapes[kTokenBlock] = {
     {8, fp32_block<1, 8>, fp32_block<1, 1>}, {4, fp32_block<2, 4>, fp32_block<2, 1>},
     {4, fp32_block<3, 4>, fp32_block<3, 1>}, {2, fp32_block<4, 2>, fp32_block<4, 1>},
@@ -200,28 +195,8 @@ constexpr Shape kInt4Shapes[kTokenBlock] = {
     {1, int4_block<3, 1>, int4_block<3, 1>}, {1, int4_block<4, 1>, int4_block<4, 1>},
 };
 
-void multiply(const Shape* shapes, const TileArgs& a) {
-  const int blocks = (a.tokens + kTokenBlock - 1) / kTokenBlock;
-  for (int first = 0; first < a.tile_count; first += kTileBlock) {
-    const int last = first + kTileBlock < a.tile_count ? first + kTileBlock : a.tile_count;
-    const uint8_t* ahead = last < a.tile_count || a.next == nullptr ? a.tiles + a.tile_bytes * last : a.next;
-    for (int i = 0, token = 0; i < blocks; ++i) {
-      const int tokens = (a.tokens - token + blocks - i - 1) / (blocks - i);  // blocks of about equal size
-      const Shape& shape = shapes[tokens - 1];
-      for (int tile = first; tile < last;) {
-        const bool many = tile + shape.tiles <= last;
-        // What an earlier block of tokens has fetched need not be fetched again.
-        const uint8_t* fetch = i == 0 ? ahead + a.tile_bytes * (tile - first) : a.tiles + a.tile_bytes * tile;
-        (many ? shape.many : shape.one)(a, tile, token, fetch);
-        tile += many ? shape.tiles : 1;
-      }
-      token += tokens;
-    }
-  }
-}
-
-void tiles_int8(const TileArgs& a) { multiply(kInt8Shapes, a); }
-void tiles_int4(const TileArgs& a) { multiply(kInt4Shapes, a); }
+void tiles_int8(const TileArgs& a) { multiply(kInt8Shapes, kTokenBlock, a); }
+void tiles_int4(const TileArgs& a) { multiply(kInt4Shapes, kTokenBlock, a); }
 
 KERNEL void quantize_row(const float* x, int cols, int padded, int8_t* q, float* scale, int32_t* sums) {
   const __m256i magnitude = _mm256_set1_epi32(0x7fffffff);
@@ -258,21 +233,70 @@ KERNEL void quantize_row(const float* x, int cols, int padded, int8_t* q, float*
   }
 }
 
-KERNEL float dot(const float* a, const float* b, int n) {
-  __m256 s0 = _mm256_setzero_ps(), s1 = s0;
+// Products of a with kRows rows, so that a is loaded once for all of them.
+template <int kRows>
+KERNEL void dot_rows(const float* a, const float* const* rows, int n, float* out) {
+  __m256 s0[kRows], s1[kRows];
+#pragma GCC unroll 4
+  for (int r = 0; r < kRows; ++r) s0[r] = s1[r] = _mm256_setzero_ps();
   int i = 0;
   for (; i + 16 <= n; i += 16) {
-    s0 = _mm256_fmadd_ps(_mm256_loadu_ps(a + i), _mm256_loadu_ps(b + i), s0);
-    s1 = _mm256_fmadd_ps(_mm256_loadu_ps(a + i + 8), _mm256_loadu_ps(b + i + 8), s1);
+    const __m256 a0 = _mm256_loadu_ps(a + i), a1 = _mm256_loadu_ps(a + i + 8);
+#pragma GCC unroll 4
+    for (int r = 0; r < kRows; ++r) {
+      s0[r] = _mm256_fmadd_ps(a0, _mm256_loadu_ps(rows[r] + i), s0[r]);
+      s1[r] = _mm256_fmadd_ps(a1, _mm256_loadu_ps(rows[r] + i + 8), s1[r]);
+    }
   }
   for (; i < n; i += 8) {
     const __m256i m = first_lanes(n - i);
-    s0 = _mm256_fmadd_ps(_mm256_maskload_ps(a + i, m), _mm256_maskload_ps(b + i, m), s0);
+    const __m256 a0 = _mm256_maskload_ps(a + i, m);
+#pragma GCC unroll 4
+    for (int r = 0; r < kRows; ++r) s0[r] = _mm256_fmadd_ps(a0, _mm256_maskload_ps(rows[r] + i, m), s0[r]);
   }
-  s0 = _mm256_add_ps(s0, s1);
-  __m128 s = _mm_add_ps(_mm256_castps256_ps128(s0), _mm256_extractf128_ps(s0, 1));
-  s = _mm_add_ps(s, _mm_movehl_ps(s, s));
-  return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+#pragma GCC unroll 4
+  for (int r = 0; r < kRows; ++r) {
+    const __m256 v = _mm256_add_ps(s0[r], s1[r]);
+    __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+    out[r] = _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+  }
+}
+
+float dot(const float* a, const float* b, int n) {
+  float out;
+  dot_rows<1>(a, &b, n, &out);
+  return out;
+}
+
+void dots(const float* a, const float* const* rows, int count, int n, float* out) {
+  int i = 0;
+  for (; i + 4 <= count; i += 4) dot_rows<4>(a, rows + i, n, out + i);
+  for (; i < count; ++i) dot_rows<1>(a, rows + i, n, out + i);
+}
+
+// Eight vectors of y stay in registers while all rows are added to them; the rest of y one by one.
+KERNEL void weighted_sum(const float* weights, const float* const* rows, int count, float* y, int n) {
+  int i = 0;
+  for (; i + 64 <= n; i += 64) {
+    __m256 sum[8];
+#pragma GCC unroll 8
+    for (int v = 0; v < 8; ++v) sum[v] = _mm256_loadu_ps(y + i + v * 8);
+    for (int r = 0; r < count; ++r) {
+      const __m256 weight = _mm256_set1_ps(weights[r]);
+#pragma GCC unroll 8
+      for (int v = 0; v < 8; ++v) sum[v] = _mm256_fmadd_ps(weight, _mm256_loadu_ps(rows[r] + i + v * 8), sum[v]);
+    }
+#pragma GCC unroll 8
+    for (int v = 0; v < 8; ++v) _mm256_storeu_ps(y + i + v * 8, sum[v]);
+  }
+  for (; i < n; i += 8) {
+    const __m256i m = first_lanes(n - i);
+    __m256 sum = _mm256_maskload_ps(y + i, m);
+    for (int r = 0; r < count; ++r)
+      sum = _mm256_fmadd_ps(_mm256_set1_ps(weights[r]), _mm256_maskload_ps(rows[r] + i, m), sum);
+    _mm256_maskstore_ps(y + i, m, sum);
+  }
 }
 
 KERNEL void axpy(float a, const float* x, float* y, int n) {
@@ -299,21 +323,33 @@ INLINE __m256 power_of_two(__m256 k) {
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(k), _mm256_set1_epi32(127)), 23));
 }
 
+// exp(z) for z <= 0. exp(-126) is below every float; max() returns its second operand where that is NaN.
+INLINE __m256 exp_negative(__m256 z) {
+  z = _mm256_max_ps(_mm256_set1_ps(-126.0f), z);
+  const __m256 k =
+      _mm256_round_ps(_mm256_mul_ps(z, _mm256_set1_ps(kLog2E)), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  const __m256 r = _mm256_fnmadd_ps(k, _mm256_set1_ps(kLn2Low), _mm256_fnmadd_ps(k, _mm256_set1_ps(kLn2High), z));
+  __m256 p = _mm256_set1_ps(kExp[0]);
+  for (int j = 1; j < kExpTerms; ++j) p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(kExp[j]));
+  // k goes down to -182, below the exponents of floats: in two steps.
+  const __m256 half = _mm256_round_ps(_mm256_mul_ps(k, _mm256_set1_ps(0.5f)), _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC);
+  return _mm256_mul_ps(_mm256_mul_ps(p, power_of_two(half)), power_of_two(_mm256_sub_ps(k, half)));
+}
+
+KERNEL void exp_minus(float shift, float* x, int n) {
+  for (int i = 0; i < n; i += 8) {
+    const __m256i m = first_lanes(n - i);
+    const __m256 z = _mm256_sub_ps(_mm256_maskload_ps(x + i, m), _mm256_set1_ps(shift));
+    _mm256_maskstore_ps(x + i, m, exp_negative(z));
+  }
+}
+
 // With e = exp(-|x|), which cannot overflow: x / (1 + e) for x >= 0 and x * e / (1 + e) below.
 KERNEL void silu(float* x, int n) {
   for (int i = 0; i < n; i += 8) {
     const __m256i m = first_lanes(n - i);
     const __m256 v = _mm256_maskload_ps(x + i, m);
-    // exp(-126) is below every float; max() returns its second operand where that is NaN.
-    const __m256 z = _mm256_max_ps(_mm256_set1_ps(-126.0f), _mm256_or_ps(v, _mm256_set1_ps(-0.0f)));
-    const __m256 k = _mm256_round_ps(_mm256_mul_ps(z, _mm256_set1_ps(kLog2E)),
-                                     _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    const __m256 r = _mm256_fnmadd_ps(k, _mm256_set1_ps(kLn2Low), _mm256_fnmadd_ps(k, _mm256_set1_ps(kLn2High), z));
-    __m256 p = _mm256_set1_ps(kExp[0]);
-    for (int j = 1; j < kExpTerms; ++j) p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(kExp[j]));
-    // k goes down to -182, below the exponents of floats: in two steps.
-    const __m256 half = _mm256_round_ps(_mm256_mul_ps(k, _mm256_set1_ps(0.5f)), _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC);
-    const __m256 e = _mm256_mul_ps(_mm256_mul_ps(p, power_of_two(half)), power_of_two(_mm256_sub_ps(k, half)));
+    const __m256 e = exp_negative(_mm256_or_ps(v, _mm256_set1_ps(-0.0f)));
     const __m256 negative = _mm256_cmp_ps(v, _mm256_setzero_ps(), _CMP_LT_OQ);
     const __m256 numerator = _mm256_blendv_ps(v, _mm256_mul_ps(v, e), negative);
     _mm256_maskstore_ps(x + i, m, _mm256_div_ps(numerator, _mm256_add_ps(_mm256_set1_ps(1.0f), e)));
@@ -322,9 +358,10 @@ KERNEL void silu(float* x, int n) {
 
 }  // namespace
 
-void avx2::tiles_fp32(const TileArgs& a) { multiply(kFp32Shapes, a); }
+void avx2::tiles_fp32(const TileArgs& a) { multiply(kFp32Shapes, kTokenBlock, a); }
 
-const Kernels kAvx2Kernels = {"avx2", avx2::tiles_fp32, tiles_int8, tiles_int4, quantize_row, dot, axpy, scale, silu};
+const Kernels kAvx2Kernels = {"avx2", avx2::tiles_fp32, tiles_int8, tiles_int4, quantize_row, dot, axpy, scale, silu,
+                              dots,   weighted_sum,     exp_minus};
 
 }  // namespace blockffn
 #endif

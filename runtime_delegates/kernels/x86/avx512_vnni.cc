@@ -20,7 +20,6 @@
 namespace blockffn {
 namespace {
 
-constexpr int kTileBlock = 8;   // tiles that pass through the caches together
 constexpr int kTokenBlock = 8;  // tokens multiplied with a weight that was loaded once
 
 INLINE __m512i broadcast8(const void* x, int offset) {
@@ -28,6 +27,13 @@ INLINE __m512i broadcast8(const void* x, int offset) {
   std::memcpy(&v, static_cast<const uint8_t*>(x) + offset, sizeof v);
   return _mm512_set1_epi64(v);
 }
+
+INLINE void prefetch_near(const uint8_t* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0); }
+INLINE void prefetch_far(const uint8_t* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T1); }
+
+// Distance of the weights to bring from the second to the first level of the cache while several tokens
+// are multiplied: further down a long tile, or the tiles after short ones.
+INLINE size_t near_bytes(const TileArgs& a, int tiles) { return a.tile_bytes > 2048 ? 512 : a.tile_bytes * tiles; }
 
 INLINE __m512i even_lanes() {
   return _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
@@ -58,6 +64,7 @@ template <int kTokens, int kTiles>
 KERNEL void int8_block(const TileArgs& a, int tile, int token, const uint8_t* ahead) {
   const uint8_t* w = a.tiles + a.tile_bytes * tile;
   const int blocks = static_cast<int>(padded_cols(Quant::kInt8, a.cols)) / 8;
+  const size_t near = near_bytes(a, kTiles);
   const __m512i offset = _mm512_set1_epi8(-128);
   const void* x[kTokens];
   __m512i sum[kTokens][kTiles];
@@ -71,8 +78,10 @@ KERNEL void int8_block(const TileArgs& a, int tile, int token, const uint8_t* ah
     __m512i weight[kTiles];
 #pragma GCC unroll 8
     for (int n = 0; n < kTiles; ++n) {
-      weight[n] = _mm512_loadu_si512(w + a.tile_bytes * n + b * 64);
-      _mm_prefetch(reinterpret_cast<const char*>(ahead + a.tile_bytes * n + b * 64), _MM_HINT_T1);
+      const uint8_t* p = w + a.tile_bytes * n + b * 64;
+      weight[n] = _mm512_loadu_si512(p);
+      prefetch_far(ahead + a.tile_bytes * n + b * 64);
+      if (kTokens > 1) prefetch_near(p + near);
     }
 #pragma GCC unroll 8
     for (int t = 0; t < kTokens; ++t) {
@@ -106,7 +115,9 @@ template <int kTokens, int kTiles>
 KERNEL void int4_block(const TileArgs& a, int tile, int token, const uint8_t* ahead) {
   const uint8_t* w = a.tiles + a.tile_bytes * tile;
   const int groups = static_cast<int>(padded_cols(Quant::kInt4, a.cols)) / kGroupCols;
-  const __m512i nibble = _mm512_set1_epi8(15), twice = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+  const __m512i nibble = _mm512_set1_epi8(15);
+  const __m512i twice = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+  const size_t near = near_bytes(a, kTiles);
   const void* x[kTokens];
   const int32_t* group_sums[kTokens];
   __m512 sum[kTokens][kTiles];
@@ -123,9 +134,13 @@ KERNEL void int4_block(const TileArgs& a, int tile, int token, const uint8_t* ah
 #pragma GCC unroll 8
     for (int n = 0; n < kTiles; ++n) {
       const uint8_t* p = w + a.tile_bytes * n;
-      const char* later = reinterpret_cast<const char*>(ahead + a.tile_bytes * n + g * 128);
-      _mm_prefetch(later, _MM_HINT_T1);
-      _mm_prefetch(later + 64, _MM_HINT_T1);
+      const uint8_t* later = ahead + a.tile_bytes * n + g * 128;
+      prefetch_far(later);
+      prefetch_far(later + 64);
+      if (kTokens > 1) {
+        prefetch_near(p + g * 128 + near);
+        prefetch_near(p + g * 128 + near + 64);
+      }
       const __m512i first = _mm512_loadu_si512(p + g * 128), second = _mm512_loadu_si512(p + g * 128 + 64);
       columns[n][0] = _mm512_and_si512(first, nibble);
       columns[n][1] = _mm512_and_si512(second, nibble);
@@ -165,16 +180,11 @@ KERNEL void int4_block(const TileArgs& a, int tile, int token, const uint8_t* ah
   }
 }
 
-// For each number of tokens the number of tiles that the registers hold, and the code for it.
-using Block = void (*)(const TileArgs& a, int tile, int token, const uint8_t* ahead);
-struct Shape {
-  int tiles;
-  Block many, one;
-};
+// One entry for each number of tokens.
 constexpr Shape kInt8Shapes[kTokenBlock] = {
     {8, int8_block<1, 8>, int8_block<1, 1>}, {8, int8_block<2, 8>, int8_block<2, 1>},
     {4, int8_block<3, 4>, int8_block<3, 1>}, {4, int8_block<4, 4>, int8_block<4, 1>},
-    {4, int8_block<5, 4>, int8_block<5, 1>}, {4, int8_block<6, 4>, int8_block<6, 1>},
+    {2, int8_block<5, 2>, int8_block<5, 1>}, {2, int8_block<6, 2>, int8_block<6, 1>},
     {2, int8_block<7, 2>, int8_block<7, 1>}, {2, int8_block<8, 2>, int8_block<8, 1>},
 };
 constexpr Shape kInt4Shapes[kTokenBlock] = {
@@ -184,28 +194,8 @@ constexpr Shape kInt4Shapes[kTokenBlock] = {
     {2, int4_block<7, 2>, int4_block<7, 1>}, {2, int4_block<8, 2>, int4_block<8, 1>},
 };
 
-void multiply(const Shape* shapes, const TileArgs& a) {
-  const int blocks = (a.tokens + kTokenBlock - 1) / kTokenBlock;
-  for (int first = 0; first < a.tile_count; first += kTileBlock) {
-    const int last = first + kTileBlock < a.tile_count ? first + kTileBlock : a.tile_count;
-    const uint8_t* ahead = last < a.tile_count || a.next == nullptr ? a.tiles + a.tile_bytes * last : a.next;
-    for (int i = 0, token = 0; i < blocks; ++i) {
-      const int tokens = (a.tokens - token + blocks - i - 1) / (blocks - i);  // blocks of about equal size
-      const Shape& shape = shapes[tokens - 1];
-      for (int tile = first; tile < last;) {
-        const bool many = tile + shape.tiles <= last;
-        // What an earlier block of tokens has fetched need not be fetched again.
-        const uint8_t* fetch = i == 0 ? ahead + a.tile_bytes * (tile - first) : a.tiles + a.tile_bytes * tile;
-        (many ? shape.many : shape.one)(a, tile, token, fetch);
-        tile += many ? shape.tiles : 1;
-      }
-      token += tokens;
-    }
-  }
-}
-
-void tiles_int8(const TileArgs& a) { multiply(kInt8Shapes, a); }
-void tiles_int4(const TileArgs& a) { multiply(kInt4Shapes, a); }
+void tiles_int8(const TileArgs& a) { multiply(kInt8Shapes, kTokenBlock, a); }
+void tiles_int4(const TileArgs& a) { multiply(kInt4Shapes, kTokenBlock, a); }
 
 KERNEL void quantize_row(const float* x, int cols, int padded, int8_t* q, float* scale, int32_t* sums) {
   const __m512i magnitude = _mm512_set1_epi32(0x7fffffff);
@@ -242,18 +232,66 @@ KERNEL void quantize_row(const float* x, int cols, int padded, int8_t* q, float*
 
 INLINE __mmask16 first_lanes(int n) { return static_cast<__mmask16>(n >= 16 ? 0xffff : (1u << n) - 1); }
 
-KERNEL float dot(const float* a, const float* b, int n) {
-  __m512 s0 = _mm512_setzero_ps(), s1 = s0;
+// Products of a with kRows rows, so that a is loaded once for all of them.
+template <int kRows>
+KERNEL void dot_rows(const float* a, const float* const* rows, int n, float* out) {
+  __m512 s0[kRows], s1[kRows];
+#pragma GCC unroll 4
+  for (int r = 0; r < kRows; ++r) s0[r] = s1[r] = _mm512_setzero_ps();
   int i = 0;
   for (; i + 32 <= n; i += 32) {
-    s0 = _mm512_fmadd_ps(_mm512_loadu_ps(a + i), _mm512_loadu_ps(b + i), s0);
-    s1 = _mm512_fmadd_ps(_mm512_loadu_ps(a + i + 16), _mm512_loadu_ps(b + i + 16), s1);
+    const __m512 a0 = _mm512_loadu_ps(a + i), a1 = _mm512_loadu_ps(a + i + 16);
+#pragma GCC unroll 4
+    for (int r = 0; r < kRows; ++r) {
+      s0[r] = _mm512_fmadd_ps(a0, _mm512_loadu_ps(rows[r] + i), s0[r]);
+      s1[r] = _mm512_fmadd_ps(a1, _mm512_loadu_ps(rows[r] + i + 16), s1[r]);
+    }
   }
   for (; i < n; i += 16) {
     const __mmask16 m = first_lanes(n - i);
-    s0 = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(m, a + i), _mm512_maskz_loadu_ps(m, b + i), s0);
+    const __m512 a0 = _mm512_maskz_loadu_ps(m, a + i);
+#pragma GCC unroll 4
+    for (int r = 0; r < kRows; ++r) s0[r] = _mm512_fmadd_ps(a0, _mm512_maskz_loadu_ps(m, rows[r] + i), s0[r]);
   }
-  return _mm512_reduce_add_ps(_mm512_add_ps(s0, s1));
+#pragma GCC unroll 4
+  for (int r = 0; r < kRows; ++r) out[r] = _mm512_reduce_add_ps(_mm512_add_ps(s0[r], s1[r]));
+}
+
+float dot(const float* a, const float* b, int n) {
+  float out;
+  dot_rows<1>(a, &b, n, &out);
+  return out;
+}
+
+void dots(const float* a, const float* const* rows, int count, int n, float* out) {
+  int i = 0;
+  for (; i + 4 <= count; i += 4) dot_rows<4>(a, rows + i, n, out + i);
+  for (; i < count; ++i) dot_rows<1>(a, rows + i, n, out + i);
+}
+
+// kVectors vectors of y stay in registers while all rows are added to them.
+template <int kVectors>
+KERNEL void add_rows(const float* weights, const float* const* rows, int count, float* y, int first, __mmask16 last) {
+  __m512 sum[kVectors];
+#pragma GCC unroll 8
+  for (int v = 0; v < kVectors; ++v)
+    sum[v] = _mm512_maskz_loadu_ps(v + 1 < kVectors ? 0xffff : last, y + first + v * 16);
+  for (int r = 0; r < count; ++r) {
+    const __m512 weight = _mm512_set1_ps(weights[r]);
+#pragma GCC unroll 8
+    for (int v = 0; v < kVectors; ++v)
+      sum[v] = _mm512_fmadd_ps(
+          weight, _mm512_maskz_loadu_ps(v + 1 < kVectors ? 0xffff : last, rows[r] + first + v * 16), sum[v]);
+  }
+#pragma GCC unroll 8
+  for (int v = 0; v < kVectors; ++v)
+    _mm512_mask_storeu_ps(y + first + v * 16, v + 1 < kVectors ? 0xffff : last, sum[v]);
+}
+
+KERNEL void weighted_sum(const float* weights, const float* const* rows, int count, float* y, int n) {
+  int i = 0;
+  for (; i + 128 <= n; i += 128) add_rows<8>(weights, rows, count, y, i, 0xffff);
+  for (; i < n; i += 16) add_rows<1>(weights, rows, count, y, i, first_lanes(n - i));
 }
 
 KERNEL void axpy(float a, const float* x, float* y, int n) {
@@ -273,18 +311,30 @@ KERNEL void scale(float a, float* y, int n) {
   }
 }
 
+// exp(z) for z <= 0. exp(-126) is below every float; max() returns its second operand where that is NaN.
+INLINE __m512 exp_negative(__m512 z) {
+  z = _mm512_max_ps(_mm512_set1_ps(-126.0f), z);
+  const __m512 k = _mm512_roundscale_ps(_mm512_mul_ps(z, _mm512_set1_ps(kLog2E)), _MM_FROUND_TO_NEAREST_INT);
+  const __m512 r = _mm512_fnmadd_ps(k, _mm512_set1_ps(kLn2Low), _mm512_fnmadd_ps(k, _mm512_set1_ps(kLn2High), z));
+  __m512 p = _mm512_set1_ps(kExp[0]);
+  for (int j = 1; j < kExpTerms; ++j) p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(kExp[j]));
+  return _mm512_scalef_ps(p, k);
+}
+
+KERNEL void exp_minus(float shift, float* x, int n) {
+  for (int i = 0; i < n; i += 16) {
+    const __mmask16 m = first_lanes(n - i);
+    const __m512 z = _mm512_sub_ps(_mm512_maskz_loadu_ps(m, x + i), _mm512_set1_ps(shift));
+    _mm512_mask_storeu_ps(x + i, m, exp_negative(z));
+  }
+}
+
 // With e = exp(-|x|), which cannot overflow: x / (1 + e) for x >= 0 and x * e / (1 + e) below.
 KERNEL void silu(float* x, int n) {
   for (int i = 0; i < n; i += 16) {
     const __mmask16 m = first_lanes(n - i);
     const __m512 v = _mm512_maskz_loadu_ps(m, x + i);
-    const __m512 z = _mm512_or_ps(v, _mm512_set1_ps(-0.0f));
-    // exp(z) = 2^k * exp(r), |r| <= ln(2)/2
-    const __m512 k = _mm512_roundscale_ps(_mm512_mul_ps(z, _mm512_set1_ps(kLog2E)), _MM_FROUND_TO_NEAREST_INT);
-    const __m512 r = _mm512_fnmadd_ps(k, _mm512_set1_ps(kLn2Low), _mm512_fnmadd_ps(k, _mm512_set1_ps(kLn2High), z));
-    __m512 p = _mm512_set1_ps(kExp[0]);
-    for (int j = 1; j < kExpTerms; ++j) p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(kExp[j]));
-    const __m512 e = _mm512_scalef_ps(p, k);
+    const __m512 e = exp_negative(_mm512_or_ps(v, _mm512_set1_ps(-0.0f)));
     const __mmask16 negative = _mm512_cmp_ps_mask(v, _mm512_setzero_ps(), _CMP_LT_OQ);
     const __m512 numerator = _mm512_mask_mul_ps(v, negative, v, e);
     _mm512_mask_storeu_ps(x + i, m, _mm512_div_ps(numerator, _mm512_add_ps(_mm512_set1_ps(1.0f), e)));
@@ -294,7 +344,7 @@ KERNEL void silu(float* x, int n) {
 }  // namespace
 
 const Kernels kAvx512VnniKernels = {"avx512_vnni", avx2::tiles_fp32, tiles_int8, tiles_int4, quantize_row, dot, axpy,
-                                    scale,         silu};
+                                    scale,         silu,             dots,       weighted_sum, exp_minus};
 
 }  // namespace blockffn
 #endif

@@ -1,0 +1,60 @@
+// The micro-kernels as C functions, for test_kernels.py. Variant i is the i-th of select.cc.
+#include "../../runtime_delegates/kernels/packed.h"
+
+using namespace blockffn;
+
+namespace {
+const Kernels& variant(int i) {
+  bool supported;
+  return *kernels_variant(i, &supported);
+}
+}  // namespace
+
+extern "C" {
+#define API __attribute__((visibility("default")))
+
+// Name of variant i, null past the last; *supported as in select.cc.
+API const char* kernel_name(int i, int* supported) {
+  bool runs = false;
+  const Kernels* kernels = kernels_variant(i, &runs);
+  *supported = runs;
+  return kernels == nullptr ? nullptr : kernels->name;
+}
+
+API uint64_t kernel_tile_bytes(int quant, int cols) { return tile_bytes(static_cast<Quant>(quant), cols); }
+
+API void kernel_tiles(int i, int quant, const uint8_t* tiles, int tile_count, int rows, int cols, int tokens,
+                      const void* const* x, const int32_t* const* group_sums, const float* factor, float* const* y,
+                      int accumulate, const uint8_t* next) {
+  const Quant q = static_cast<Quant>(quant);
+  const TileArgs args{tiles,  tile_bytes(q, cols), tile_count, rows, cols, tokens, x, group_sums,
+                      factor, y,                   accumulate != 0, next};
+  const Kernels& kernels = variant(i);
+  (q == Quant::kFp32 ? kernels.tiles_fp32 : q == Quant::kInt8 ? kernels.tiles_int8 : kernels.tiles_int4)(args);
+}
+
+API void kernel_quantize_row(int i, const float* x, int cols, int padded, int8_t* q, float* scale, int32_t* sums) {
+  variant(i).quantize_row(x, cols, padded, q, scale, sums);
+}
+API float kernel_dot(int i, const float* a, const float* b, int n) { return variant(i).dot(a, b, n); }
+API void kernel_axpy(int i, float a, const float* x, float* y, int n) { variant(i).axpy(a, x, y, n); }
+API void kernel_scale(int i, float a, float* y, int n) { variant(i).scale(a, y, n); }
+API void kernel_silu(int i, float* x, int n) { variant(i).silu(x, n); }
+// 0 where the variant leaves the function out.
+API int kernel_dots(int i, const float* a, const float* const* rows, int count, int n, float* out) {
+  if (variant(i).dots == nullptr) return 0;
+  variant(i).dots(a, rows, count, n, out);
+  return 1;
+}
+API int kernel_weighted_sum(int i, const float* weights, const float* const* rows, int count, float* y, int n) {
+  if (variant(i).weighted_sum == nullptr) return 0;
+  variant(i).weighted_sum(weights, rows, count, y, n);
+  return 1;
+}
+API int kernel_exp_minus(int i, float shift, float* x, int n) {
+  if (variant(i).exp_minus == nullptr) return 0;
+  variant(i).exp_minus(shift, x, n);
+  return 1;
+}
+API int kernel_big_cores(const char* sysfs_cpu) { return big_cores(sysfs_cpu); }
+}
