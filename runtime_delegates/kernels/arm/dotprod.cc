@@ -117,6 +117,26 @@ void int4_segment(const uint8_t* w, const uint8_t* scales, const PreparedGroup* 
   total[1] = high;
 }
 
+// A group of int4 columns with up to four tokens, whose sums advance together: processors that run in order would
+// wait for each addition of a single one.
+template <int kTokens>
+inline void int4_group(const int8x16_t* low, const int8x16_t* high, const int8_t* const* x, int first_col,
+                       const int32x4_t* start, float32x4_t scale, float32x4_t* sum) {
+  int8x16_t columns[kTokens];
+  int32x4_t dot[kTokens];
+  for (int t = 0; t < kTokens; ++t) columns[t] = vld1q_s8(x[t] + first_col), dot[t] = start[t];
+  for (int t = 0; t < kTokens; ++t) dot[t] = vdotq_laneq_s32(dot[t], low[0], columns[t], 0);
+  for (int t = 0; t < kTokens; ++t) dot[t] = vdotq_laneq_s32(dot[t], low[1], columns[t], 1);
+  for (int t = 0; t < kTokens; ++t) dot[t] = vdotq_laneq_s32(dot[t], low[2], columns[t], 2);
+  for (int t = 0; t < kTokens; ++t) dot[t] = vdotq_laneq_s32(dot[t], low[3], columns[t], 3);
+  for (int t = 0; t < kTokens; ++t) columns[t] = vld1q_s8(x[t] + first_col + 16);
+  for (int t = 0; t < kTokens; ++t) dot[t] = vdotq_laneq_s32(dot[t], high[0], columns[t], 0);
+  for (int t = 0; t < kTokens; ++t) dot[t] = vdotq_laneq_s32(dot[t], high[1], columns[t], 1);
+  for (int t = 0; t < kTokens; ++t) dot[t] = vdotq_laneq_s32(dot[t], high[2], columns[t], 2);
+  for (int t = 0; t < kTokens; ++t) dot[t] = vdotq_laneq_s32(dot[t], high[3], columns[t], 3);
+  for (int t = 0; t < kTokens; ++t) sum[t] = vfmaq_f32(sum[t], scale, shifted_to_float(dot[t]));
+}
+
 // int4 with several tokens: the packed bytes are unzipped, then spread. Four rows at a time, so that nothing leaves the
 // registers; the second time the weights come from the first cache.
 template <int kTokens>
@@ -138,25 +158,10 @@ void int4_segment(const uint8_t* w, const uint8_t* scales, const int8_t* const* 
         }
       }
       const float32x4_t scale = load_4_scales(scales + 16 * g);
-      for (int first = 0; first < kTokens; first += 4) {  // four sums at a time, for processors that run in order
-        int8x16_t columns[4];
-        int32x4_t dot[4];
-        const int n = kTokens - first < 4 ? kTokens - first : 4;
-        for (int t = 0; t < n; ++t) {
-          columns[t] = vld1q_s8(x[first + t] + g * kGroupCols);
-          dot[t] = start[g * kTokens + first + t];
-        }
-        for (int t = 0; t < n; ++t) dot[t] = vdotq_laneq_s32(dot[t], low[0], columns[t], 0);
-        for (int t = 0; t < n; ++t) dot[t] = vdotq_laneq_s32(dot[t], low[1], columns[t], 1);
-        for (int t = 0; t < n; ++t) dot[t] = vdotq_laneq_s32(dot[t], low[2], columns[t], 2);
-        for (int t = 0; t < n; ++t) dot[t] = vdotq_laneq_s32(dot[t], low[3], columns[t], 3);
-        for (int t = 0; t < n; ++t) columns[t] = vld1q_s8(x[first + t] + g * kGroupCols + 16);
-        for (int t = 0; t < n; ++t) dot[t] = vdotq_laneq_s32(dot[t], high[0], columns[t], 0);
-        for (int t = 0; t < n; ++t) dot[t] = vdotq_laneq_s32(dot[t], high[1], columns[t], 1);
-        for (int t = 0; t < n; ++t) dot[t] = vdotq_laneq_s32(dot[t], high[2], columns[t], 2);
-        for (int t = 0; t < n; ++t) dot[t] = vdotq_laneq_s32(dot[t], high[3], columns[t], 3);
-        for (int t = 0; t < n; ++t) sum[first + t] = vfmaq_f32(sum[first + t], scale, shifted_to_float(dot[t]));
-      }
+      constexpr int kFirst = kTokens < 4 ? kTokens : 4, kRest = kTokens - kFirst;
+      int4_group<kFirst>(low, high, x, g * kGroupCols, start + g * kTokens, scale, sum);
+      if constexpr (kRest > 0)
+        int4_group<kRest>(low, high, x + kFirst, g * kGroupCols, start + g * kTokens + kFirst, scale, sum + kFirst);
     }
     for (int t = 0; t < kTokens; ++t) total[t][half] = sum[t];
   }
@@ -216,8 +221,7 @@ void tiles_int4_dotprod(const TileArgs& a) {
 }  // namespace arm
 
 const Kernels kDotprodKernels = {"dotprod", arm::tiles_fp32, arm::tiles_int8_dotprod, arm::tiles_int4_dotprod,
-                                 arm::quantize_row, arm::dot, arm::axpy, arm::scale, arm::silu,
-    nullptr, nullptr, nullptr};
+                                 arm::quantize_row, arm::dot, arm::axpy, arm::scale, arm::silu, nullptr, nullptr, nullptr};
 
 }  // namespace blockffn
 

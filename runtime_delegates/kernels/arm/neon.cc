@@ -266,8 +266,7 @@ void silu(float* x, int n) {
 }  // namespace arm
 
 const Kernels kNeonKernels = {"neon",    arm::tiles_fp32, arm::tiles_int8, arm::tiles_int4, arm::quantize_row,
-                              arm::dot,  arm::axpy,       arm::scale,      arm::silu,
-    nullptr, nullptr, nullptr};
+                              arm::dot,  arm::axpy,       arm::scale,      arm::silu, nullptr, nullptr, nullptr};
 
 }  // namespace blockffn
 #endif
