@@ -2,7 +2,7 @@
 //
 //   kernels_test CASES [--plant FAULT]
 //
-// CASES is a directory of files written by test_kernels.py: inputs, packed tiles, float64 results and the bound of every
+// CASES is a directory of files written by test_arm_kernels.py: inputs, packed tiles, float64 results and the bound of every
 // element. Buffers end at a page that may not be touched, and outputs lie between guard values. A token's result must not
 // depend on its chunk, and the variants of one processor family must agree to the bit. --plant breaks the
 // kernels on purpose: the checks must then fail. Prints one JSON line; exit 0 right, 1 wrong, 2 bad arguments.
@@ -65,7 +65,7 @@ struct Reader {
   uint32_t number() { return array<uint32_t>(1)[0]; }
 };
 
-// The rows of one precision, multiplied; see test_kernels.py for how it is made.
+// The rows of one precision, multiplied; see test_arm_kernels.py for how it is made.
 struct Case {
   std::string name;
   Quant quant;
