@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +23,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from runtime_delegates.cli import exit_status, read_prompt
 from runtime_delegates.loader import Stats
 from runtime_delegates.logs import quiet_log
 from runtime_delegates.sampling import Sampler
@@ -166,12 +166,7 @@ def run(args: argparse.Namespace) -> None:
         session = Session(args.program, threads=args.threads)
         session.backend.threads  # creates the pool, which logs too
     tokenizer = find_tokenizer(session, args.tokenizer)
-    try:
-        # A locale without UTF-8 hands the bytes of an argument over as surrogates.
-        text = (args.prompt.encode("utf-8", "surrogateescape").decode("utf-8") if args.prompt is not None
-                else args.prompt_file.read_text(encoding="utf-8"))
-    except UnicodeDecodeError:
-        raise ValueError(f"{args.prompt_file or '--prompt'}: not UTF-8 text; convert it first") from None
+    text = read_prompt(args)
     prompt_ids, report = encode_prompt(session, tokenizer, text), Report()
     if args.echo:
         print(text, end="", flush=True)
@@ -192,20 +187,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    args = parse_args(argv)
-    sys.stdout.reconfigure(encoding="utf-8")
-    try:
-        run(args)
-    except BrokenPipeError:  # the reader left, as `| head` does; keep the interpreter from flushing into it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 1
-    except (ValueError, RuntimeError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\ninterrupted", file=sys.stderr)
-        return 130
-    return 0
+    return exit_status(run, parse_args(argv))
 
 
 if __name__ == "__main__":

@@ -16,12 +16,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from runtime_delegates.cli import exit_status, read_prompt
 from runtime_delegates.logs import quiet_log
 from runtime_delegates.runner import MODES, Result, Runner, set_threads
 from runtime_delegates.text import StopFilter, encode_prompt, find_tokenizer
@@ -111,12 +111,7 @@ def run(args: argparse.Namespace) -> None:
         runner.generate([runner.bos_id or 0], 1, "plain")  # starts the thread pool, which logs too
         runner.reset()
     tokenizer = find_tokenizer(runner, args.tokenizer)
-    try:
-        # A locale without UTF-8 hands the bytes of an argument over as surrogates.
-        text = (args.prompt.encode("utf-8", "surrogateescape").decode("utf-8") if args.prompt is not None
-                else args.prompt_file.read_text(encoding="utf-8"))
-    except UnicodeDecodeError:
-        raise ValueError(f"{args.prompt_file or '--prompt'}: not UTF-8 text; convert it first") from None
+    text = read_prompt(args)
     prompt_ids = encode_prompt(runner, tokenizer, text)
     options = {name: getattr(args, name) for name in ("max_tokens", "draft_tokens", "draft_width", "temperature", "top_k",
                                                       "top_p", "repetition_penalty", "seed")}
@@ -141,20 +136,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    args = parse_args(argv)
-    sys.stdout.reconfigure(encoding="utf-8")
-    try:
-        run(args)
-    except BrokenPipeError:  # the reader left, as `| head` does; keep the interpreter from flushing into it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 1
-    except (ValueError, RuntimeError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\ninterrupted", file=sys.stderr)
-        return 130
-    return 0
+    return exit_status(run, parse_args(argv))
 
 
 if __name__ == "__main__":
