@@ -35,7 +35,7 @@ $(READY): constraints.txt pyproject.toml
 	@$(PYTHON) -m venv $(VENV)
 	@sed -n '/^uv==/,/[^\]$$/p' constraints.txt > $(VENV)/uv.txt
 	@$(PY) -m pip install --quiet --disable-pip-version-check --only-binary :all: --require-hashes -r $(VENV)/uv.txt
-	@$(UV) pip sync --python $(PY) --require-hashes --build-constraints constraints.txt constraints.txt
+	@$(UV) pip sync --compile-bytecode --python $(PY) --require-hashes --build-constraints constraints.txt constraints.txt
 	@$(UV) pip install --quiet --python $(PY) --no-deps --no-build-isolation --editable .
 	@touch $@
 
