@@ -26,7 +26,7 @@ from runtime_delegates.text import ContextFull
 LIBRARY_VARIABLE = "BLOCKFFN_RUNNER_LIB"
 DEFAULT_LIBRARY = Path(__file__).resolve().parent.parent / "build" / "libblockffn_runner.so"
 MODES = ("plain", "spec", "auto")
-STOPS = ("", "end of text", "max tokens", "callback", "cancelled", "context full")
+STOPS = ("", "end of text", "max tokens", "callback", "cancelled", "context full", "stop string")
 MAX_ROWS = 64  # of a chunk
 
 TokenCallback = ctypes.CFUNCTYPE(c_int, c_void_p, c_int32)
@@ -34,9 +34,19 @@ DraftCallback = ctypes.CFUNCTYPE(c_int, c_void_p, POINTER(c_int32), c_int64, c_i
                                  POINTER(c_int32), POINTER(c_float), POINTER(POINTER(c_double)))
 
 
+class File(ctypes.Structure):
+    """A file by `path`, or `bytes` from `offset` on of the open descriptor `fd`; 0 bytes: to the end."""
+
+    _fields_ = [("path", c_char_p), ("fd", c_int), ("offset", c_int64), ("bytes", c_int64)]
+
+    @classmethod
+    def of(cls, source: str | os.PathLike | File) -> File:
+        return source if isinstance(source, File) else cls(path=os.fsencode(source), fd=-1)
+
+
 class Info(ctypes.Structure):
     _fields_ = [("max_context", c_int64), ("vocab_size", c_int64), ("hidden_size", c_int64), ("bos_id", c_int32),
-                ("eos_ids", c_int32 * 8), ("kernels", c_char * 32)]
+                ("eos_ids", c_int32 * 8), ("kernels", c_char * 32), ("has_tokenizer", c_int32), ("chat_template", c_char * 16)]
 
 
 class Options(ctypes.Structure):
@@ -120,7 +130,7 @@ def load_library(path: Path | None = None) -> ctypes.CDLL:
     try:
         lib = ctypes.CDLL(str(path))
         for name, result, arguments in (
-            ("load", c_void_p, [c_char_p, c_char_p, c_size_t, POINTER(c_int)]),
+            ("load", c_void_p, [POINTER(File), c_char_p, c_size_t, POINTER(c_int)]),
             ("free", None, [c_void_p]),
             ("last_error", c_char_p, [c_void_p]),
             ("get_info", None, [c_void_p, POINTER(Info)]),
@@ -150,15 +160,15 @@ def set_threads(n: int) -> None:
 class Runner:
     """One loaded program with its context; generate() continues texts, and reuses a common beginning.
 
-    path, max_context, vocab_size, hidden_size, bos_id (None without), eos_ids, kernels
+    path (None for a descriptor), max_context, vocab_size, hidden_size, bos_id (None without), eos_ids, kernels
     """
 
-    def __init__(self, pte_path: str | os.PathLike) -> None:
-        self.path = Path(pte_path)
+    def __init__(self, program: str | os.PathLike | File) -> None:
+        self.path = None if isinstance(program, File) else Path(program)
         self._handle = None
         self._lib = load_library()
         error = ctypes.create_string_buffer(1024)
-        self._handle = self._lib.blockffn_runner_load(os.fsencode(self.path), error, len(error), None)
+        self._handle = self._lib.blockffn_runner_load(ctypes.byref(File.of(program)), error, len(error), None)
         if not self._handle:
             raise RuntimeError(error.value.decode(errors="replace"))
         info = Info()

@@ -1,4 +1,4 @@
-/* C interface of the runner: generates tokens from an exported program, with speculative decoding.
+/* C interface of the runner: generates text from an exported program, with speculative decoding.
 
    A runner is one loaded program with its context. One call at a time may run on a runner, except
    blockffn_runner_cancel, which any thread may call at any time; different runners may run in
@@ -25,17 +25,31 @@ typedef struct blockffn_runner blockffn_runner;
 typedef enum {
   BLOCKFFN_OK = 0,
   BLOCKFFN_BAD_ARGUMENT = 1,
-  BLOCKFFN_BAD_PROGRAM = 2,  /* the file is missing, damaged or of another version */
+  BLOCKFFN_BAD_PROGRAM = 2,  /* a file is missing, damaged, of another version or of another model */
   BLOCKFFN_CONTEXT_FULL = 3, /* the prompt does not fit; nothing has run */
   BLOCKFFN_FAILED = 4,       /* a step failed; the runner stays usable */
   BLOCKFFN_BUSY = 5,         /* another call runs on this runner */
   BLOCKFFN_NO_MEMORY = 6,
 } blockffn_runner_code;
 
-/* The program is memory-mapped, not read and not locked in memory. NULL on failure, with a sentence
-   in error[error_bytes] and its code in *code (either may be NULL). */
-BLOCKFFN_RUNNER_API blockffn_runner* blockffn_runner_load(const char* program_path, char* error, size_t error_bytes,
+/* A file by its path or, where path is NULL, by an open descriptor: for a file inside an APK, or one
+   that the system hands over. `bytes` from byte `offset` on; 0 bytes: to the end. Regular files only. They are
+   memory-mapped in place, neither read nor copied nor locked in memory; the descriptor may be closed when the
+   call returns. A program must start at a multiple of 64 bytes. */
+typedef struct {
+  const char* path;
+  int fd;
+  int64_t offset, bytes;
+} blockffn_file;
+
+/* NULL on failure, with a sentence in error[error_bytes] and its code in *code (either may be NULL). */
+BLOCKFFN_RUNNER_API blockffn_runner* blockffn_runner_load(const blockffn_file* program, char* error, size_t error_bytes,
                                                           int* code);
+/* tokenizer.json, needed for text: byte-level BPE, or BPE as SentencePiece makes it. tokenizer_config.json
+   (or NULL) names the chat template. Another tokenizer than the model's is refused as far as one can see it:
+   if it has more tokens than the model. */
+BLOCKFFN_RUNNER_API int blockffn_runner_load_tokenizer(blockffn_runner* runner, const blockffn_file* tokenizer_json,
+                                                       const blockffn_file* tokenizer_config);
 /* NULL is allowed. Not while a call runs on it. */
 BLOCKFFN_RUNNER_API void blockffn_runner_free(blockffn_runner* runner);
 /* Sentence for the last call that failed on this runner, else "". Valid until the next call. */
@@ -46,6 +60,8 @@ typedef struct {
   int32_t bos_id;     /* -1: none */
   int32_t eos_ids[8]; /* then -1 */
   char kernels[32];   /* name of the kernels in use */
+  int32_t has_tokenizer;
+  char chat_template[16]; /* "chatml", "minicpm", "llama3"; "": none, or none that this runner knows */
 } blockffn_runner_info;
 BLOCKFFN_RUNNER_API void blockffn_runner_get_info(const blockffn_runner* runner, blockffn_runner_info* out);
 
@@ -92,6 +108,29 @@ BLOCKFFN_RUNNER_API int blockffn_runner_set_drafter(blockffn_runner* runner, blo
 BLOCKFFN_RUNNER_API int blockffn_runner_generate(blockffn_runner* runner, const int32_t* prompt, int64_t n,
                                                  const blockffn_runner_options* options, blockffn_token_fn on_token,
                                                  void* user);
+/* The ids of a UTF-8 text, after the model's bos if add_bos is not 0. *count is their number, of which the
+   first `capacity` are stored. Broken UTF-8 is read as U+FFFD. No special token is recognised in the text. */
+BLOCKFFN_RUNNER_API int blockffn_runner_encode(blockffn_runner* runner, const char* utf8, size_t bytes, int add_bos,
+                                               int32_t* tokens, int64_t capacity, int64_t* count);
+
+/* Receives text as it is decided: one or more whole UTF-8 characters, not zero-terminated; what may become a
+   stop string is held back until it is decided. Return 0 to go on, anything else to end the run. */
+typedef int (*blockffn_text_fn)(void* user, const char* utf8, size_t bytes);
+/* Continues a text (the model's bos is put before it). The run ends before the first stop string. */
+BLOCKFFN_RUNNER_API int blockffn_runner_generate_text(blockffn_runner* runner, const char* prompt, size_t bytes,
+                                                      const blockffn_runner_options* options,
+                                                      const char* const* stop_strings, int32_t stop_count,
+                                                      blockffn_text_fn on_text, void* user);
+typedef struct {
+  const char* role; /* "system", "user" or "assistant" */
+  const char* content; /* zero-terminated UTF-8; special tokens in it are plain text */
+} blockffn_message;
+/* Answers as the assistant, by the chat template of tokenizer_config.json. Earlier turns are not computed
+   again as long as their text stays the same. */
+BLOCKFFN_RUNNER_API int blockffn_runner_generate_chat(blockffn_runner* runner, const blockffn_message* messages,
+                                                      int32_t count, const blockffn_runner_options* options,
+                                                      const char* const* stop_strings, int32_t stop_count,
+                                                      blockffn_text_fn on_text, void* user);
 /* Ends the running generation within one cycle (or one chunk of the prompt). Without one: no effect. */
 BLOCKFFN_RUNNER_API void blockffn_runner_cancel(blockffn_runner* runner);
 /* Forgets the context, and what mode auto has measured. */
@@ -104,9 +143,10 @@ typedef enum {
   BLOCKFFN_STOP_CALLBACK = 3,
   BLOCKFFN_STOP_CANCELLED = 4,
   BLOCKFFN_STOP_CONTEXT_FULL = 5,
+  BLOCKFFN_STOP_STRING = 6,
 } blockffn_stop;
 
-/* Of the last blockffn_runner_generate. Index T of an array stands for chunks of T tokens. */
+/* Of the last run. Index T of an array stands for chunks of T tokens. */
 typedef struct {
   int32_t stopped_by;
   int64_t prompt_tokens, reused_tokens, generated_tokens; /* reused: of the prompt, already in the context */

@@ -85,7 +85,7 @@ const float* Generator::run_chunk(Chunk* chunk) {
     std::copy(kept_.begin(), kept_.end(), chunk->kv_src);
   const float* logits;
   try {
-    logits = model_.step(chunk, &last_read_);
+    logits = model_.step(*chunk, &last_read_).logits;
   } catch (const Failure&) {
     rewind(std::min<int64_t>(chunk_start_, chunk->n_past));  // what lies behind may be lost
     throw;

@@ -16,7 +16,7 @@ namespace blockffn::runner {
 
 class Generator {
  public:
-  explicit Generator(const std::string& path) : model_(path) {}
+  explicit Generator(const blockffn_file& program) : model_(program) {}
 
   const Model& model() const { return model_; }
   const blockffn_runner_stats& stats() const { return stats_; }

@@ -1,22 +1,14 @@
-// An exported program, loaded through ExecuTorch's Program and Method: one step is one chunk.
+// An exported decoder: one step is one chunk.
 #pragma once
 
 #include <cstdint>
 #include <memory>
-#include <string>
 #include <vector>
 
-#include "../executorch/blockffn.h"
-#include "blockffn_runner.h"
 #include "drafter.h"
+#include "program_file.h"
 
 namespace blockffn::runner {
-
-// Thrown inside the runner only; the C interface turns it into a code and a sentence.
-struct Failure {
-  blockffn_runner_code code;
-  std::string message;
-};
 
 struct Chunk {
   int tokens = 0;
@@ -27,9 +19,8 @@ struct Chunk {
 
 class Model {
  public:
-  // Maps the file. Throws Failure.
-  explicit Model(const std::string& path);
-  ~Model();
+  // Throws Failure.
+  explicit Model(const blockffn_file& file);
 
   int64_t max_context() const { return max_context_; }
   int32_t vocab_size() const { return vocab_size_; }
@@ -37,20 +28,17 @@ class Model {
   int32_t bos_id() const { return bos_id_; }  // -1: none
   const std::vector<int32_t>& eos_ids() const { return eos_ids_; }
 
-  // Runs one chunk; logits of row i, from logits_start on, are at the result + i * vocab_size, until the
-  // next step. Throws Failure; the rows from n_past - (rows kept) on are then lost.
-  const float* step(Chunk* chunk, blockffn_stats* read);
+  // Valid until the next step.
+  struct Rows {
+    const float* logits;  // [T, vocab_size], from row logits_start on
+    const float* hidden;  // [T, hidden_size], after the final norm
+  };
+  // Runs one chunk. Throws Failure; the rows from n_past - (rows kept) on are then lost.
+  Rows step(const Chunk& chunk, blockffn_stats* read);
 
  private:
-  struct Loaded;
-  std::vector<int64_t> constant(const char* name);
-  std::unique_ptr<Loaded> load_method(const char* name);
-  [[noreturn]] void bad_program(const std::string& why) const;
-
-  std::string path_;
-  struct File;
-  std::unique_ptr<File> file_;
-  std::unique_ptr<Loaded> forward_;
+  ProgramFile file_;
+  std::unique_ptr<ProgramFile::Method> forward_;  // destroyed before the file that it points into
   int64_t max_context_ = 0, hidden_size_ = 0;
   int32_t vocab_size_ = 0, bos_id_ = -1;
   std::vector<int32_t> eos_ids_;

@@ -11,7 +11,7 @@ using blockffn::runner::Failure;
 using blockffn::runner::Generator;
 
 struct blockffn_runner {
-  explicit blockffn_runner(const char* path) : generator(path) {}
+  explicit blockffn_runner(const blockffn_file& program) : generator(program) {}
   Generator generator;
   std::atomic<bool> busy{false};
   std::string error;
@@ -80,12 +80,12 @@ class CallbackDrafter final : public blockffn::runner::Drafter {
 
 extern "C" {
 
-blockffn_runner* blockffn_runner_load(const char* program_path, char* error, size_t error_bytes, int* code) {
+blockffn_runner* blockffn_runner_load(const blockffn_file* program, char* error, size_t error_bytes, int* code) {
   std::string sentence;
   blockffn_runner* runner = nullptr;
   const int result = guarded(&sentence, [&] {
-    if (program_path == nullptr) throw Failure{BLOCKFFN_BAD_ARGUMENT, "no program was named"};
-    runner = new blockffn_runner(program_path);
+    if (program == nullptr) throw Failure{BLOCKFFN_BAD_ARGUMENT, "no program was named"};
+    runner = new blockffn_runner(*program);
   });
   if (code != nullptr) *code = result;
   if (error != nullptr && error_bytes > 0) std::snprintf(error, error_bytes, "%s", sentence.c_str());

@@ -1,13 +1,13 @@
 """The runner on tiny random models: output in every mode and with any drafter against plain decoding in Python."""
 
-import itertools
+import os
 import threading
 import time
 
 import numpy as np
 import pytest
 
-from runtime_delegates.runner import Runner
+from runtime_delegates.runner import File, Runner
 from runtime_delegates.sampling import Sampler
 from runtime_delegates.session import Session
 from runtime_delegates.text import ContextFull
@@ -424,6 +424,53 @@ def test_exceptions_of_callbacks_come_back(one_pte):
     with pytest.raises(KeyError, match="mine"):
         runner.generate(PROMPTS[2], 5, "spec")
     assert runner.generate(PROMPTS[2], 5, "plain").ids
+
+
+def test_a_range_of_a_descriptor_is_mapped_in_place(one_pte, tmp_path):
+    """As a file inside an APK: at a page, and at a multiple of 64 bytes that is none."""
+    data, want = one_pte.read_bytes(), Runner(one_pte).generate(PROMPTS[2], 20, "plain").ids
+    for at in (0, 4096, 64 * 7, 4096 * 3 + 64):
+        container = tmp_path / f"container{at}"
+        container.write_bytes(bytes(at) + data + b"tail" * 100)
+        for named in (False, True):
+            fd = os.open(container, os.O_RDONLY)
+            try:
+                runner = Runner(File(path=os.fsencode(container) if named else None, fd=-1 if named else fd, offset=at,
+                                     bytes=len(data)))
+            finally:
+                os.close(fd)
+            assert runner.generate(PROMPTS[2], 20, "spec").ids == want
+            maps = open("/proc/self/maps").read()
+            assert str(container) in maps
+            runner.close()
+    assert Runner(File(path=os.fsencode(tmp_path / "container4096"), fd=-1, offset=4096)).generate([5], 1).ids  # to the end
+
+
+@pytest.mark.parametrize("offset, size, message", [
+    (-1, 10, "before its beginning"), (0, -1, "before its beginning"), (10**9, 0, "truncated"), (0, 10**9, "truncated"),
+    (64, 2**63 - 1, "truncated"), (2**62, 2**62, "truncated"), (1, 0, "not an ExecuTorch program"), (0, 100, "truncated"),
+    (0, 10, "not an ExecuTorch program"),
+])
+def test_ranges_outside_the_file(one_pte, offset, size, message):
+    with pytest.raises(RuntimeError, match=message):
+        Runner(File(path=os.fsencode(one_pte), fd=-1, offset=offset, bytes=size))
+
+
+def test_a_container_that_does_not_align_the_program(one_pte, tmp_path):
+    (tmp_path / "container").write_bytes(bytes(33) + one_pte.read_bytes())
+    with pytest.raises(RuntimeError, match="multiple of 64"):
+        Runner(File(path=os.fsencode(tmp_path / "container"), fd=-1, offset=33))
+
+
+def test_descriptors_that_are_no_files(tmp_path):
+    with pytest.raises(RuntimeError, match="neither a path nor a descriptor"):
+        Runner(File(fd=-1))
+    with pytest.raises(RuntimeError, match="the program: Bad file descriptor"):
+        Runner(File(fd=9999))
+    reading, writing = os.pipe()
+    with pytest.raises(RuntimeError, match="not a regular file"):
+        Runner(File(fd=reading))
+    os.close(reading), os.close(writing)
 
 
 def test_files_that_are_no_programs(one_pte, tmp_path):

@@ -52,7 +52,8 @@ Tokens generate(blockffn_runner* runner, int mode, uint64_t seed) {
 }
 
 void work(const char* path, std::vector<Tokens>* all) {
-  blockffn_runner* runner = blockffn_runner_load(path, nullptr, 0, nullptr);
+  const blockffn_file file{path, -1, 0, 0};
+  blockffn_runner* runner = blockffn_runner_load(&file, nullptr, 0, nullptr);
   if (runner == nullptr) return;
   for (const auto draft : {static_cast<blockffn_draft_fn>(nullptr), &wrong}) {
     blockffn_runner_set_drafter(runner, draft, nullptr);
