@@ -1,7 +1,6 @@
 // The ExecuTorch backend "BlockFFNBackend": hands a delegated partition to Program and reports
 // errors the ExecuTorch way. Weights stay where ExecuTorch mapped them; the key/value caches belong
 // to the delegate handle, so every loaded method has its own.
-#include <executorch/extension/threadpool/threadpool_guard.h>
 #include <executorch/runtime/backend/interface.h>
 #include <executorch/runtime/core/event_tracer_hooks_delegate.h>
 #include <executorch/runtime/core/exec_aten/util/tensor_util.h>

@@ -1,0 +1,54 @@
+import CBlockFFN
+
+/// How to generate. The defaults are greedy, and draft where it is measured to be faster.
+///
+/// Greedy output is the same, token for token, with and without speculation; so is sampled output with
+/// one seed, unless the drafter itself draws its proposals.
+public struct GenerationOptions: Sendable, Equatable {
+  public enum Mode: Sendable, Equatable {
+    /// One token a cycle: no speculation.
+    case plain
+    /// Always verify what the drafter proposes.
+    case speculative
+    /// Choose the chunk by measured times and acceptance; may be plain for a while.
+    case automatic
+  }
+
+  /// New tokens, at least 1.
+  public var maxTokens = 256
+  public var mode = Mode.automatic
+  /// Most proposed tokens of a chunk, 1 to 63.
+  public var draftTokens = 31
+  /// Most continuations proposed for one token; 1 is a chain, more a tree.
+  public var draftWidth = 3
+  /// 0 is greedy.
+  public var temperature = 0.0
+  /// 0 is off.
+  public var topK = 0
+  /// 1 is off.
+  public var topP = 1.0
+  /// 1 is off.
+  public var repetitionPenalty = 1.0
+  public var seed: UInt64 = 0
+
+  public init() {}
+
+  var native: blockffn_runner_options {
+    var options = blockffn_runner_options()
+    blockffn_runner_default_options(&options)
+    options.max_tokens = Int32(clamping: maxTokens)
+    switch mode {
+    case .plain: options.mode = Int32(BLOCKFFN_PLAIN.rawValue)
+    case .speculative: options.mode = Int32(BLOCKFFN_SPEC.rawValue)
+    case .automatic: options.mode = Int32(BLOCKFFN_AUTO.rawValue)
+    }
+    options.draft_tokens = Int32(clamping: draftTokens)
+    options.draft_width = Int32(clamping: draftWidth)
+    options.temperature = temperature
+    options.top_k = Int32(clamping: topK)
+    options.top_p = topP
+    options.repetition_penalty = repetitionPenalty
+    options.seed = seed
+    return options
+  }
+}

@@ -1,0 +1,1 @@
+../../../../../runtime_delegates/executorch/blockffn.h

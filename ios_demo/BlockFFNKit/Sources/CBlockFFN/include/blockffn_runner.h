@@ -1,0 +1,1 @@
+../../../../../runtime_delegates/runner/blockffn_runner.h
