@@ -1,9 +1,18 @@
 // Scratch memory and activation rows shared by the operators.
 #pragma once
 
+#include <cstdlib>
+
 #include "packed.h"
 
 namespace blockffn {
+
+// Memory at a multiple of kAlign, or null; std::free releases it. (std::aligned_alloc came to Android with API 28
+// and to macOS with 10.15.)
+inline uint8_t* aligned_memory(size_t bytes) {
+  void* memory = nullptr;
+  return posix_memalign(&memory, kAlign, bytes) == 0 ? static_cast<uint8_t*>(memory) : nullptr;
+}
 
 // Hands out 64-byte aligned pieces of a buffer. With a null base it only measures.
 class Scratch {

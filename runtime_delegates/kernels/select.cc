@@ -1,10 +1,13 @@
 // The one place that knows which kernels exist and which the processor runs.
 #include <cstdlib>
 #include <cstring>
+#include <initializer_list>
 
 #include "contract.h"
 
-#if defined(__aarch64__) && defined(__linux__)
+#if defined(__x86_64__)
+#include <cpuid.h>
+#elif defined(__aarch64__) && defined(__linux__)
 #include <sys/auxv.h>
 #elif defined(__aarch64__) && defined(__APPLE__)
 #include <sys/sysctl.h>
@@ -19,15 +22,31 @@ struct Variant {
 };
 
 #if defined(__x86_64__)
-// The builtin also asks whether the operating system saves the registers.
-bool has_avx2() {
-  __builtin_cpu_init();
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+// What the processor has and the operating system saves the registers of, from CPUID and XGETBV:
+// __builtin_cpu_supports needs a function of the compiler's library, which Android's lacks.
+struct X86 {
+  unsigned leaf1_ecx = 0, leaf7_ebx = 0, leaf7_ecx = 0, saved = 0;
+  X86() {
+    unsigned a, b, c, d;
+    if (__get_cpuid(1, &a, &b, &c, &d)) leaf1_ecx = c;
+    if (__get_cpuid_count(7, 0, &a, &b, &c, &d)) leaf7_ebx = b, leaf7_ecx = c;
+    if (leaf1_ecx >> 27 & 1) __asm__("xgetbv" : "=a"(saved), "=d"(d) : "c"(0));  // OSXSAVE
+  }
+};
+const X86& x86() {
+  static const X86 features;
+  return features;
 }
-bool has_avx512_vnni() {
-  return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-         __builtin_cpu_supports("avx512vnni");
+bool all(unsigned bits, std::initializer_list<int> wanted) {
+  for (const int bit : wanted)
+    if (!(bits >> bit & 1)) return false;
+  return true;
+}
+bool has_avx2() {  // SSE and AVX state; FMA, AVX, F16C; AVX2
+  return all(x86().saved, {1, 2}) && all(x86().leaf1_ecx, {12, 28, 29}) && all(x86().leaf7_ebx, {5});
+}
+bool has_avx512_vnni() {  // opmask and ZMM state; F, DQ, BW, VL; VNNI
+  return has_avx2() && all(x86().saved, {5, 6, 7}) && all(x86().leaf7_ebx, {16, 17, 30, 31}) && all(x86().leaf7_ecx, {11});
 }
 #endif
 

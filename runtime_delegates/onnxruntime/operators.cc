@@ -12,6 +12,7 @@
 #include <new>
 
 #include "../kernels/ops.h"
+#include "../kernels/scratch.h"
 #include "ort_abi.h"
 
 namespace blockffn::ort {
@@ -52,7 +53,7 @@ struct ThreadScratch {
     if (needed <= bytes) return true;
     std::free(data);
     bytes = round_up(needed, kAlign);
-    data = static_cast<uint8_t*>(std::aligned_alloc(kAlign, bytes));
+    data = aligned_memory(bytes);
     if (data == nullptr) bytes = 0;
     return data != nullptr;
   }

@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <limits>
 
+#include "../kernels/scratch.h"
 #include "program.h"
 
 namespace blockffn {
@@ -179,7 +180,7 @@ Status Program::plan_memory(size_t max_working_bytes) {
   const size_t total = arena_bytes_ + scratch_bytes_ + state_bytes_;
   if (total > max_working_bytes) return too_large;
   // Pages of the cache become resident only as the context grows: nothing here touches them.
-  auto* base = static_cast<uint8_t*>(std::aligned_alloc(kAlign, std::max(total, kAlign)));
+  auto* base = aligned_memory(std::max(total, kAlign));
   if (base == nullptr) return too_large;
   memory_ = {base, [](uint8_t* p) { std::free(p); }};
   scratch_ = base + arena_bytes_;
