@@ -129,7 +129,7 @@ class _Compiler:
             if index == 0:
                 self._ids[node] = self._ids[source]
         elif (name := op_name(node)) is not None:
-            self._op = "rms_norm" if name == "final_norm" else name
+            self._op = {"final_norm": "rms_norm", "hidden_norm": "rms_norm", "final_add": "add"}.get(name, name)
             getattr(self, f"_{name}")(node, *node.args)
         else:
             raise RuntimeError(f"BlockFFNBackend cannot compile {node.format_node()}")
@@ -208,7 +208,7 @@ class _Compiler:
     def _rms_norm(self, node, x, weight, eps):
         self.builder.op("rms_norm", [self._ids[x], self._floats(weight)], [self._result(node)], [float(eps)])
 
-    _final_norm = _rms_norm
+    _final_norm = _hidden_norm = _rms_norm
 
     def _linear(self, node, x, weight, bias, scale, quant):
         bias = None if bias is None else self._floats(bias)
@@ -225,6 +225,8 @@ class _Compiler:
 
     def _add(self, node, a, b):
         self.builder.op("add", [self._ids[a], self._ids[b]], [self._result(node)])
+
+    _final_add = _add
 
     def _chunk_sparse_ffn(self, node, x, router, router_norm, up, down, norm, eps, norm_scale, out_scale, quant):
         weights = (router, router_norm, up, down)
@@ -259,10 +261,12 @@ class _Compiler:
         self.builder.op("mla_attention", args, [self._result(node)], [heads, nope, float(eps)])
 
     def _gqa_attention(
-        self, node, q, k, v, inv_freq, key_cache, value_cache, positions, n_past, tree_mask, kv_src, heads, kv_heads
+        self, node, q, k, v, inv_freq, key_cache, value_cache, positions, n_past, tree_mask, kv_src, heads, kv_heads,
+        tree_rows=None,
     ):
         args = [self._ids[q], self._ids[k], self._ids[v], self._floats(inv_freq)]
         args += [self._ids[n] for n in (key_cache, value_cache, positions, n_past, tree_mask, kv_src)]
+        args += [] if tree_rows is None else [self._ids[tree_rows]]
         self.builder.op("gqa_attention", args, [self._result(node)], [heads, kv_heads])
 
 

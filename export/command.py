@@ -35,6 +35,7 @@ class Target:
     require_library: Callable[[], Any]  # RuntimeError if the checks could not run
     write: Callable[..., Any]  # (decoder, path, eos_ids, on_packed) -> lower.Lowered
     open_session: Callable[[Path], Any]  # a loaded program
+    run_draft: Callable[..., int] | None = None  # (args) -> 0, for draft heads, where the format has them
 
 
 def build_parser(target: Target) -> argparse.ArgumentParser:
@@ -42,6 +43,8 @@ def build_parser(target: Target) -> argparse.ArgumentParser:
         prog=target.prog, description=target.description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("checkpoint", type=Path, metavar="CKPT", help="checkpoint directory")
+    if target.run_draft is not None:
+        parser.add_argument("--target", type=Path, metavar="CKPT", help="checkpoint that the draft head was trained for")
     parser.add_argument("-o", "--output", type=Path, help=target.output_help)
     parser.add_argument("--quant", choices=tuple(MAX_INCREASE), default="int8", help="weights (default: %(default)s)")
     parser.add_argument(
@@ -78,6 +81,11 @@ def main(target: Target, argv: list[str] | None = None) -> int:
         parser.error("--max-perplexity-increase nan: choose a number, 0.01 allows one percent")
     if not args.checkpoint.is_dir():
         parser.error(f"{args.checkpoint}: not a directory; name a checkpoint directory with config.json and weights")
+    draft_target = getattr(args, "target", None)
+    if draft_target is not None and not draft_target.is_dir():
+        parser.error(f"--target {draft_target}: not a directory; name the checkpoint that the head was trained for")
+    if args.output is None and draft_target is not None:
+        args.output = Path("out") / draft_target.resolve().name / f"draft-{args.quant}.pte"
     if args.output is None:
         args.output = Path("out") / args.checkpoint.resolve().name / target.default_name.format(quant=args.quant)
     # Read when torch is loaded: its threads shall sleep between operators, not spin; on a busy machine, and
@@ -91,7 +99,7 @@ def main(target: Target, argv: list[str] | None = None) -> int:
     from export.quality import QualityError
 
     try:
-        return _run(target, args)
+        return _run(target, args) if draft_target is None else target.run_draft(args)
     except KeyboardInterrupt:
         print("interrupted; nothing was written", file=sys.stderr)
     except (ValueError, RuntimeError, QualityError) as error:
@@ -105,10 +113,14 @@ def main(target: Target, argv: list[str] | None = None) -> int:
 def _run(target: Target, args: argparse.Namespace) -> int:
     from export.decoder import Decoder
     from export.publish import companions, publish, publish_directory, workspace
-    from export.report import bar, bytes_text, render
+    from export.report import bar, render
     from export.resources import Costs
     from training.checkpoint import open_checkpoint
+    from training.draft_files import is_draft
 
+    if is_draft(args.checkpoint):
+        raise ValueError(f"{args.checkpoint} is a draft head; export it for an ExecuTorch target with "
+                         "export/to_executorch.py HEAD --target CKPT")
     with Costs() as costs, workspace(args.output, target.directory) as directory:
         with costs.phase("open"):
             checkpoint = open_checkpoint(args.checkpoint)
@@ -119,8 +131,8 @@ def _run(target: Target, args: argparse.Namespace) -> int:
             if args.check != "none":
                 target.require_library()  # its absence should not cost an export
 
-        packed = _packed_bytes(decoder, args.quant)
-        _require_space(directory, 2 * packed, bytes_text)
+        packed = packed_bytes(decoder, args.quant)
+        require_space(directory, 2 * packed)
         program = directory / target.file_name
         with costs.phase("lower"), bar("packing weights", packed, "B") as progress:
             eos_ids = tokenizer.eos_ids if tokenizer is not None else None
@@ -137,7 +149,7 @@ def _run(target: Target, args: argparse.Namespace) -> int:
         "checkpoint": str(args.checkpoint),
         "quant": args.quant,
         "max_context": decoder.max_context,
-        "parameters": _parameters(decoder),
+        "parameters": parameter_count(decoder),
         target.bytes_key: lowered.file_bytes,
         "delegates": dict(lowered.delegates),
         "nodes": dict(lowered.ops),
@@ -212,19 +224,21 @@ def _warn_about_context(decoder) -> None:
         )
 
 
-def _parameters(decoder) -> int:
+def parameter_count(decoder) -> int:
     return sum(parameter.numel() for parameter in decoder.parameters())
 
 
-def _packed_bytes(decoder, quant: str) -> int:
+def packed_bytes(decoder, quant: str) -> int:
     """About how many bytes the packed weights take: for the progress bar and the disk."""
-    return int(_parameters(decoder) * PACKED_BYTES_PER_WEIGHT[quant])
+    return int(parameter_count(decoder) * PACKED_BYTES_PER_WEIGHT[quant])
 
 
-def _require_space(directory: Path, needed: int, bytes_text) -> None:
+def require_space(directory: Path, needed: int) -> None:
     """OSError before an hour of work rather than after it."""
     import errno
     import shutil
+
+    from export.report import bytes_text
 
     free = shutil.disk_usage(directory).free
     if free < needed:

@@ -18,8 +18,10 @@ from torch import Tensor, nn
 from export.ops import MAX_TOKENS
 from export.quantize import QUANTS
 from training.config import ModelConfig
+from training.draft_files import fingerprint
 
 ops = torch.ops.blockffn
+FORMAT_VERSION = 1  # of the program's inputs, outputs and metadata; the runtime refuses others
 MLA_NORM_EPS = 1e-6  # of the two inner norms, as published: not rms_norm_eps
 
 
@@ -91,10 +93,12 @@ class GqaAttention(nn.Module):
         for name in ("key_cache", "value_cache"):
             self.register_buffer(name, torch.zeros(max_context, self.kv_heads * config.v_head_dim), persistent=False)
 
-    def forward(self, x_TD: Tensor, inv_freq: Tensor, chunk: tuple, out_scale: float) -> Tensor:
+    def forward(
+        self, x_TD: Tensor, inv_freq: Tensor, chunk: tuple, out_scale: float, tree_rows: Tensor | None = None
+    ) -> Tensor:
         q, k, v = (ops.linear(x_TD, w, None, 1.0, self.quant) for w in (self.q_proj, self.k_proj, self.v_proj))
         y, keys, values = ops.gqa_attention(
-            q, k, v, inv_freq, self.key_cache, self.value_cache, *chunk, self.heads, self.kv_heads
+            q, k, v, inv_freq, self.key_cache, self.value_cache, *chunk, self.heads, self.kv_heads, tree_rows
         )
         self.key_cache.copy_(keys)
         self.value_cache.copy_(values)
@@ -189,6 +193,7 @@ class Decoder(nn.Module):
         self.norm = weights("model.norm.weight")
         self.lm_head = self.embed_tokens if config.tie_word_embeddings else weights("lm_head.weight")
         self.register_buffer("inv_freq", rope_frequencies(config, self.max_context))
+        self.fingerprint = fingerprint(checkpoint.tensors, config)  # a draft head names the same number
         self.logits_scale = config.dim_model_base / config.hidden_size
 
     def forward(
@@ -207,6 +212,28 @@ class Decoder(nn.Module):
         hidden_1TD = ops.final_norm(h_TD, self.norm, self.config.rms_norm_eps)
         logits_1TV = ops.logits(hidden_1TD, self.lm_head, logits_start, self.logits_scale, self.quant)
         return logits_1TV, hidden_1TD
+
+    def example(self) -> tuple[tuple[Tensor, ...], tuple]:
+        """(inputs, dynamic shapes) for torch.export. T = 2 or it would be specialised."""
+        tokens = torch.export.Dim("tokens", min=1, max=MAX_TOKENS)
+        return causal_chunk([0, 0]), ({1: tokens}, {0: tokens}, None, {0: tokens}, None, None)
+
+    def metadata(self, eos_ids: list[int] | None = None) -> dict:
+        """Constant methods that ExecuTorch's runners and ours read. An id of -1 stands for "none"."""
+        config = self.config
+        eos_ids = config.eos_ids if eos_ids is None else eos_ids
+        return {
+            "get_max_seq_len": MAX_TOKENS,
+            "get_max_context_len": self.max_context,
+            "get_vocab_size": config.vocab_size,
+            "get_bos_id": -1 if config.bos_token_id is None else config.bos_token_id,
+            "get_eos_ids": eos_ids or [-1],
+            "use_kv_cache": True,
+            "enable_dynamic_shape": True,
+            "use_sdpa_with_kv_cache": False,
+            "get_blockffn_format_version": FORMAT_VERSION,
+            "get_model_fingerprint": self.fingerprint,
+        }
 
     @torch.no_grad()
     def reset(self) -> None:

@@ -1,4 +1,4 @@
-"""Lowers a Decoder to a .pte file: torch.export, one BlockFFN delegate, ExecuTorch program.
+"""Lowers a Decoder or a DraftDecoder to a .pte file: torch.export, one BlockFFN delegate, ExecuTorch program.
 
 Every node must end up in the delegate; what is left over would need other kernels on the device, so
 it is refused. Weights never add up in memory: the Decoder's parameters are views of mapped files,
@@ -19,11 +19,9 @@ from executorch.exir import EdgeCompileConfig, ExecutorchBackendConfig, to_edge_
 from executorch.exir.delegate import executorch_call_delegate
 
 from export.backend import BlockFFNBackend, BlockFFNPartitioner
-from export.decoder import Decoder, causal_chunk
-from export.ops import MAX_TOKENS
+from export.decoder import FORMAT_VERSION  # noqa: F401  part of this module's interface
 from export.program import packing_into
 
-FORMAT_VERSION = 1  # of the program's inputs, outputs and metadata; the runtime refuses others
 SEGMENT_ALIGNMENT = 16384  # pages of recent phones
 
 
@@ -37,29 +35,11 @@ class Lowered:
     weight_bytes: Counter = field(default_factory=Counter)  # operator -> packed bytes
 
 
-def metadata(decoder: Decoder, eos_ids: list[int] | None = None) -> dict:
-    """Constant methods that ExecuTorch's runners and ours read. An id of -1 stands for "none"."""
-    config = decoder.config
-    eos_ids = config.eos_ids if eos_ids is None else eos_ids
-    return {
-        "get_max_seq_len": MAX_TOKENS,
-        "get_max_context_len": decoder.max_context,
-        "get_vocab_size": config.vocab_size,
-        "get_bos_id": -1 if config.bos_token_id is None else config.bos_token_id,
-        "get_eos_ids": eos_ids or [-1],
-        "use_kv_cache": True,
-        "enable_dynamic_shape": True,
-        "use_sdpa_with_kv_cache": False,
-        "get_blockffn_format_version": FORMAT_VERSION,
-    }
-
-
-def export_program(decoder: Decoder) -> torch.export.ExportedProgram:
-    """The graph for any T in 1..64. The example has T = 2 or torch.export would specialise it."""
-    tokens = torch.export.Dim("tokens", min=1, max=MAX_TOKENS)
-    shapes = ({1: tokens}, {0: tokens}, None, {0: tokens}, None, None)
+def export_program(module) -> torch.export.ExportedProgram:
+    """The graph of a Decoder or DraftDecoder for any T in 1..64."""
+    inputs, shapes = module.example()
     with torch.no_grad():
-        return torch.export.export(decoder.eval(), causal_chunk([0, 0]), dynamic_shapes=shapes)
+        return torch.export.export(module.eval(), inputs, dynamic_shapes=shapes)
 
 
 @contextmanager
@@ -82,12 +62,12 @@ def quiet_warnings() -> Iterator[None]:
 
 
 def lower(
-    decoder: Decoder,
+    decoder,
     path: str,
     eos_ids: list[int] | None = None,
     on_packed: Callable[[int], None] | None = None,
 ) -> Lowered:
-    """Writes the program to `path`; temporary files lie beside it. on_packed hears of packed bytes.
+    """Writes the program of a Decoder or a DraftDecoder (which has no eos_ids) to `path`; temporary files lie beside it. on_packed hears of packed bytes.
 
     Raises RuntimeError if a node would run outside our delegate, OSError if the disk is full.
     """
@@ -98,7 +78,7 @@ def lower(
             edge = to_edge_transform_and_lower(
                 export_program(decoder),
                 partitioner=[BlockFFNPartitioner()],
-                constant_methods=metadata(decoder, eos_ids),
+                constant_methods=decoder.metadata() if eos_ids is None else decoder.metadata(eos_ids),
                 compile_config=EdgeCompileConfig(_skip_dim_order=True),
             )
         lowered = _inventory(edge.exported_program().graph_module)

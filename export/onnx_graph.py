@@ -152,11 +152,11 @@ def write_onnx(decoder: Decoder, path: Path, eos_ids: list[int] | None = None,
 
     Raises OSError if the disk is full, ValueError for weights that cannot be packed.
     """
-    from export.lower import Lowered, export_program, metadata, one_thread, quiet_warnings  # ExecuTorch takes seconds
+    from export.lower import Lowered, export_program, one_thread, quiet_warnings  # ExecuTorch takes seconds
 
     with quiet_warnings(), packing_into(str(path.parent), on_packed), one_thread():
         program = export_program(decoder).run_decompositions({})
-        compiler = write_graph(program, path, metadata(decoder, eos_ids))
+        compiler = write_graph(program, path, decoder.metadata(eos_ids))
     size = path.stat().st_size + path.with_name(path.name + ".data").stat().st_size
     return Lowered(size, Counter({f"domain {DOMAIN}": 1}), Counter(compiler.builder.op_names),
                    Counter(compiler.weight_bytes))

@@ -11,6 +11,8 @@ Chunk  positions [T] int64, for the rotary embedding; n_past [1] int64, cache ro
        sees; tree_mask [T] int64, bit j of entry i set when token j of the chunk is visible to token
        i; kv_src [64] int64, the rows of the previous chunk to keep, ascending, then -1. With m rows
        kept, row n_past - m + kv_src[i] moves to n_past - m + i before anything else happens.
+       tree_rows [1] int64, where there is one: the last R of the n_past rows are nodes that earlier
+       calls added to one tree; bit j of a mask then stands for row n_past - R + j, token j for bit R + j.
 Source BlockFFN, arXiv:2507.08771; latent attention, arXiv:2405.04434.
 """
 
@@ -75,6 +77,17 @@ def _(x_TK, weight_K, eps):
     return x_TK.new_empty((1, *x_TK.shape))
 
 
+@custom_op("blockffn::hidden_norm", mutates_args=())
+def hidden_norm(x_1TK: Tensor, weight_K: Tensor, eps: float) -> Tensor:
+    """rms_norm of a program's input [1, T, K] -> [T, K]."""
+    return rms_norm(x_1TK[0], weight_K, eps)
+
+
+@hidden_norm.register_fake
+def _(x_1TK, weight_K, eps):
+    return x_1TK.new_empty(x_1TK.shape[1:])
+
+
 @custom_op("blockffn::linear", mutates_args=())
 def linear(x_TK: Tensor, weight_NK: Tensor, bias_N: Tensor | None, scale: float, quant: str) -> Tensor:
     """scale * (x weight^T) + bias -> [T, N]."""
@@ -121,6 +134,17 @@ def add(a: Tensor, b: Tensor) -> Tensor:
 @add.register_fake
 def _(a, b):
     return torch.empty_like(a)
+
+
+@custom_op("blockffn::final_add", mutates_args=())
+def final_add(a_TK: Tensor, b_TK: Tensor) -> Tensor:
+    """a + b -> [1, T, K]: with the batch dimension that a program's outputs carry."""
+    return (a_TK + b_TK)[None]
+
+
+@final_add.register_fake
+def _(a_TK, b_TK):
+    return a_TK.new_empty((1, *a_TK.shape))
 
 
 @custom_op("blockffn::chunk_sparse_ffn", mutates_args=())
@@ -184,14 +208,16 @@ def _updated(cache_CX: Tensor, rows_TX: Tensor, n_past: Tensor, kv_src: Tensor) 
     return cache_CX
 
 
-def _attend(q_THK: Tensor, k_CGK: Tensor, v_CGV: Tensor, n_past: Tensor, tree_mask: Tensor, scale: float) -> Tensor:
-    """Softmax attention over the past and the visible tokens of the chunk -> [T, H, V]."""
-    tokens, heads, past = q_THK.shape[0], q_THK.shape[1], int(n_past)
+def _attend(q_THK: Tensor, k_CGK: Tensor, v_CGV: Tensor, n_past: Tensor, tree_mask: Tensor, scale: float,
+            tree_rows: Tensor | None = None) -> Tensor:
+    """Softmax attention over the past and the visible nodes of the tree -> [T, H, V]."""
+    tokens, heads, earlier = q_THK.shape[0], q_THK.shape[1], 0 if tree_rows is None else int(tree_rows)
+    rows, past = int(n_past) + tokens, int(n_past) - earlier
     repeat = heads // k_CGK.shape[1]
-    k = k_CGK[: past + tokens].repeat_interleave(repeat, dim=1)
-    v = v_CGV[: past + tokens].repeat_interleave(repeat, dim=1)
-    visible_TT = (tree_mask[:, None] >> torch.arange(tokens)[None]) & 1
-    blocked_TC = torch.cat([torch.zeros(tokens, past, dtype=torch.bool), visible_TT == 0], dim=1)
+    k = k_CGK[:rows].repeat_interleave(repeat, dim=1)
+    v = v_CGV[:rows].repeat_interleave(repeat, dim=1)
+    visible_TN = (tree_mask[:, None] >> torch.arange(earlier + tokens)[None]) & 1
+    blocked_TC = torch.cat([torch.zeros(tokens, past, dtype=torch.bool), visible_TN == 0], dim=1)
     scores_HTC = torch.einsum("thk,chk->htc", q_THK, k) * scale
     weights_HTC = scores_HTC.masked_fill(blocked_TC[None], -math.inf).softmax(dim=-1)
     return torch.einsum("htc,chv->thv", weights_HTC, v)
@@ -262,6 +288,7 @@ def gqa_attention(
     kv_src: Tensor,
     heads: int,
     kv_heads: int,
+    tree_rows: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Multi-head or grouped-query attention.
 
@@ -273,10 +300,11 @@ def gqa_attention(
     value_cache = _updated(value_cache, v, n_past, kv_src)
     query = rotate(q.view(tokens, heads, dim), positions, inv_freq)
     split = (-1, kv_heads, dim)
-    y = _attend(query, key_cache.view(split), value_cache.view(split), n_past, tree_mask, dim**-0.5)
+    y = _attend(query, key_cache.view(split), value_cache.view(split), n_past, tree_mask, dim**-0.5, tree_rows)
     return y.flatten(1), key_cache, value_cache
 
 
 @gqa_attention.register_fake
-def _(q, k, v, inv_freq, key_cache, value_cache, positions, n_past, tree_mask, kv_src, heads, kv_heads):
+def _(q, k, v, inv_freq, key_cache, value_cache, positions, n_past, tree_mask, kv_src, heads, kv_heads,
+      tree_rows=None):
     return torch.empty_like(q), torch.empty_like(key_cache), torch.empty_like(value_cache)

@@ -22,10 +22,12 @@ OPCODE = {
     "embedding": 1,
     "rms_norm": 2,
     "final_norm": 2,  # an rms_norm whose result has a batch dimension
+    "hidden_norm": 2,  # one whose input has it
     "linear": 3,
     "logits": 4,
     "silu_mul": 5,
     "add": 6,
+    "final_add": 6,  # an add whose result has a batch dimension
     "chunk_sparse_ffn": 7,
     "mla_attention": 8,
     "gqa_attention": 9,

@@ -1,11 +1,13 @@
 """Exports a checkpoint directory to one ExecuTorch program (.pte) for the BlockFFN backend.
 
     python export/to_executorch.py checkpoints/blockffn-22m-docs -o out/model.pte --quant int8
+    python export/to_executorch.py HEAD_DIR --target checkpoints/blockffn-22m-docs -o out/draft.pte
 
 The checkpoint may have any published layout. Before the file appears, the program is run by the C++
 backend and compared with eager PyTorch (parity), and its perplexity on held-out text with that of
 the float32 model; a larger increase than --max-perplexity-increase fails the export. The tokenizer's
-files are copied beside the program. The last line on stdout is one JSON object.
+files are copied beside the program. With --target, CKPT is a draft head of that checkpoint: it becomes a
+program of its own that drafts for the target's. The last line on stdout is one JSON object.
 
 Exit status: 0 done, 1 failed or interrupted with nothing left at the output path, 2 bad arguments.
 """
@@ -42,6 +44,12 @@ def _open_session(path: Path):
     return session
 
 
+def _run_draft(args) -> int:
+    from export.draft_command import run
+
+    return run(args, _require_library, _write)
+
+
 TARGET = command.Target(
     prog="to_executorch.py",
     runtime="ExecuTorch",
@@ -54,6 +62,7 @@ TARGET = command.Target(
     require_library=_require_library,
     write=_write,
     open_session=_open_session,
+    run_draft=_run_draft,
 )
 
 

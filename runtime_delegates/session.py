@@ -24,15 +24,10 @@ from runtime_delegates.text import ContextFull  # noqa: F401  callers catch it
 PTE_IDENTIFIER = b"ET12"
 
 
-class Session(ChunkSession):
-    """One loaded program and its caches.
+class LoadedProgram:
+    """A program of ours in ExecuTorch: its constants and its forward."""
 
-    n_past      tokens in the context, the previous chunk included
-    steps       programs runs since loading, which is what the backend's call counter must show
-    max_chunk, max_context, vocab_size, bos_id (None without), eos_ids   metadata of the program
-    """
-
-    def __init__(self, pte_path: str | os.PathLike, threads: int | None = None, lib: str | os.PathLike | None = None):
+    def __init__(self, pte_path: str | os.PathLike, threads: int | None, lib: str | os.PathLike | None):
         self.path = Path(pte_path)
         check_pte(self.path)
         self.backend = load_backend(lib)
@@ -45,51 +40,71 @@ class Session(ChunkSession):
         except (RuntimeError, MemoryError) as error:
             raise RuntimeError(f"{self.path}: ExecuTorch cannot load this program, it is damaged or needs another "
                                f"version ({_first_line(error)}); export it again") from None
-        self._check_format()
-        self.max_chunk = int(self._constant("get_max_seq_len")[0])
-        self.max_context = int(self._constant("get_max_context_len")[0])
-        self.vocab_size = int(self._constant("get_vocab_size")[0])
-        bos_id = int(self._constant("get_bos_id")[0])
-        self.bos_id = bos_id if bos_id >= 0 else None
-        self.eos_ids = [int(i) for i in self._constant("get_eos_ids") if i >= 0]
-        self._forward = self._load_method("forward")
-        self.steps = 0
-        self.reset()
 
-    def _run(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-        try:
-            return self._forward(inputs)
-        except (RuntimeError, MemoryError) as error:
-            raise RuntimeError(f"the program failed: {self.backend.last_error() or _first_line(error)}") from None
-
-    # ---- loading ----
-    def _check_format(self) -> None:
+    def check_version(self, constant: str, ours: int, kind: str) -> None:
+        """RuntimeError unless the program has forward and `constant`, which is the version of its interface."""
         names = {self._program.get_method_name(i) for i in range(self._program.num_methods())}
-        if not {"forward", "get_blockffn_format_version"} <= names:
-            raise RuntimeError(f"{self.path}: not exported by export/to_executorch.py (it lacks our metadata); "
-                               "export the checkpoint with that command")
-        version = int(self._constant("get_blockffn_format_version")[0])
-        if version != FORMAT_VERSION:
-            raise RuntimeError(f"{self.path}: format version {version}, this runtime runs version {FORMAT_VERSION}; "
-                               "export the checkpoint again")
+        if not {"forward", constant} <= names:
+            raise RuntimeError(f"{self.path}: not exported by export/to_executorch.py as {kind} (it lacks our "
+                               "metadata); export it with that command")
+        version = self.constant(constant)
+        if version != ours:
+            raise RuntimeError(f"{self.path}: format version {version}, this runtime runs version {ours}; "
+                               "export it again")
 
-    def _load_method(self, name: str):
+    def load_method(self, name: str):
         try:
             return self._program.load_method(name)
         except (RuntimeError, MemoryError) as error:
             reason = self.backend.last_error() or _first_line(error)
             raise RuntimeError(f"{self.path}: cannot load {name} ({reason}); export it again") from None
 
-    def _constant(self, name: str) -> list:
+    def constants(self, name: str) -> list:
         """The flattened values that a metadata method returns."""
         try:
-            values = self._load_method(name)(())
+            values = self.load_method(name)(())
         except (RuntimeError, MemoryError) as error:
             raise RuntimeError(f"{self.path}: cannot read {name} ({_first_line(error)}); export it again") from None
         flat = []
         for value in values:
             flat += value.flatten().tolist() if isinstance(value, Tensor) else value if isinstance(value, list) else [value]
         return flat
+
+    def constant(self, name: str) -> int:
+        """The first of them."""
+        return int(self.constants(name)[0])
+
+    def call(self, forward, inputs: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        try:
+            return forward(inputs)
+        except (RuntimeError, MemoryError) as error:
+            raise RuntimeError(f"the program failed: {self.backend.last_error() or _first_line(error)}") from None
+
+
+class Session(ChunkSession):
+    """One loaded program and its caches.
+
+    n_past      tokens in the context, the previous chunk included
+    steps       programs run since loading, which is what the backend's call counter must show
+    max_chunk, max_context, vocab_size, bos_id (None without), eos_ids   metadata of the program
+    """
+
+    def __init__(self, pte_path: str | os.PathLike, threads: int | None = None, lib: str | os.PathLike | None = None):
+        self._loaded = program = LoadedProgram(pte_path, threads, lib)
+        self.path, self.backend = program.path, program.backend
+        program.check_version("get_blockffn_format_version", FORMAT_VERSION, "a model")
+        self.max_chunk = program.constant("get_max_seq_len")
+        self.max_context = program.constant("get_max_context_len")
+        self.vocab_size = program.constant("get_vocab_size")
+        bos_id = program.constant("get_bos_id")
+        self.bos_id = bos_id if bos_id >= 0 else None
+        self.eos_ids = [int(i) for i in program.constants("get_eos_ids") if i >= 0]
+        self._forward = program.load_method("forward")
+        self.steps = 0
+        self.reset()
+
+    def _run(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        return self._loaded.call(self._forward, inputs)
 
 
 def check_pte(path: Path) -> None:

@@ -40,12 +40,12 @@ def rope_tables(config: ModelConfig, seq_len: int, device: torch.device) -> tupl
 
 
 def apply_rope(x_BSHR: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
-    """Rotate channel i with channel i + R/2 (rotate-half), in float32."""
+    """Rotate channel i with channel i + R/2 (rotate-half), in float32. Tables are [S, R], or [B, S, R]."""
     cos_SR, sin_SR = rope
     x = x_BSHR.float()
     low, high = x.chunk(2, dim=-1)
     turned = torch.cat((-high, low), dim=-1)
-    return (x * cos_SR[:, None, :] + turned * sin_SR[:, None, :]).to(x_BSHR.dtype)
+    return (x * cos_SR.unsqueeze(-2) + turned * sin_SR.unsqueeze(-2)).to(x_BSHR.dtype)
 
 
 def causal_attention(q_BSHK: Tensor, k_BSHK: Tensor, v_BSHV: Tensor, pad_values: bool) -> Tensor:
@@ -76,16 +76,18 @@ class LatentAttention(nn.Module):
         self.kv_b_proj = Linear(self.kv_rank, H * (self.nope + self.v_dim))
         self.o_proj = Linear(H * self.v_dim, D)
 
-    def forward(self, x_BSD: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
+    def qkv(self, x_BSD: Tensor, rope: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Rotated queries and keys [B, S, H, K] and values [B, S, H, V]."""
         q_BSHK = self.q_b_proj(self.q_a_layernorm(self.q_a_proj(x_BSD))).unflatten(-1, (self.heads, -1))
         q_nope, q_rope = q_BSHK.split((self.nope, self.rope_dim), dim=-1)
         latent, k_rope = self.kv_a_proj_with_mqa(x_BSD).split((self.kv_rank, self.rope_dim), dim=-1)
         kv_BSHN = self.kv_b_proj(self.kv_a_layernorm(latent)).unflatten(-1, (self.heads, -1))
         k_nope, v_BSHV = kv_BSHN.split((self.nope, self.v_dim), dim=-1)
         k_rope = apply_rope(k_rope.unsqueeze(2), rope).expand(-1, -1, self.heads, -1)
-        out = causal_attention(torch.cat((q_nope, apply_rope(q_rope, rope)), dim=-1),
-                               torch.cat((k_nope, k_rope), dim=-1), v_BSHV, self.pad_values)
-        return self.o_proj(out.flatten(2))
+        return torch.cat((q_nope, apply_rope(q_rope, rope)), dim=-1), torch.cat((k_nope, k_rope), dim=-1), v_BSHV
+
+    def forward(self, x_BSD: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
+        return self.o_proj(causal_attention(*self.qkv(x_BSD, rope), self.pad_values).flatten(2))
 
 
 class GroupedAttention(nn.Module):
@@ -101,14 +103,22 @@ class GroupedAttention(nn.Module):
         self.v_proj = Linear(D, self.kv_heads * width)
         self.o_proj = Linear(self.heads * width, D)
 
-    def forward(self, x_BSD: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
+    def qkv(self, x_BSD: Tensor, rope: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Rotated queries and keys and values, [B, S, H, K] all: those of a group are repeated."""
         q = apply_rope(self.q_proj(x_BSD).unflatten(-1, (self.heads, -1)), rope)
         k = apply_rope(self.k_proj(x_BSD).unflatten(-1, (self.kv_heads, -1)), rope)
         v = self.v_proj(x_BSD).unflatten(-1, (self.kv_heads, -1))
         group = self.heads // self.kv_heads
         if group > 1:
             k, v = k.repeat_interleave(group, dim=2), v.repeat_interleave(group, dim=2)
-        return self.o_proj(causal_attention(q, k, v, self.pad_values).flatten(2))
+        return q, k, v
+
+    def attend(self, x_BSD: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
+        """What o_proj multiplies, [B, S, H * K]."""
+        return causal_attention(*self.qkv(x_BSD, rope), self.pad_values).flatten(2)
+
+    def forward(self, x_BSD: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
+        return self.o_proj(self.attend(x_BSD, rope))
 
 
 def _time_backend_ms(name: str, pad: bool, config: ModelConfig, batch: int, seq_len: int, dtype: torch.dtype) -> float:

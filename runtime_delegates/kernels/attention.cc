@@ -26,12 +26,16 @@ Status check_chunk(const Chunk& chunk, int64_t capacity, int64_t written) {
   if (chunk.n_past > capacity - chunk.tokens)
     return {Status::kContextFull, "the context is full: n_past plus the chunk exceeds the model's max_context"};
   if (chunk.n_past > written) return invalid("n_past counts rows that no earlier call has written");
+  if (chunk.tree_rows < 0 || chunk.tree_rows > chunk.n_past || chunk.tree_rows > kMaxTokens - chunk.tokens)
+    return invalid("tree_rows must be 0 to n_past, and at most 64 together with the chunk's tokens");
+  const int tree_rows = static_cast<int>(chunk.tree_rows);
   for (int i = 0; i < chunk.tokens; ++i) {
     if (chunk.positions[i] < 0 || chunk.positions[i] >= (int64_t{1} << 24))
       return invalid("a position is negative or above 2^24");
     const uint64_t mask = static_cast<uint64_t>(chunk.tree_mask[i]);
-    if ((mask >> i & 1) == 0) return invalid("tree_mask: every token must see itself");
-    if (i < 63 && mask >> (i + 1) != 0)
+    const int self = tree_rows + i;
+    if ((mask >> self & 1) == 0) return invalid("tree_mask: every token must see itself");
+    if (self < 63 && mask >> (self + 1) != 0)
       return invalid("tree_mask: a token sees a later one; list parents before children");
   }
   const int kept = kept_rows(chunk);
@@ -101,6 +105,7 @@ void attend(const Context& ctx, const AttentionShape& shape, const Chunk& chunk,
             heads_per_item = heads_per_kv < kHeadsPerItem ? heads_per_kv : kHeadsPerItem;
   const int items_per_kv = (heads_per_kv + heads_per_item - 1) / heads_per_item,
             items_per_token = shape.kv_heads * items_per_kv;
+  const int64_t seen_by_all = chunk.n_past - chunk.tree_rows;
   ctx.parallel(static_cast<int64_t>(chunk.tokens) * items_per_token, [&](int64_t item) {
     const int t = static_cast<int>(item / items_per_token), g = static_cast<int>(item % items_per_token) / items_per_kv;
     const int first = static_cast<int>(item % items_per_kv) * heads_per_item;  // among the heads of g
@@ -122,11 +127,11 @@ void attend(const Context& ctx, const AttentionShape& shape, const Chunk& chunk,
         key[n] = keys + row * key_stride + static_cast<size_t>(g) * shape.key_dim;
         value[n++] = values + row * value_stride + static_cast<size_t>(g) * shape.value_dim;
       };
-      while (n < kKeyBlock && next < chunk.n_past) add(next++);
+      while (n < kKeyBlock && next < seen_by_all) add(next++);
       for (int j = 0; n < kKeyBlock && pending != 0;) {
         while ((pending >> j & 1) == 0) ++j;
         pending &= ~(uint64_t{1} << j);
-        add(chunk.n_past + j);
+        add(seen_by_all + j);
       }
       if (n == 0) break;
       for (int h = 0; h < heads; ++h) {

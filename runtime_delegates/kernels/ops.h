@@ -45,6 +45,9 @@ struct Chunk {
   const int64_t* positions;  // [T] for the rotary embedding
   const int64_t* tree_mask;  // [T] bit j of entry i: token j of the chunk is visible to token i
   const int64_t* kv_src;     // [64] rows of the previous chunk to keep, ascending, then -1
+  // The last so many of the n_past rows are nodes of earlier calls for one tree, which only some tokens see: the
+  // bits of tree_mask count from the first of them, so that token j of the chunk is bit tree_rows + j.
+  int64_t tree_rows = 0;
 };
 
 // Checks a chunk against a cache of `capacity` rows of which `written` hold data.
@@ -68,7 +71,7 @@ void compact(const Chunk& chunk, float* cache, int row_floats);
 void rope_table(const float* inv_freq, int dim, int64_t position, float* table);
 void rotate(const float* table, int dim, float* x);
 
-// y[T, H, value_dim] = attention of q[T, H, key_dim] over rows < n_past and the visible chunk tokens.
+// y[T, H, value_dim] = attention of q[T, H, key_dim] over rows < n_past - tree_rows and the visible ones of the rest.
 // Row c of kv head g: key at keys + c * key_stride + g * key_dim, value likewise.
 void attend(const Context& ctx, const AttentionShape& shape, const Chunk& chunk, const float* q, const float* keys,
             size_t key_stride, const float* values, size_t value_stride, float* y);

@@ -102,8 +102,9 @@ Status Program::check_op(const Op& op, size_t* scratch) const {
                  : bad;
     }
     case Opcode::kGqaAttention: {
-      // q, k, v, inv_freq, key cache, value cache, positions, n_past, tree_mask, kv_src -> y; heads, kv_heads
-      if (!counts(10, 1, 2) || !has(3) || !floats(3, arg(op, 3).row_elements) || !size_attr(0) || !size_attr(1))
+      // q, k, v, inv_freq, key cache, value cache, positions, n_past, tree_mask, kv_src, tree_rows or nothing -> y;
+      // heads, kv_heads
+      if (!(counts(10, 1, 2) || (counts(11, 1, 2) && ints(10, false, 1))) || !has(3) || !floats(3, arg(op, 3).row_elements) || !size_attr(0) || !size_attr(1))
         return bad;
       const GqaWeights w = gqa_weights(op);
       if (w.heads % w.kv_heads != 0) return bad;

@@ -11,6 +11,8 @@ bool is_attention(Opcode code) { return code == Opcode::kMlaAttention || code ==
 // Argument that holds the cache by which an attention operator counts its rows.
 size_t first_cache(Opcode code) { return code == Opcode::kMlaAttention ? 6 : 4; }
 
+size_t first_chunk_arg(Opcode code) { return code == Opcode::kMlaAttention ? 7 : 6; }
+
 bool all_finite(const float* x, size_t n) {
   int32_t largest = 0;  // infinity and NaN have the largest exponent, and so the largest bits
   for (size_t i = 0; i < n; ++i) {
@@ -68,10 +70,12 @@ GqaWeights Program::gqa_weights(const Op& op) const {
           static_cast<int>(arg(op, 3).row_elements) * 2};
 }
 
-// The arguments positions, n_past, tree_mask and kv_src end the list of an attention operator.
+// The arguments positions, n_past, tree_mask, kv_src and, where there is one, tree_rows end the list of an attention
+// operator.
 Chunk Program::chunk_of(const Op& op, int tokens) const {
-  const auto ints = [&](size_t i) { return static_cast<const int64_t*>(arg(op, op.args.size() - 4 + i).data); };
-  return {tokens, *ints(1), ints(0), ints(2), ints(3)};
+  const size_t first = first_chunk_arg(op.code);
+  const auto ints = [&](size_t i) { return static_cast<const int64_t*>(arg(op, first + i).data); };
+  return {tokens, *ints(1), ints(0), ints(2), ints(3), op.args.size() > first + 4 ? *ints(4) : 0};
 }
 
 Status Program::check_inputs(int tokens) const {

@@ -18,6 +18,7 @@ from runtime_delegates import session as runtime
 from runtime_delegates.session import Session
 from tests.export import model_oracle
 from training.checkpoint import open_checkpoint
+from training.draft_files import fingerprint
 
 FLAVOURS = {
     "mla": dict(rope_scaling={"type": "dynamic", "factor": 3.0}, max_position_embeddings=64),
@@ -148,7 +149,7 @@ def test_every_spelling_gives_the_same_bytes(tiny_checkpoint, tmp_path):
 
 def test_metadata(exported):
     checkpoint, output = exported("mla", "fp32")
-    session = Session(output)
+    session, opened = Session(output), open_checkpoint(checkpoint)
     assert FORMAT_VERSION == runtime.FORMAT_VERSION
     assert (session.max_chunk, session.max_context, session.vocab_size) == (64, CONTEXT, 320)
     assert (session.bos_id, session.eos_ids) == (1, [2])
@@ -160,6 +161,7 @@ def test_metadata(exported):
         "get_max_seq_len": 64, "get_max_context_len": CONTEXT, "get_vocab_size": 320, "get_bos_id": 1,
         "get_eos_ids": 2, "use_kv_cache": True, "enable_dynamic_shape": True, "use_sdpa_with_kv_cache": False,
         "get_blockffn_format_version": FORMAT_VERSION,
+        "get_model_fingerprint": fingerprint(opened.tensors, opened.config),
     }
 
 
