@@ -24,8 +24,6 @@ from pathlib import Path
 from runtime_delegates.cli import exit_status, read_prompt
 from runtime_delegates.logs import quiet_log
 from runtime_delegates.runner import MODES, Result, Runner, set_threads
-from runtime_delegates.text import StopFilter, encode_prompt, find_tokenizer
-from training.tokenizer import StreamDecoder
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -35,7 +33,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--prompt", metavar="TEXT")
     source.add_argument("--prompt-file", type=Path, metavar="FILE", help="UTF-8 text")
-    parser.add_argument("--tokenizer", type=Path, metavar="PATH", help="file or directory (default: beside MODEL.pte)")
+    parser.add_argument("--tokenizer", type=Path, metavar="PATH", help="tokenizer.json or its directory (default: beside MODEL.pte)")
     parser.add_argument("--mode", choices=MODES, default="auto",
                         help="plain: one token a step; spec: always draft; auto (default): what is faster")
     parser.add_argument("--draft-tokens", type=int, default=31, metavar="N", help="most of a chunk, 1 to 63 (default 31)")
@@ -72,7 +70,7 @@ def print_report(result: Result) -> None:
     for name, text in (
         ("prompt", f"{result.prompt_tokens} tokens, {rate(result.prefill_tokens_per_s)}, "
                    f"first token after {result.ttft_ms:.1f} ms"),
-        ("generated", f"{len(result.ids)} tokens, {rate(result.decode_tokens_per_s)}, ended by {result.stopped_by}"),
+        ("generated", f"{result.generated_tokens} tokens, {rate(result.decode_tokens_per_s)}, ended by {result.stopped_by}"),
         ("cycles", f"{result.cycles}, {number(result.tokens_per_cycle)} tokens each; {result.drafted_tokens} drafted, "
                    f"{result.accepted_tokens} accepted"),
         ("time", f"draft {result.draft_ms:.1f} ms, verify {result.verify_ms:.1f} ms, other {result.other_ms:.1f} ms; "
@@ -83,8 +81,9 @@ def print_report(result: Result) -> None:
         print(f"{name:<10}{text}", file=sys.stderr)
 
 
-def compare(runner: Runner, prompt_ids: list[int], options: dict, rounds: int = 3) -> dict:
+def compare(runner: Runner, prompt: str, options: dict, rounds: int = 3) -> dict:
     """Decoding speed of every mode, in turns; the first round, which also calibrates, is not counted."""
+    prompt_ids = runner.encode(prompt)
     results: dict[str, list[Result]] = {mode: [] for mode in MODES}
     for round_ in range(rounds + 1):
         for mode in MODES:
@@ -110,26 +109,17 @@ def run(args: argparse.Namespace) -> None:
             set_threads(args.threads)
         runner.generate([runner.bos_id or 0], 1, "plain")  # starts the thread pool, which logs too
         runner.reset()
-    tokenizer = find_tokenizer(runner, args.tokenizer)
+    runner.load_tokenizer(args.program.parent if args.tokenizer is None else args.tokenizer)
     text = read_prompt(args)
-    prompt_ids = encode_prompt(runner, tokenizer, text)
     options = {name: getattr(args, name) for name in ("max_tokens", "draft_tokens", "draft_width", "temperature", "top_k",
                                                       "top_p", "repetition_penalty", "seed")}
     if args.compare:
-        print(json.dumps(compare(runner, prompt_ids, options)))
+        print(json.dumps(compare(runner, text, options)))
         return
     if args.echo:
         print(text, end="", flush=True)
-    decoder, stop_filter = StreamDecoder(tokenizer), StopFilter(args.stop)
-
-    def show(token: int) -> bool:
-        print(stop_filter.push(decoder.push(token)), end="", flush=True)
-        return stop_filter.stopped
-
-    result = runner.generate(prompt_ids, mode=args.mode, on_token=show, **options)
-    print(stop_filter.push(decoder.flush()) + stop_filter.flush(), flush=True)
-    if stop_filter.stopped:
-        result.stopped_by = "stop string"
+    result = runner.generate_text(text, mode=args.mode, stop=args.stop, on_text=lambda piece: print(piece, end="", flush=True), **options)
+    print(flush=True)
     print_report(result)
     if args.json:
         print(json.dumps(result.to_dict() | {"mode": args.mode}))

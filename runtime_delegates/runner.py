@@ -1,9 +1,11 @@
-"""The C++ runner from Python: speculative decoding over one exported program, token ids in and out.
+"""The C++ runner from Python: speculative decoding over one exported program, in tokens or in text.
 
     with Runner("out/model.pte") as runner:
-        report = runner.generate(prompt_ids, max_tokens=100, mode="auto", on_token=print)
+        result = runner.generate(prompt_ids, max_tokens=100, mode="auto", on_token=print)
+        runner.load_tokenizer("out")
+        result = runner.generate_text("Once upon a time", on_text=print)
 
-Needs neither torch nor ExecuTorch's Python package. Text is the caller's business (text.py, run.py).
+Needs neither torch nor ExecuTorch's Python package.
 
 Errors  ValueError for arguments, ContextFull (a ValueError) when the prompt does not fit, RuntimeError
         for a program that cannot be loaded and for a step or a drafter that failed.
@@ -30,6 +32,7 @@ STOPS = ("", "end of text", "max tokens", "callback", "cancelled", "context full
 MAX_ROWS = 64  # of a chunk
 
 TokenCallback = ctypes.CFUNCTYPE(c_int, c_void_p, c_int32)
+TextCallback = ctypes.CFUNCTYPE(c_int, c_void_p, POINTER(c_char), c_size_t)
 DraftCallback = ctypes.CFUNCTYPE(c_int, c_void_p, POINTER(c_int32), c_int64, c_int32, c_int32, POINTER(c_int32),
                                  POINTER(c_int32), POINTER(c_float), POINTER(POINTER(c_double)))
 
@@ -42,6 +45,10 @@ class File(ctypes.Structure):
     @classmethod
     def of(cls, source: str | os.PathLike | File) -> File:
         return source if isinstance(source, File) else cls(path=os.fsencode(source), fd=-1)
+
+
+class Message(ctypes.Structure):
+    _fields_ = [("role", c_char_p), ("content", c_char_p)]
 
 
 class Info(ctypes.Structure):
@@ -69,8 +76,10 @@ class RawStats(ctypes.Structure):
 
 @dataclass
 class Result:
-    """What one generation did. `ids` are the new tokens, without the one that ended the text.
+    """What one generation did.
 
+    ids               the new tokens, without the one that ended the text; of generate() alone
+    text              the new text, up to a stop string; of generate_text() and generate_chat()
     tokens_per_cycle  decoding alone: the first token comes from the prefill
     emitted           {k: cycles that yielded k tokens}
     union_share       {T: share of the experts that chunks of T tokens read}; empty without experts
@@ -78,8 +87,10 @@ class Result:
     """
 
     ids: list[int]
+    text: str
     stopped_by: str
     prompt_tokens: int
+    generated_tokens: int
     reused_tokens: int
     cycles: int
     drafted_tokens: int
@@ -104,7 +115,7 @@ class Result:
 
     @property
     def decode_tokens_per_s(self) -> float | None:
-        return _rate(len(self.ids) - 1, self.decode_ms)
+        return _rate(self.generated_tokens - 1, self.decode_ms)
 
     @property
     def tokens_per_cycle(self) -> float | None:
@@ -140,6 +151,12 @@ def load_library(path: Path | None = None) -> ctypes.CDLL:
             ("cancel", None, [c_void_p]),
             ("reset", c_int, [c_void_p]),
             ("get_stats", None, [c_void_p, POINTER(RawStats)]),
+            ("load_tokenizer", c_int, [c_void_p, POINTER(File), POINTER(File)]),
+            ("encode", c_int, [c_void_p, c_char_p, c_size_t, c_int, POINTER(c_int32), c_int64, POINTER(c_int64)]),
+            ("generate_text", c_int, [c_void_p, c_char_p, c_size_t, POINTER(Options), POINTER(c_char_p), c_int32,
+                                      TextCallback, c_void_p]),
+            ("generate_chat", c_int, [c_void_p, POINTER(Message), c_int32, POINTER(Options), POINTER(c_char_p), c_int32,
+                                      TextCallback, c_void_p]),
         ):
             function = getattr(lib, f"blockffn_runner_{name}")
             function.restype, function.argtypes = result, arguments
@@ -161,6 +178,7 @@ class Runner:
     """One loaded program with its context; generate() continues texts, and reuses a common beginning.
 
     path (None for a descriptor), max_context, vocab_size, hidden_size, bos_id (None without), eos_ids, kernels
+    chat_template  "chatml", "minicpm", "llama3"; "": none
     """
 
     def __init__(self, program: str | os.PathLike | File) -> None:
@@ -171,8 +189,7 @@ class Runner:
         self._handle = self._lib.blockffn_runner_load(ctypes.byref(File.of(program)), error, len(error), None)
         if not self._handle:
             raise RuntimeError(error.value.decode(errors="replace"))
-        info = Info()
-        self._lib.blockffn_runner_get_info(self._handle, ctypes.byref(info))
+        info = self._info()
         self.max_context, self.vocab_size, self.hidden_size = info.max_context, info.vocab_size, info.hidden_size
         self.bos_id = info.bos_id if info.bos_id >= 0 else None
         self.eos_ids = [i for i in info.eos_ids if i >= 0]
@@ -227,12 +244,73 @@ class Runner:
         self._check(self._lib.blockffn_runner_set_drafter(self._handle, callback, None))
         self._draft = callback
 
+    def load_tokenizer(self, tokenizer_json: str | os.PathLike | File,
+                       config: str | os.PathLike | File | None = None) -> None:
+        """tokenizer.json and tokenizer_config.json. A directory stands for both; the latter may be missing there."""
+        if not isinstance(tokenizer_json, File) and Path(tokenizer_json).is_dir():
+            folder = Path(tokenizer_json)
+            tokenizer_json = folder / "tokenizer.json"
+            config = folder / "tokenizer_config.json" if (folder / "tokenizer_config.json").is_file() else None
+        self._check(self._lib.blockffn_runner_load_tokenizer(
+            self._handle, ctypes.byref(File.of(tokenizer_json)), None if config is None else ctypes.byref(File.of(config))))
+
+    @property
+    def chat_template(self) -> str:
+        return self._info().chat_template.decode()
+
+    def encode(self, text: str, add_bos: bool = True) -> list[int]:
+        """Ids of a text by the loaded tokenizer, after the model's bos; special tokens in it are plain text."""
+        data, count = text.encode(), c_int64()
+        ids = (c_int32 * (len(data) + 8))()
+        while True:
+            self._check(self._lib.blockffn_runner_encode(self._handle, data, len(data), add_bos, ids, len(ids),
+                                                         ctypes.byref(count)))
+            if count.value <= len(ids):
+                return ids[: count.value]
+            ids = (c_int32 * count.value)()
+
     def generate(self, prompt_ids: Sequence[int], max_tokens: int = 256, mode: str = "auto",
                  on_token: Callable[[int], object] | None = None, **options) -> Result:
         """Continues the prompt. on_token(id) is called for every new token; if it returns true, the text ends there.
 
         options: draft_tokens, draft_width, temperature, top_k, top_p, repetition_penalty, seed.
         """
+        raw = self._options(max_tokens, mode, options)
+        ids: list[int] = []
+
+        def call(_, token):
+            return self._guarded(lambda: ids.append(token) or bool(on_token is not None and on_token(token)))
+
+        if any(not -2**31 <= i < 2**31 for i in prompt_ids):
+            raise ValueError(f"token ids must be 0 to {self.vocab_size - 1}")
+        prompt = (c_int32 * len(prompt_ids))(*prompt_ids)
+        self._run(self._lib.blockffn_runner_generate, prompt, len(prompt), ctypes.byref(raw), TokenCallback(call), None)
+        return self._result(ids, "")
+
+    def generate_text(self, prompt: str, max_tokens: int = 256, mode: str = "auto", stop: Sequence[str] = (),
+                      on_text: Callable[[str], object] | None = None, **options) -> Result:
+        """Continues a text; on_text(piece) as generate's on_token. Ends before the first of the stop strings."""
+        data = prompt.encode()
+        return self._generate_text(self._lib.blockffn_runner_generate_text, data, len(data), max_tokens, mode, stop, on_text, options)
+
+    def generate_chat(self, messages: Sequence[tuple[str, str]], max_tokens: int = 256, mode: str = "auto",
+                      stop: Sequence[str] = (), on_text: Callable[[str], object] | None = None, **options) -> Result:
+        """Answers a conversation of (role, text), by the model's chat template."""
+        raw = (Message * len(messages))(*(Message(role.encode(), text.encode()) for role, text in messages))
+        return self._generate_text(self._lib.blockffn_runner_generate_chat, raw, len(raw), max_tokens, mode, stop, on_text, options)
+
+    def _generate_text(self, function, prompt, length, max_tokens, mode, stop, on_text, options) -> Result:
+        raw, pieces = self._options(max_tokens, mode, options), []
+
+        def call(_, text, size):
+            piece = ctypes.string_at(text, size).decode()
+            return self._guarded(lambda: pieces.append(piece) or bool(on_text is not None and on_text(piece)))
+
+        stops = (c_char_p * len(stop))(*(text.encode() for text in stop))
+        self._run(function, prompt, length, ctypes.byref(raw), stops, len(stops), TextCallback(call), None)
+        return self._result([], "".join(pieces))
+
+    def _options(self, max_tokens: int, mode: str, options: dict) -> Options:
         if mode not in MODES:
             raise ValueError(f"mode {mode!r}: choose {', '.join(MODES)}")
         raw = Options()
@@ -243,28 +321,23 @@ class Runner:
             if name == "seed" and not 0 <= value < 2**64:
                 raise ValueError(f"seed={value}: use 0 to 2^64 - 1")
             setattr(raw, name, value)
-        ids: list[int] = []
+        return raw
+
+    def _guarded(self, body: Callable[[], bool]) -> int:
+        """For callbacks: an exception cannot pass through C, so it ends the run and is raised behind it."""
+        try:
+            return body()
+        except BaseException as error:
+            self._raised = error
+            return 1
+
+    def _run(self, function, *arguments) -> None:
         self._raised = None
-
-        def call(_, token):
-            try:
-                ids.append(token)
-                return bool(on_token is not None and on_token(token))
-            except BaseException as error:
-                self._raised = error
-                return 1
-
-        if any(not -2**31 <= i < 2**31 for i in prompt_ids):
-            raise ValueError(f"token ids must be 0 to {self.vocab_size - 1}")
-        prompt = (c_int32 * len(prompt_ids))(*prompt_ids)
-        code = self._lib.blockffn_runner_generate(self._handle, prompt, len(prompt), ctypes.byref(raw), TokenCallback(call), None)
+        code = function(self._handle, *arguments)
         if self._raised is not None:
             raised, self._raised = self._raised, None
             raise raised
         self._check(code)
-        stats = RawStats()
-        self._lib.blockffn_runner_get_stats(self._handle, ctypes.byref(stats))
-        return self._result(stats, ids)
 
     def cancel(self) -> None:
         """Ends the running generation within one cycle; from any thread."""
@@ -282,13 +355,21 @@ class Runner:
         message = (self._lib.blockffn_runner_last_error(self._handle) or b"").decode(errors="replace")
         raise {1: ValueError, 3: ContextFull}.get(code, RuntimeError)(message)
 
-    def _result(self, stats: RawStats, ids: list[int]) -> Result:
+    def _info(self) -> Info:
+        info = Info()
+        self._lib.blockffn_runner_get_info(self._handle, ctypes.byref(info))
+        return info
+
+    def _result(self, ids: list[int], text: str) -> Result:
         def by_size(values) -> dict:
             return {i: v for i, v in enumerate(values) if v}
 
+        stats = RawStats()
+        self._lib.blockffn_runner_get_stats(self._handle, ctypes.byref(stats))
         same = {name: getattr(stats, name) for name in Result.__dataclass_fields__ if hasattr(stats, name)}
         return Result(**same | dict(
-            ids=ids, stopped_by=STOPS[stats.stopped_by], kernels=self.kernels, emitted=by_size(stats.emitted_histogram),
+            ids=ids, text=text, stopped_by=STOPS[stats.stopped_by], kernels=self.kernels,
+            emitted=by_size(stats.emitted_histogram),
             union_share={t: stats.experts_read[t] / total for t, total in by_size(stats.experts_total).items()},
             prefill_union_share=(stats.prefill_experts_read / stats.prefill_experts_total
                                  if stats.prefill_experts_total else None),

@@ -25,6 +25,8 @@ class Generator {
   // Throws Failure; the context then holds what was known to be good.
   void generate(const int32_t* prompt, int64_t n, const blockffn_runner_options& options, blockffn_token_fn on_token,
                 void* user);
+  // The run that on_token ended was ended for this reason.
+  void ended_by(blockffn_stop reason) { stats_.stopped_by = reason; }
   void cancel() { cancel_.store(true, std::memory_order_relaxed); }
   void reset();
 

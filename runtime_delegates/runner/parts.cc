@@ -1,13 +1,19 @@
 #include "parts.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <new>
 
 #include "cost_model.h"
 #include "drafter.h"
 #include "sampling.h"
+#include "text.h"
 
 using namespace blockffn::runner;
+
+struct blockffn_parts_tokenizer {
+  std::unique_ptr<TextModel> model;
+};
 
 namespace {
 
@@ -91,6 +97,63 @@ int blockffn_parts_choose(const double* chunk_ms, const float* seen_confidence, 
     for (int i = 1; i < rows; ++i) tree[i].parent = parents[i], tree[i].confidence = confidence[i];
     const auto chosen = costs.choose(tree);
     std::copy(chosen.begin(), chosen.end(), keep);
+    return 0;
+  });
+}
+
+blockffn_parts_tokenizer* blockffn_parts_tokenizer_load(const blockffn_file* json, const blockffn_file* config, char* error,
+                                                        size_t error_bytes) {
+  try {
+    return new blockffn_parts_tokenizer{TextModel::load(*json, config)};
+  } catch (const Failure& failure) {
+    std::snprintf(error, error_bytes, "%s", failure.message.c_str());
+  } catch (const std::exception&) {
+    std::snprintf(error, error_bytes, "not enough memory");
+  }
+  return nullptr;
+}
+
+void blockffn_parts_tokenizer_free(blockffn_parts_tokenizer* tokenizer) { delete tokenizer; }
+
+int blockffn_parts_tokenizer_size(const blockffn_parts_tokenizer* tokenizer) { return tokenizer->model->tokenizer.vocab_size(); }
+
+int64_t blockffn_parts_encode(const blockffn_parts_tokenizer* tokenizer, const char* utf8, size_t bytes, int32_t* ids,
+                              int64_t capacity) {
+  return guarded(true, [&] {
+    const auto all = tokenizer->model->tokenizer.encode(std::string_view(utf8, bytes));
+    std::copy_n(all.begin(), std::min<int64_t>(capacity, static_cast<int64_t>(all.size())), ids);
+    return static_cast<int>(all.size());
+  });
+}
+
+int64_t blockffn_parts_chat(const blockffn_parts_tokenizer* tokenizer, const blockffn_message* messages, int32_t count,
+                            int32_t* ids, int64_t capacity, int* add_bos, char* name, size_t name_bytes, char* error,
+                            size_t error_bytes) {
+  const TextModel& model = *tokenizer->model;
+  std::snprintf(name, name_bytes, "%s", model.chat.name());
+  *add_bos = model.chat.add_bos();
+  try {
+    const auto all = model.tokenizer.encode(model.render(messages, count));
+    std::copy_n(all.begin(), std::min<int64_t>(capacity, static_cast<int64_t>(all.size())), ids);
+    return static_cast<int64_t>(all.size());
+  } catch (const Failure& failure) {
+    std::snprintf(error, error_bytes, "%s", failure.message.c_str());
+  } catch (const std::exception&) {
+    std::snprintf(error, error_bytes, "not enough memory");
+  }
+  return -1;
+}
+
+int blockffn_parts_stream(const blockffn_parts_tokenizer* tokenizer, const int32_t* ids, int64_t n, int at_start,
+                          const char* const* stop_strings, int32_t stop_count, blockffn_text_fn on_text, void* user) {
+  return guarded(true, [&] {
+    TextStream stream(tokenizer->model->tokenizer, at_start != 0, {stop_strings, stop_strings + stop_count});
+    for (int64_t i = 0; i < n; ++i) {
+      const std::string text = stream.push(ids[i]);
+      on_text(user, text.data(), text.size());
+    }
+    const std::string text = stream.flush();
+    on_text(user, text.data(), text.size());
     return 0;
   });
 }

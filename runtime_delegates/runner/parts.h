@@ -35,6 +35,25 @@ BLOCKFFN_RUNNER_API int blockffn_parts_choose(const double* chunk_ms, const floa
                                               const uint8_t* seen_followed, int64_t n_seen, const int32_t* parents,
                                               const float* confidence, int32_t rows, uint8_t* keep);
 
+/* A tokenizer without a program; NULL with a sentence in error. config may be NULL. */
+typedef struct blockffn_parts_tokenizer blockffn_parts_tokenizer;
+BLOCKFFN_RUNNER_API blockffn_parts_tokenizer* blockffn_parts_tokenizer_load(const blockffn_file* json,
+                                                                            const blockffn_file* config, char* error,
+                                                                            size_t error_bytes);
+BLOCKFFN_RUNNER_API void blockffn_parts_tokenizer_free(blockffn_parts_tokenizer* tokenizer);
+BLOCKFFN_RUNNER_API int blockffn_parts_tokenizer_size(const blockffn_parts_tokenizer* tokenizer);
+/* Ids of a text, or of a conversation with the name of the chat template; their number, of which the first
+   `capacity` are stored, or -1 with a sentence. */
+BLOCKFFN_RUNNER_API int64_t blockffn_parts_encode(const blockffn_parts_tokenizer* tokenizer, const char* utf8, size_t bytes,
+                                                  int32_t* ids, int64_t capacity);
+BLOCKFFN_RUNNER_API int64_t blockffn_parts_chat(const blockffn_parts_tokenizer* tokenizer, const blockffn_message* messages,
+                                                int32_t count, int32_t* ids, int64_t capacity, int* add_bos, char* name,
+                                                size_t name_bytes, char* error, size_t error_bytes);
+/* Text of ids as a run streams it, one call of on_text for every id (also without text) and one at the end. */
+BLOCKFFN_RUNNER_API int blockffn_parts_stream(const blockffn_parts_tokenizer* tokenizer, const int32_t* ids, int64_t n,
+                                              int at_start, const char* const* stop_strings, int32_t stop_count,
+                                              blockffn_text_fn on_text, void* user);
+
 #ifdef __cplusplus
 }
 #endif

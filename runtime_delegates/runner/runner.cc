@@ -5,14 +5,18 @@
 #include <new>
 
 #include "generator.h"
+#include "text.h"
 
 using blockffn::runner::DraftTree;
 using blockffn::runner::Failure;
 using blockffn::runner::Generator;
+using blockffn::runner::TextModel;
+using blockffn::runner::TextStream;
 
 struct blockffn_runner {
   explicit blockffn_runner(const blockffn_file& program) : generator(program) {}
   Generator generator;
+  std::unique_ptr<TextModel> text;
   std::atomic<bool> busy{false};
   std::string error;
 };
@@ -51,6 +55,44 @@ int exclusively(blockffn_runner* runner, const Body& body) noexcept {
   const int code = guarded(&runner->error, body);
   runner->busy.store(false);
   return code;
+}
+
+const TextModel& text_of(const blockffn_runner& runner) {
+  if (runner.text == nullptr) throw Failure{BLOCKFFN_BAD_ARGUMENT, "no tokenizer is loaded; call blockffn_runner_load_tokenizer first"};
+  return *runner.text;
+}
+
+void put_bos(const blockffn_runner& runner, std::vector<int32_t>* ids) {
+  const int32_t bos = runner.generator.model().bos_id();
+  if (bos >= 0 && (ids->empty() || ids->front() != bos)) ids->insert(ids->begin(), bos);
+}
+
+struct TextRun {
+  TextStream stream;
+  blockffn_text_fn on_text;
+  void* user;
+  bool refused = false;  // by on_text
+
+  bool show(const std::string& text) {
+    if (!text.empty() && on_text != nullptr && !refused) refused = on_text(user, text.data(), text.size()) != 0;
+    return refused;
+  }
+};
+
+void generate_text(blockffn_runner* runner, const std::vector<int32_t>& ids, bool at_start, const blockffn_runner_options* options,
+                   const char* const* stop_strings, int32_t stop_count, blockffn_text_fn on_text, void* user) {
+  if (options == nullptr) throw Failure{BLOCKFFN_BAD_ARGUMENT, "no options were given"};
+  std::vector<std::string> stops;
+  for (int32_t i = 0; i < stop_count; ++i)
+    if (stop_strings[i] != nullptr && *stop_strings[i] != 0) stops.emplace_back(stop_strings[i]);
+  TextRun run{TextStream(text_of(*runner).tokenizer, at_start, std::move(stops)), on_text, user};
+  const auto on_token = [](void* to, int32_t token) -> int {
+    auto& text = *static_cast<TextRun*>(to);
+    return text.show(text.stream.push(token)) || text.stream.stopped();
+  };
+  runner->generator.generate(ids.data(), static_cast<int64_t>(ids.size()), *options, on_token, &run);
+  run.show(run.stream.flush());
+  if (run.stream.stopped()) runner->generator.ended_by(BLOCKFFN_STOP_STRING);
 }
 
 class CallbackDrafter final : public blockffn::runner::Drafter {
@@ -107,6 +149,35 @@ void blockffn_runner_get_info(const blockffn_runner* runner, blockffn_runner_inf
   const auto& eos = model.eos_ids();
   std::copy_n(eos.begin(), std::min<size_t>(eos.size(), 8), out->eos_ids);
   std::snprintf(out->kernels, sizeof out->kernels, "%s", blockffn_kernels());
+  out->has_tokenizer = runner->text != nullptr;
+  if (runner->text != nullptr)
+    std::snprintf(out->chat_template, sizeof out->chat_template, "%s", runner->text->chat.name());
+}
+
+int blockffn_runner_load_tokenizer(blockffn_runner* runner, const blockffn_file* tokenizer_json,
+                                   const blockffn_file* tokenizer_config) {
+  return exclusively(runner, [&] {
+    if (tokenizer_json == nullptr) throw Failure{BLOCKFFN_BAD_ARGUMENT, "no tokenizer was named"};
+    auto text = TextModel::load(*tokenizer_json, tokenizer_config);
+    const int32_t vocab = runner->generator.model().vocab_size();
+    if (text->tokenizer.vocab_size() > vocab)
+      throw Failure{BLOCKFFN_BAD_PROGRAM, "the tokenizer has " + std::to_string(text->tokenizer.vocab_size()) +
+                                              " tokens, but the program knows " + std::to_string(vocab) +
+                                              "; load the model's own tokenizer"};
+    runner->text = std::move(text);
+  });
+}
+
+int blockffn_runner_encode(blockffn_runner* runner, const char* utf8, size_t bytes, int add_bos, int32_t* tokens,
+                           int64_t capacity, int64_t* count) {
+  return exclusively(runner, [&] {
+    if (count == nullptr || (tokens == nullptr && capacity > 0) || (utf8 == nullptr && bytes > 0))
+      throw Failure{BLOCKFFN_BAD_ARGUMENT, "a pointer is NULL"};
+    auto ids = text_of(*runner).tokenizer.encode(std::string_view(utf8, bytes));
+    if (add_bos != 0) put_bos(*runner, &ids);
+    *count = static_cast<int64_t>(ids.size());
+    std::copy_n(ids.begin(), std::clamp<int64_t>(capacity, 0, *count), tokens);
+  });
 }
 
 void blockffn_runner_default_options(blockffn_runner_options* out) {
@@ -130,6 +201,28 @@ int blockffn_runner_generate(blockffn_runner* runner, const int32_t* prompt, int
   return exclusively(runner, [&] {
     if (options == nullptr) throw Failure{BLOCKFFN_BAD_ARGUMENT, "no options were given"};
     runner->generator.generate(prompt, n, *options, on_token, user);
+  });
+}
+
+int blockffn_runner_generate_text(blockffn_runner* runner, const char* prompt, size_t bytes,
+                                  const blockffn_runner_options* options, const char* const* stop_strings,
+                                  int32_t stop_count, blockffn_text_fn on_text, void* user) {
+  return exclusively(runner, [&] {
+    if (prompt == nullptr && bytes > 0) throw Failure{BLOCKFFN_BAD_ARGUMENT, "the prompt is NULL"};
+    auto ids = text_of(*runner).tokenizer.encode(std::string_view(prompt, bytes));
+    put_bos(*runner, &ids);
+    generate_text(runner, ids, bytes == 0, options, stop_strings, stop_count, on_text, user);
+  });
+}
+
+int blockffn_runner_generate_chat(blockffn_runner* runner, const blockffn_message* messages, int32_t count,
+                                  const blockffn_runner_options* options, const char* const* stop_strings,
+                                  int32_t stop_count, blockffn_text_fn on_text, void* user) {
+  return exclusively(runner, [&] {
+    const TextModel& text = text_of(*runner);
+    auto ids = text.tokenizer.encode(text.render(messages, messages == nullptr ? 0 : count));
+    if (text.chat.add_bos()) put_bos(*runner, &ids);
+    generate_text(runner, ids, true, options, stop_strings, stop_count, on_text, user);
   });
 }
 

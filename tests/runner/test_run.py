@@ -28,7 +28,8 @@ def test_modes_print_the_same_text(capsys, pte):
         assert code == 0
         text, last = out.rstrip("\n").rsplit("\n", 1)
         report = json.loads(last)
-        texts[mode] = text, report["ids"]
+        texts[mode] = text, report["generated_tokens"]
+        assert report["text"] == text
         assert report["mode"] == mode and report["stopped_by"] in ("max tokens", "end of text")
         for line in ("prompt", "generated", "cycles", "time", "experts", "process"):
             assert f"\n{line}" in "\n" + err

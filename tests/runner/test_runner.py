@@ -1,5 +1,6 @@
 """The runner on tiny random models: output in every mode and with any drafter against plain decoding in Python."""
 
+import json
 import os
 import threading
 import time
@@ -11,6 +12,8 @@ from runtime_delegates.runner import File, Runner
 from runtime_delegates.sampling import Sampler
 from runtime_delegates.session import Session
 from runtime_delegates.text import ContextFull
+from tests.conftest import ROOT
+from training.tokenizer import load_tokenizer
 
 MODELS = {
     "mla_fp32": dict(quant="fp32"),
@@ -280,6 +283,91 @@ def test_turns_reuse_their_common_beginning(one_pte):
     assert runner.generate(context[:-1], 1).reused_tokens > 20
     runner.reset()
     assert runner.generate(context[:-1], 1).reused_tokens == 0
+
+
+# ---- text ----
+@pytest.fixture(scope="module")
+def talker(one_pte, tiny_tokenizer):
+    runner = Runner(one_pte)
+    runner.load_tokenizer(tiny_tokenizer)
+    return runner
+
+
+def test_text_is_the_text_of_the_tokens(talker, tiny_tokenizer):
+    tokenizer = load_tokenizer(tiny_tokenizer)
+    for prompt in ("The runtime reads", "naïve 你好 😀", "", "  \n\tx </s> y"):
+        ids = [1, *tokenizer.encode(prompt)]
+        assert talker.encode(prompt) == ids and talker.encode(prompt, add_bos=False) == ids[1:]
+        for settings in (dict(), dict(temperature=1.2, seed=4)):
+            want = talker.generate(ids, 50, **settings).ids
+            for mode in ("plain", "spec", "auto"):
+                pieces = []
+                result = talker.generate_text(prompt, 50, mode, on_text=pieces.append, **settings)
+                assert result.text == tokenizer.decode(want) == "".join(pieces) and all(pieces)
+                assert result.generated_tokens == len(want)
+                assert result.stopped_by in ("max tokens", "end of text")
+
+
+def test_stop_strings_end_the_run_in_mid_chunk(talker):
+    full = talker.generate_text("The runtime reads", 60).text
+    for at in (1, 5, 11, 30):
+        stop = full[at : at + 3]
+        for mode in ("plain", "spec", "auto"):
+            result = talker.generate_text("The runtime reads", 60, mode, stop=["never", "", stop])
+            assert result.text == full[: full.index(stop)] and result.stopped_by == "stop string"
+            assert result.generated_tokens < 60
+    assert talker.generate_text("The runtime reads", 60, stop=[full[-1] + "x"]).text == full  # held back, then given
+
+
+def test_on_text_ends_and_cancels_the_run(talker):
+    full = talker.generate_text("The runtime reads", 60).text
+    for mode in ("plain", "spec"):
+        seen = []
+        result = talker.generate_text("The runtime reads", 60, mode, on_text=lambda piece: seen.append(piece) or len(seen) == 3)
+        assert result.stopped_by == "callback" and full.startswith("".join(seen)) and len(seen) == 3
+        result = talker.generate_text("The runtime reads", 60, "plain", on_text=lambda piece: talker.cancel())
+        assert result.stopped_by == "cancelled" and full.startswith(result.text) and len(result.text) < len(full)
+    with pytest.raises(ZeroDivisionError):
+        talker.generate_text("x", 5, on_text=lambda piece: 1 / 0)
+
+
+def test_chat_turns_reuse_the_context(one_pte, tiny_tokenizer, tmp_path):
+    config = tmp_path / "tokenizer_config.json"
+    config.write_text(json.dumps({"chat_template": "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\\n' + message"
+                                  "['content'] + '<|im_end|>' + '\\n'}}{% endfor %}{% if add_generation_prompt %}"
+                                  "{{ '<|im_start|>assistant\\n' }}{% endif %}"}))
+    runner = Runner(one_pte)
+    with pytest.raises(ValueError, match="no tokenizer is loaded"):
+        runner.generate_text("x")
+    runner.load_tokenizer(tiny_tokenizer)
+    assert runner.chat_template == ""
+    with pytest.raises(ValueError, match="no chat template"):
+        runner.generate_chat([("user", "x")])
+    runner.load_tokenizer(tiny_tokenizer / "tokenizer.json", config)
+    assert runner.chat_template == "chatml"
+    text = "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
+    first = runner.generate_chat([("user", "Hi")], 8)
+    ids = runner.generate(runner.encode(text, add_bos=False), 8).ids  # the configuration asks for no bos
+    assert first.text == load_tokenizer(tiny_tokenizer).decode(ids)
+    assert first.prompt_tokens == len(runner.encode(text, add_bos=False))
+    again = runner.generate_chat([("user", "Hi"), ("assistant", first.text), ("user", "x")], 5)
+    assert again.reused_tokens >= len(runner.encode(text, add_bos=False)) - 1
+    with pytest.raises(ValueError, match="role 'robot'"):
+        runner.generate_chat([("robot", "x")])
+
+
+def test_tokenizers_that_do_not_fit(one_pte, talker, tmp_path):
+    shipped = ROOT / "checkpoints/blockffn-22m-docs/tokenizer.json"
+    with pytest.raises(RuntimeError, match="8192 tokens, but the program knows 320"):
+        talker.load_tokenizer(shipped)
+    with pytest.raises(RuntimeError, match="nowhere.json: No such file"):
+        talker.load_tokenizer(tmp_path / "nowhere.json")
+    (tmp_path / "config.json").write_text("[")
+    with pytest.raises(RuntimeError, match="config.json: not valid JSON"):
+        talker.load_tokenizer(shipped, tmp_path / "config.json")
+    assert talker.generate_text("still here", 3).generated_tokens == 3
+    with pytest.raises(ContextFull, match="max_context is 160"):
+        talker.generate_text("x " * 500)
 
 
 # ---- cancel, threads ----
