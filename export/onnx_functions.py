@@ -261,8 +261,13 @@ def logits(f: Body, x: str, w: str, start: str, m: Matrix, scale: float) -> str:
     return f.Where(f.Unsqueeze(wanted, f.ints(1)), scaled(f, y, scale), f.float(0))
 
 
+def silu(f: Body, x: str) -> str:
+    """Without Sigmoid, which ONNX Runtime approximates."""
+    return f.Div(x, f.Add(f.float(1), f.Exp(f.Neg(x))))
+
+
 def silu_mul(f: Body, gate: str, up: str) -> str:
-    return f.Mul(f.Mul(gate, f.Sigmoid(gate)), up)
+    return f.Mul(silu(f, gate), up)
 
 
 def add(f: Body, a: str, b: str) -> str:
@@ -290,7 +295,7 @@ def chunk_sparse_ffn(f: Body, x: str, w: str, ffn: Ffn) -> str:
     down = f.slice(region, up_elements, up_elements + down_elements, 1)
     down = f.Reshape(down, f.ints(-1, ffn.down.tile_bytes // size))
     hidden = matmul(f, x, up, ffn.up)
-    y = matmul(f, f.Mul(hidden, f.Sigmoid(hidden)), down, ffn.down)
+    y = matmul(f, silu(f, hidden), down, ffn.down)
     weight = f.Transpose(scaled(f, scores, ffn.out_scale), perm=(2, 1, 0))  # [E, T, 1]
     return f.ReduceSum(f.Mul(y, weight), f.ints(0), keepdims=0)
 
