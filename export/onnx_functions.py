@@ -244,10 +244,6 @@ def rms_norm(f: Body, x: str, weight: str, eps: float) -> str:
     return f.Mul(f.Mul(x, f.Reciprocal(f.Sqrt(f.Add(mean, f.float(eps))))), weight)
 
 
-def final_norm(f: Body, x: str, weight: str, eps: float) -> str:
-    return f.Unsqueeze(rms_norm(f, x, weight, eps), f.ints(0))
-
-
 def linear(f: Body, x: str, w: str, bias: str | None, m: Matrix, scale: float) -> str:
     y = per_group(f, f.Reshape(x, f.ints(-1, m.groups, m.cols)), w, m)
     y = scaled(f, f.Reshape(y, f.ints(-1, m.groups * m.rows)), scale)
@@ -324,8 +320,8 @@ def updated(f: Body, cache: str, rows: str, n_past: str, kv_src: str, capacity: 
 
 
 def attend(f: Body, q: str, keys: str, values: str, n_past: str, mask: str, heads: int, groups: int, dims: tuple[int, int],
-           scale: float) -> str:
-    """q [T, H * K], keys [C, G * K], values [C, G * V] -> [T, H, V] over the past and the visible tokens of the chunk."""
+           scale: float, tree_rows: str | None = None) -> str:
+    """q [T, H * K], keys [C, G * K], values [C, G * V] -> [T, H, V] over the past and the visible nodes of the tree."""
     repeat, (key_dim, value_dim) = heads // groups, dims
     count = f.Add(n_past, f.Shape(q, start=0, end=1))
     keys = f.Reshape(f.slice(keys, 0, count, 0), f.ints(-1, groups, key_dim))
@@ -333,7 +329,8 @@ def attend(f: Body, q: str, keys: str, values: str, n_past: str, mask: str, head
     q = f.Transpose(f.Reshape(q, f.ints(-1, groups, repeat, key_dim)), perm=(1, 2, 0, 3))
     q = f.Reshape(q, f.ints(groups, -1, key_dim))
     scores = f.MatMul(q, f.Transpose(keys, perm=(1, 2, 0)))  # [G, H/G * T, C]
-    column = f.Sub(f.Range(f.constant(0, np.int64), f.Squeeze(count), f.constant(1, np.int64)), n_past)
+    column = f.Sub(f.Range(f.constant(0, np.int64), f.Squeeze(count), f.constant(1, np.int64)),
+                   n_past if tree_rows is None else f.Sub(n_past, tree_rows))
     bit = f.Cast(f.Clip(column, f.constant(0, np.int64), f.constant(63, np.int64)), to=TensorProto.UINT64)
     bits = f.BitShift(f.Unsqueeze(f.Cast(mask, to=TensorProto.UINT64), f.ints(1)), bit, direction="RIGHT")
     bits = f.Cast(f.BitwiseAnd(bits, f.constant(1, np.uint64)), to=TensorProto.BOOL)
@@ -362,13 +359,13 @@ def mla_attention(f: Body, q, kv, kv_norm, absorb, expand, inv_freq, cache, posi
     return [f.Reshape(y, f.ints(-1, heads * expand_m.rows)), cache]
 
 
-def gqa_attention(f: Body, q, k, v, inv_freq, key_cache, value_cache, positions, n_past, mask, kv_src, *, heads: int,
-                  kv_heads: int, capacity: int, dim: int) -> list[str]:
+def gqa_attention(f: Body, q, k, v, inv_freq, key_cache, value_cache, positions, n_past, mask, kv_src, tree_rows=None, *,
+                  heads: int, kv_heads: int, capacity: int, dim: int) -> list[str]:
     rotated = rotate(f, f.Reshape(k, f.ints(-1, kv_heads, dim)), positions, inv_freq)
     rotated = f.Reshape(rotated, f.ints(-1, kv_heads * dim))
     key_cache = updated(f, key_cache, rotated, n_past, kv_src, capacity)
     value_cache = updated(f, value_cache, v, n_past, kv_src, capacity)
     query = rotate(f, f.Reshape(q, f.ints(-1, heads, dim)), positions, inv_freq)
     y = attend(f, f.Reshape(query, f.ints(-1, heads * dim)), key_cache, value_cache, n_past, mask, heads, kv_heads,
-               (dim, dim), dim**-0.5)
+               (dim, dim), dim**-0.5, tree_rows)
     return [f.Reshape(y, f.ints(-1, heads * dim)), key_cache, value_cache]

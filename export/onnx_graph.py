@@ -125,12 +125,14 @@ class _Bodies:
     def call(self, name: str, args: list, outs: list, attrs: list) -> onnx.NodeProto:
         """A node of the decoder's body; what it calls is added to the functions."""
         b = self._builder
-        name = "final_norm" if name == "rms_norm" and len(b.dims[outs[0]]) == 3 else name
         present = [a for a in args if a is not None]
         f = Body([f"in_{i}" for i in range(len(present))])
         slots = iter(f.inputs)
         results = self._body(f, name, args, [None if a is None else next(slots) for a in args], attrs)
         results = results if isinstance(results, list) else [results]
+        if name in ("rms_norm", "add") and len(b.dims[outs[0]]) != len(b.dims[args[0]]):  # a batch comes or goes
+            shape = [-1 if d == TOKENS else d for d in b.dims[outs[0]]]
+            results = [f.Reshape(results[0], f.ints(*shape))]
         key = name, f.function(DOMAIN, name, results, self._opsets).SerializeToString(deterministic=True)
         if key not in self._names:
             count = sum(other == name for other, _ in self._names)

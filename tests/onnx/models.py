@@ -14,10 +14,10 @@ from runtime_delegates.onnx_session import operator_library
 
 def write(module, example, path: Path) -> dict[str, int]:
     """Writes the module; example as programs.to_edge takes it. Returns how often each operator occurs."""
-    tokens = next(x.shape[-1] if x.shape[0] == 1 else x.shape[0] for x in example)
+    tokens = example[0].shape[1 if example[0].shape[0] == 1 else 0]
     T = torch.export.Dim("T", min=1, max=64)
     shapes = tuple(
-        {0: T} if x.shape[0] == tokens else {1: T} if tuple(x.shape) == (1, tokens) else None for x in example
+        {0: T} if x.shape[0] == tokens else {1: T} if tuple(x.shape[:2]) == (1, tokens) else None for x in example
     )
     with torch.no_grad():
         program = torch.export.export(module.eval(), example, dynamic_shapes=shapes).run_decompositions({})

@@ -7,9 +7,10 @@ and in onnx's reference evaluator.
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from tests.delegate import oracle, programs
-from tests.delegate.programs import Dense, Ffn, Gqa, Mla, Stack, chunk, execute, kept, load
+from tests.delegate.programs import Dense, Ffn, Gqa, Mla, Stack, chunk, execute, kept, load, ops
 from tests.delegate.test_attention import VARIANTS, ancestors, oracle_of, random_tree, run_linear, tree_chunk
 from tests.delegate.test_sparse_ffn import NORMS, expected
 from tests.onnx.models import RUNTIMES, Method
@@ -85,6 +86,42 @@ def test_attention_over_chunks_and_a_tree(written, variant, how):
         sees = [*range(min(i, past)), *(past + j for j in on_path)]
         want.append(reference.token(i, *(x[i] for x in plain), len(sees), sees))
     oracle.check(np.concatenate([got, tree]), [w for w, _ in want], [b for _, b in want])
+
+
+class TreeRows(Gqa):
+    """What a draft head uses beside the decoder's operators."""
+
+    def __init__(self, heads, kv_heads):
+        super().__init__(heads, kv_heads)
+        self.ones = nn.Parameter(torch.ones(20), requires_grad=False)
+
+    def forward(self, hidden, q, k, v, positions, n_past, tree_mask, kv_src, tree_rows):
+        args = q, k, v, self.inv_freq, self.key_cache, self.value_cache, positions, n_past, tree_mask, kv_src
+        y, keys, values = ops.gqa_attention(*args, self.heads, self.kv_heads, tree_rows)
+        self.key_cache.copy_(keys)
+        self.value_cache.copy_(values)
+        x = ops.hidden_norm(hidden, self.ones, 1e-5)
+        return y, x, ops.final_add(x, x)
+
+
+def test_a_tree_that_grows_over_calls(written, runtime):
+    """Against the eager operators: a prefix, a level of the tree, a level below it."""
+    m = TreeRows(6, 2)
+    q, k, v = m.rows(12)
+    hidden = torch.from_numpy(np.random.default_rng(3).normal(size=(1, 12, 20)).astype(np.float32))
+    calls = [
+        (slice(0, 7), *chunk(7, 0), torch.tensor([0])),
+        (slice(7, 10), torch.full((3,), 7), torch.tensor([7]), torch.tensor([0b001, 0b010, 0b100]), kept(), torch.tensor([0])),
+        (slice(10, 12), torch.full((2,), 8), torch.tensor([10]), torch.tensor([0b01001, 0b10100]), kept(), torch.tensor([3])),
+    ]
+    example = hidden[:, :7], *(x[:7] for x in (q, k, v)), *calls[0][1:]
+    path, counts = written("tree-rows", m, example)
+    assert counts == {"gqa_attention": 1, "rms_norm": 1, "add": 1}
+    method = runtime(path)
+    for rows, *rest in calls:
+        inputs = hidden[:, rows], *(x[rows] for x in (q, k, v)), *rest
+        for got, want in zip(execute(method, *inputs), m(*inputs), strict=True):
+            assert got.shape == want.shape and np.abs(got - want.numpy()).max() < 1e-5
 
 
 @pytest.mark.parametrize("quant", QUANTS)
