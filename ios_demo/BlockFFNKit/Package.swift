@@ -11,6 +11,7 @@ let executorchVersion = "1.5.1"  // as in pyproject.toml
 let native: Target
 var dependencies: [Package.Dependency] = []
 var linkLinux: [LinkerSetting] = []
+var linkObservation: [LinkerSetting] = []
 
 func compiled(
   _ libraries: [Target.Dependency], flags: [String], linkerSettings: [LinkerSetting] = []
@@ -41,6 +42,8 @@ func compiled(
     [.unsafeFlags(folders.flatMap { ["-L\($0)", "-Xlinker", "-rpath", "-Xlinker", $0] })]
       + libraries.map { .linkedLibrary($0) }
   }
+  // Swift 6.0's libswiftObservation names a function of its threading library that nothing on Linux defines.
+  linkObservation = [.unsafeFlags(["-Xlinker", "--allow-shlib-undefined"])]
   if let wheel = environment["BLOCKFFN_EXECUTORCH"] {
     native = compiled(
       [],
@@ -79,7 +82,7 @@ let package = Package(
   targets: [
     native,
     .target(name: "BlockFFNKit", dependencies: ["CBlockFFN"], linkerSettings: linkLinux),
-    .target(name: "BlockFFNDemoModel", dependencies: ["BlockFFNKit"]),
+    .target(name: "BlockFFNDemoModel", dependencies: ["BlockFFNKit"], linkerSettings: linkObservation),
     .testTarget(name: "BlockFFNKitTests", dependencies: ["BlockFFNKit"]),
     .testTarget(name: "BlockFFNDemoModelTests", dependencies: ["BlockFFNDemoModel"]),
   ],

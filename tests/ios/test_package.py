@@ -1,9 +1,27 @@
-"""The Swift package on Linux: its sources."""
+"""The Swift package on Linux: built, formatted, and tested on the shipped checkpoint's program."""
 
-from tests.ios.conftest import PACKAGE, ROOT
+import re
+
+import pytest
+from tests.ios.conftest import PACKAGE, ROOT, SCRATCH
 
 SOURCES = sorted(path for folder in ("BlockFFNKit", "App") for path in (ROOT / "ios_demo" / folder).rglob("*.swift")
                  if path.name != "Package.swift")
+
+
+@pytest.fixture(scope="module")
+def tests_built(swift, backend):
+    built = swift("swift", "build", "--build-tests", "--scratch-path", SCRATCH)
+    assert built.returncode == 0, built.stdout[-6000:] + built.stderr[-2000:]
+    assert "warning:" not in built.stdout, built.stdout[-6000:]
+
+
+def test_swift_tests(swift, tests_built, model):
+    done = swift("swift", "test", "--skip-build", "--scratch-path", SCRATCH, BLOCKFFN_TEST_MODEL=str(model))
+    output = done.stdout + done.stderr
+    assert done.returncode == 0, output[-8000:]
+    count = re.search(r"Test run with (\d+) tests passed", output)
+    assert count and int(count[1]) == sum(len(re.findall(r"^\s*@Test", path.read_text(), re.M)) for path in SOURCES)
 
 
 def test_format(swift):

@@ -56,6 +56,21 @@ public struct ModelInfo: Sendable, Equatable {
   /// Name of the chat template; nil if there is none, or none that the runner knows.
   public let chatTemplate: String?
 
+  /// For engines that stand in for this package's.
+  public init(
+    maxContext: Int, vocabularySize: Int, hiddenSize: Int, bosID: Int32? = nil, eosIDs: [Int32] = [],
+    kernels: String, hasTokenizer: Bool = true, chatTemplate: String? = nil
+  ) {
+    self.maxContext = maxContext
+    self.vocabularySize = vocabularySize
+    self.hiddenSize = hiddenSize
+    self.bosID = bosID
+    self.eosIDs = eosIDs
+    self.kernels = kernels
+    self.hasTokenizer = hasTokenizer
+    self.chatTemplate = chatTemplate
+  }
+
   init(_ handle: NativeHandle) {
     var raw = blockffn_runner_info()
     blockffn_runner_get_info(handle.pointer, &raw)

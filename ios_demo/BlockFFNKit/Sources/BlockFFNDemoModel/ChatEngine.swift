@@ -1,0 +1,55 @@
+import BlockFFNKit
+import Foundation
+
+/// What the view models need of an engine, so that tests can stand in for it.
+public protocol ChatEngine: Sendable {
+  var info: ModelInfo { get }
+  func generate(_ prompt: String, options: GenerationOptions, stop: [String]) -> GenerationStream<String>
+  func chat(_ messages: [ChatMessage], options: GenerationOptions, stop: [String]) -> GenerationStream<String>
+  func stop()
+}
+
+extension Engine: ChatEngine {}
+
+/// Loads a model's sparse program, or its dense twin.
+public typealias EngineLoader = @Sendable (_ entry: ModelEntry, _ dense: Bool) async throws -> any ChatEngine
+
+/// The real one.
+public let loadEngine: EngineLoader = { entry, dense in
+  guard let program = dense ? entry.denseTwin : entry.program else {
+    throw ModelLibraryError(
+      errorDescription: "“\(entry.name)” has no dense twin. Put its program beside it, with “dense” in its name.")
+  }
+  return try await Engine.load(
+    program: .url(program), tokenizer: .url(entry.tokenizer),
+    tokenizerConfig: entry.tokenizerConfig.map { .url($0) })
+}
+
+/// How hot the device is; the same steps as ProcessInfo.ThermalState, which Linux lacks.
+public enum ThermalLevel: Int, Codable, Sendable, Comparable {
+  case nominal, fair, serious, critical
+
+  public var title: String { ["nominal", "fair", "serious", "critical"][rawValue] }
+
+  public static func < (a: ThermalLevel, b: ThermalLevel) -> Bool { a.rawValue < b.rawValue }
+}
+
+/// The device, at the moment of a measurement.
+public struct DeviceSnapshot: Codable, Sendable, Equatable {
+  public var model: String
+  public var system: String
+  public var thermal: ThermalLevel
+  /// In [0, 1]; nil if unknown.
+  public var battery: Double?
+  public var lowPowerMode: Bool
+
+  public init(
+    model: String, system: String, thermal: ThermalLevel, battery: Double? = nil, lowPowerMode: Bool = false
+  ) {
+    self.model = model
+    self.system = system
+    self.thermal = thermal
+    self.battery = battery
+    self.lowPowerMode = lowPowerMode
+  }
+}
