@@ -190,7 +190,9 @@ class BlockFFNBackend final : public et::BackendInterface {
                   }};
     blockffn::ReadStats stats;
     last_call = {};
-    const blockffn::Parallel parallel{run_on_pool, nullptr};
+    auto* pool = executorch::extension::threadpool::get_threadpool();
+    const int threads = pool == nullptr ? 1 : static_cast<int>(pool->get_thread_count());
+    const blockffn::Parallel parallel{run_on_pool, nullptr, threads};
     if (const auto status = program.run(static_cast<int>(tokens), parallel, observer, &stats); !status.ok())
       return report(status);
     last_call = {stats.calls, stats.tokens, stats.ffn_calls, stats.experts_read, stats.experts_total};

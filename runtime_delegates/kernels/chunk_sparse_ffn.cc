@@ -13,8 +13,6 @@
 namespace blockffn {
 namespace {
 
-constexpr int kDownItemTiles = 16;  // at most, of the down projection; a multiple of 8
-
 // Everything the phases share. Pair p is one (expert, token) with a non-zero score; the pairs of an
 // expert are neighbours.
 struct Plan {
@@ -128,30 +126,24 @@ Status chunk_sparse_ffn(const Context& ctx, const Ffn& w, const float* x, int to
   });
 
   const int down_tiles = static_cast<int>(round_up(w.hidden, kTileRows)) / kTileRows;
-  // Long pieces of an expert's weights, but enough items for all threads.
-  const int per_item = down_tiles < 12 * kDownItemTiles ? kDownItemTiles / 2 : kDownItemTiles;
+  const int per_item = tiles_per_item(ctx.parallel, down_tiles);
   const int64_t items = (down_tiles + per_item - 1) / per_item;
   ctx.parallel(items, [&](int64_t item) {
     const int first_tile = static_cast<int>(item) * per_item;
     const int count = first_tile + per_item <= down_tiles ? per_item : down_tiles - first_tile;
     const int first_row = first_tile * kTileRows;
     const int rows = first_row + count * kTileRows <= w.hidden ? count * kTileRows : w.hidden - first_row;
-    // Rows of y may lie a multiple of 4096 bytes apart, where they displace each other from the cache.
-    alignas(kAlign) float sum[kMaxTokens][kDownItemTiles * kTileRows];
-    std::memset(sum, 0, sizeof sum[0] * tokens);
+    const size_t offset = w.down_tile_bytes * first_tile;
+    for (int t = 0; t < tokens; ++t)
+      std::memset(y + static_cast<size_t>(t) * w.hidden + first_row, 0, sizeof(float) * rows);
     for (int u = 0; u < n; ++u) {
       TileBatch batch;
       for (int32_t p = plan.first_pair[u]; p < plan.first_pair[u + 1]; ++p)
-        batch.add(hidden, p, plan.hidden + p * width, plan.pair_weight[p], sum[plan.pair_token[p]]);
-      const size_t offset = w.down_tile_bytes * first_tile;
-      const uint8_t* next = u + 1 < n           ? w.down(plan.union_ids[u + 1]) + offset
-                            : item + 1 < items ? w.down(plan.union_ids[0]) + offset + w.down_tile_bytes * per_item
-                                               : nullptr;
+        batch.add(hidden, p, plan.hidden + p * width, plan.pair_weight[p],
+                  y + static_cast<size_t>(plan.pair_token[p]) * w.hidden + first_row);
       batch.multiply(*ctx.kernels, w.quant, w.down(plan.union_ids[u]) + offset, w.down_tile_bytes, count, rows, w.width,
-                     true, next);
+                     true, u + 1 < n ? w.down(plan.union_ids[u + 1]) + offset : nullptr);
     }
-    for (int t = 0; t < tokens; ++t)
-      std::memcpy(y + static_cast<size_t>(t) * w.hidden + first_row, sum[t], rows * sizeof(float));
   });
   return kStatusOk;
 }

@@ -49,7 +49,7 @@ struct TileArgs {
   int cols;                          // K without padding
   int tokens;                        // 1..64
   const void* const* x;              // [tokens] rows: float[cols], or int8[padded_cols]
-  const int32_t* const* group_sums;  // [tokens][padded_cols/32] sums of x, int4 weights only
+  const int32_t* const* starts;  // [tokens][padded_cols/32] of quantize_row, int4 weights only
   const float* factor;               // [tokens]
   float* const* y;                   // [tokens] pointers to the first output row
   bool accumulate;
@@ -64,8 +64,9 @@ struct Kernels {
   void (*tiles_int4)(const TileArgs&);
   // q = round_half_even(x * (127 / max|x|)), zero-padded to `padded`; *scale = max|x| / 127. Rows below
   // kSmallestPeak are zero. A row that holds NaN or infinity gives q = 0 and *scale = NaN, so that what
-  // is computed from it is NaN. sums (may be null) receives the sum of q of every 32 columns.
-  void (*quantize_row)(const float* x, int cols, int padded, int8_t* q, float* scale, int32_t* sums);
+  // is computed from it is NaN. starts (may be null) receives
+  // -8 * sum of q of every 32 columns: where their products start, as int4 weights are stored as value + 8.
+  void (*quantize_row)(const float* x, int cols, int padded, int8_t* q, float* scale, int32_t* starts);
   float (*dot)(const float* a, const float* b, int n);
   void (*axpy)(float a, const float* x, float* y, int n);  // y += a * x
   void (*scale)(float a, float* y, int n);                 // y *= a
@@ -97,10 +98,11 @@ int big_cores(const char* sysfs_cpu = "/sys/devices/system/cpu");
 struct Parallel {
   void (*run)(void* pool, int64_t n, void (*task)(void* context, int64_t i), void* context) = nullptr;
   void* pool = nullptr;
+  int threads = 4;  // about as many take part: work is cut accordingly, results do not depend on it
 
   template <class F>
   void operator()(int64_t n, const F& f) const {
-    if (run == nullptr || n == 1) {
+    if (run == nullptr || threads <= 1 || n == 1) {
       for (int64_t i = 0; i < n; ++i) f(i);
       return;
     }

@@ -6,17 +6,6 @@
 #include "scratch.h"
 
 namespace blockffn {
-namespace {
-
-// Tiles that one work item multiplies: enough bytes to hide the hand-over of work to a thread, and a
-// multiple of the eight that the micro-kernels stream from memory side by side.
-int tiles_per_item(const Matrix& w) {
-  const size_t tiles = 32768 / w.tile_bytes / 8 * 8;
-  return tiles < 8 ? 8 : static_cast<int>(tiles);
-}
-
-}  // namespace
-
 size_t linear_scratch(const Matrix& w, int max_tokens) {
   return quantized_rows_bytes(w.quant, static_cast<size_t>(max_tokens) * w.groups, w.cols);
 }
@@ -38,7 +27,8 @@ void linear(const Context& ctx, const Matrix& w, const float* bias, float scale,
         rows.set(*ctx.kernels, t * w.groups + g, x + t * x_stride + static_cast<size_t>(g) * w.cols);
     });
 
-  const int per_item = tiles_per_item(w), items_per_group = (w.tiles_per_group() + per_item - 1) / per_item;
+  const int per_item = tiles_per_item(ctx.parallel, w.tiles_per_group()),
+            items_per_group = (w.tiles_per_group() + per_item - 1) / per_item;
   ctx.parallel(static_cast<int64_t>(w.groups) * items_per_group, [&](int64_t item) {
     const int group = static_cast<int>(item / items_per_group),
               first = static_cast<int>(item % items_per_group) * per_item;

@@ -6,7 +6,6 @@ namespace blockffn {
 namespace {
 
 constexpr size_t kMatrixHeader = 64, kFfnHeader = 128;
-constexpr uint16_t kVersion = 1;
 constexpr uint32_t kMaxDim = 1u << 24;            // keeps every product below within 64 bits
 constexpr uint32_t kMaxQuantizedCols = 1u << 17;  // keeps a sum of 128 * 127 per column within 32 bits
 
@@ -43,7 +42,7 @@ size_t tile_bytes(Quant quant, int cols) {
 Status parse_matrix(const uint8_t* data, size_t bytes, Matrix* out) {
   if (data == nullptr || bytes < kMatrixHeader) return corrupt("packed matrix is shorter than its header");
   if (std::memcmp(data, "BFMX", 4) != 0) return corrupt("packed matrix has a wrong magic number");
-  if (read<uint16_t>(data + 4) != kVersion)
+  if (read<uint16_t>(data + 4) != kPackVersion)
     return corrupt("packed matrix has an unknown format version; export the model again");
   if (!is_quant(data[6])) return corrupt("packed matrix has an unknown quantization");
   const uint32_t groups = read<uint32_t>(data + 8), rows = read<uint32_t>(data + 12), cols = read<uint32_t>(data + 16);
@@ -66,7 +65,7 @@ Status parse_matrix(const uint8_t* data, size_t bytes, Matrix* out) {
 Status parse_ffn(const uint8_t* data, size_t bytes, Ffn* out) {
   if (data == nullptr || bytes < kFfnHeader) return corrupt("packed FFN is shorter than its header");
   if (std::memcmp(data, "BFFF", 4) != 0) return corrupt("packed FFN has a wrong magic number");
-  if (read<uint16_t>(data + 4) != kVersion)
+  if (read<uint16_t>(data + 4) != kPackVersion)
     return corrupt("packed FFN has an unknown format version; export the model again");
   if (!is_quant(data[6])) return corrupt("packed FFN has an unknown quantization");
   if (data[7] > static_cast<uint8_t>(RouterNorm::kSum)) return corrupt("packed FFN has an unknown router norm");

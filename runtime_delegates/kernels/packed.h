@@ -17,6 +17,8 @@
 
 namespace blockffn {
 
+constexpr uint16_t kPackVersion = 1;  // of export/pack.py
+
 struct Matrix {
   Quant quant = Quant::kFp32;
   int groups = 0;  // stacked matrices of equal shape (one per head); 1 for a plain linear layer

@@ -152,7 +152,7 @@ void tiles_int4(const TileArgs& a) {
             dot_int16<count>(wide[r] + g * kGroupCols, x[0] + g * kGroupCols, kGroupCols, dot);
             for (int i = 0; i < count; ++i)
               acc[t + i][r] +=
-                  scale[g * kTileRows + r] * static_cast<float>(dot[i] - 8 * a.group_sums[t + i][first_group + g]);
+                  scale[g * kTileRows + r] * static_cast<float>(dot[i] + a.starts[t + i][first_group + g]);
           }
       });
     }
@@ -166,7 +166,7 @@ float round_half_even(float x) {
   return (x + kShift) - kShift;
 }
 
-void quantize_row(const float* x, int cols, int padded, int8_t* q, float* scale, int32_t* sums) {
+void quantize_row(const float* x, int cols, int padded, int8_t* q, float* scale, int32_t* starts) {
   int32_t peak_bits = 0;  // magnitudes order like their bit patterns, with infinity and NaN last
   for (int k = 0; k < cols; ++k) {
     int32_t bits;
@@ -179,18 +179,18 @@ void quantize_row(const float* x, int cols, int padded, int8_t* q, float* scale,
   if (!(peak >= kSmallestPeak) || std::isinf(peak)) {
     *scale = std::isfinite(peak) ? 0.0f : NAN;
     std::memset(q, 0, padded);
-    if (sums != nullptr) std::memset(sums, 0, sizeof(int32_t) * (padded / kGroupCols));
+    if (starts != nullptr) std::memset(starts, 0, sizeof(int32_t) * (padded / kGroupCols));
     return;
   }
   const float inverse = 127.0f / peak;
   *scale = peak / 127.0f;
   for (int k = 0; k < cols; ++k) q[k] = static_cast<int8_t>(round_half_even(x[k] * inverse));
   for (int k = cols; k < padded; ++k) q[k] = 0;
-  if (sums == nullptr) return;
+  if (starts == nullptr) return;
   for (int g = 0; g < padded / kGroupCols; ++g) {
     int32_t sum = 0;
     for (int k = 0; k < kGroupCols; ++k) sum += q[g * kGroupCols + k];
-    sums[g] = sum;
+    starts[g] = -8 * sum;
   }
 }
 

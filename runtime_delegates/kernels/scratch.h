@@ -39,15 +39,15 @@ class QuantizedRows {
     if (quant == Quant::kFp32) return;
     q_ = scratch.take<int8_t>(rows * padded_);
     scale_ = scratch.take<float>(rows);
-    if (quant == Quant::kInt4) sums_ = scratch.take<int32_t>(rows * (padded_ / kGroupCols));
+    if (quant == Quant::kInt4) starts_ = scratch.take<int32_t>(rows * (padded_ / kGroupCols));
   }
   void set(const Kernels& kernels, size_t row, const float* x) {
-    kernels.quantize_row(x, cols_, static_cast<int>(padded_), q_ + row * padded_, scale_ + row, sums(row));
+    kernels.quantize_row(x, cols_, static_cast<int>(padded_), q_ + row * padded_, scale_ + row, starts(row));
   }
   Quant quant() const { return quant_; }
   const int8_t* q(size_t row) const { return q_ + row * padded_; }
   float scale(size_t row) const { return scale_[row]; }
-  int32_t* sums(size_t row) const { return sums_ == nullptr ? nullptr : sums_ + row * (padded_ / kGroupCols); }
+  int32_t* starts(size_t row) const { return starts_ == nullptr ? nullptr : starts_ + row * (padded_ / kGroupCols); }
 
  private:
   Quant quant_;
@@ -55,13 +55,22 @@ class QuantizedRows {
   size_t padded_;
   int8_t* q_ = nullptr;
   float* scale_ = nullptr;
-  int32_t* sums_ = nullptr;
+  int32_t* starts_ = nullptr;
 };
 
 inline size_t quantized_rows_bytes(Quant quant, size_t rows, int cols) {
   Scratch measure(nullptr);
   QuantizedRows(measure, quant, rows, cols);
   return measure.used();
+}
+
+// Consecutive tiles that one work item multiplies: long runs, which memory delivers fastest, but several items a thread,
+// so that a slow core does not hold up the others. A multiple of what the micro-kernels read side by side.
+inline int tiles_per_item(const Parallel& parallel, int tiles) {
+  constexpr int kItemsPerThread = 4, kLeast = 8;
+  if (parallel.run == nullptr || parallel.threads <= 1) return tiles;
+  const int share = static_cast<int>(round_up(tiles / (kItemsPerThread * parallel.threads) + 1, 4));
+  return share < kLeast ? kLeast : share;
 }
 
 // The argument arrays of one micro-kernel call, up to 64 tokens, on the stack of the work item.
@@ -71,13 +80,13 @@ class TileBatch {
   void add(const QuantizedRows& rows, size_t row, const float* fp32_row, float factor, float* y) {
     const bool fp32 = rows.quant() == Quant::kFp32;
     x_[n_] = fp32 ? static_cast<const void*>(fp32_row) : rows.q(row);
-    sums_[n_] = fp32 ? nullptr : rows.sums(row);
+    starts_[n_] = fp32 ? nullptr : rows.starts(row);
     factor_[n_] = fp32 ? factor : factor * rows.scale(row);
     y_[n_++] = y;
   }
   void multiply(const Kernels& kernels, Quant quant, const uint8_t* tiles, size_t tile_bytes, int tile_count, int rows,
                 int cols, bool accumulate, const uint8_t* next) const {
-    const TileArgs args{tiles, tile_bytes, tile_count, rows, cols, n_, x_, sums_, factor_, y_, accumulate, next};
+    const TileArgs args{tiles, tile_bytes, tile_count, rows, cols, n_, x_, starts_, factor_, y_, accumulate, next};
     switch (quant) {
       case Quant::kFp32:
         kernels.tiles_fp32(args);
@@ -94,7 +103,7 @@ class TileBatch {
  private:
   int n_ = 0;
   const void* x_[kMaxTokens];
-  const int32_t* sums_[kMaxTokens];
+  const int32_t* starts_[kMaxTokens];
   float factor_[kMaxTokens];
   float* y_[kMaxTokens];
 };

@@ -19,6 +19,7 @@ namespace blockffn::ort {
 namespace {
 
 constexpr int kMaxRank = 4, kMaxInputs = 11, kMaxAttributes = 3;
+constexpr int kLikelyThreads = 4;  // the runtime does not tell an operator how many it has
 
 Status invalid(const char* message) { return {Status::kInvalidArgument, message}; }
 
@@ -116,7 +117,7 @@ class Call {
 
   Context context(bool* enough, size_t scratch_bytes) {
     *enough = thread_scratch.reserve(scratch_bytes);
-    return {&kernels_, {run_on_pool, this}, thread_scratch.data};
+    return {&kernels_, {run_on_pool, this, kLikelyThreads}, thread_scratch.data};
   }
 
  private:

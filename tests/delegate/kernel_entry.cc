@@ -24,17 +24,17 @@ API const char* kernel_name(int i, int* supported) {
 API uint64_t kernel_tile_bytes(int quant, int cols) { return tile_bytes(static_cast<Quant>(quant), cols); }
 
 API void kernel_tiles(int i, int quant, const uint8_t* tiles, int tile_count, int rows, int cols, int tokens,
-                      const void* const* x, const int32_t* const* group_sums, const float* factor, float* const* y,
+                      const void* const* x, const int32_t* const* starts, const float* factor, float* const* y,
                       int accumulate, const uint8_t* next) {
   const Quant q = static_cast<Quant>(quant);
-  const TileArgs args{tiles,  tile_bytes(q, cols), tile_count, rows, cols, tokens, x, group_sums,
+  const TileArgs args{tiles,  tile_bytes(q, cols), tile_count, rows, cols, tokens, x, starts,
                       factor, y,                   accumulate != 0, next};
   const Kernels& kernels = variant(i);
   (q == Quant::kFp32 ? kernels.tiles_fp32 : q == Quant::kInt8 ? kernels.tiles_int8 : kernels.tiles_int4)(args);
 }
 
-API void kernel_quantize_row(int i, const float* x, int cols, int padded, int8_t* q, float* scale, int32_t* sums) {
-  variant(i).quantize_row(x, cols, padded, q, scale, sums);
+API void kernel_quantize_row(int i, const float* x, int cols, int padded, int8_t* q, float* scale, int32_t* starts) {
+  variant(i).quantize_row(x, cols, padded, q, scale, starts);
 }
 API float kernel_dot(int i, const float* a, const float* b, int n) { return variant(i).dot(a, b, n); }
 API void kernel_axpy(int i, float a, const float* x, float* y, int n) { variant(i).axpy(a, x, y, n); }

@@ -117,17 +117,17 @@ class Product:
             self.x[0, :cols] = 127  # the largest sums
             self.x[-1, :cols] = -127
             self.inputs = Guarded(self.x, np.int8(127))
-        self.sums = self.x.reshape(tokens, -1, 32).sum(axis=2, dtype=np.int32) if quant == "int4" else None
+        self.starts = -8 * self.x.reshape(tokens, -1, 32).sum(axis=2, dtype=np.int32) if quant == "int4" else None
         self.before = rng.normal(size=(tokens, rows)).astype(np.float32)
 
     def run(self, library, variant, accumulate=False, tokens=slice(None), rows=None):
         y = Guarded(self.before[tokens], CANARY)
         x = self.inputs.rows[tokens]
-        sums = pointers([s for s in self.sums[tokens]]) if self.sums is not None else None
+        starts = pointers([s for s in self.starts[tokens]]) if self.starts is not None else None
         factor = self.factor[tokens].copy()
         library.kernel_tiles(
             *(variant, QUANTS.index(self.quant), pointer(self.tiles), self.tile_count, rows or self.rows, self.cols),
-            *(len(x), pointers(x), sums, pointer(factor), pointers(y.rows), int(accumulate), pointer(self.tiles)),
+            *(len(x), pointers(x), starts, pointer(factor), pointers(y.rows), int(accumulate), pointer(self.tiles)),
         )
         return y
 
@@ -197,11 +197,11 @@ def test_rows_are_quantized_to_the_bit(library, variant):
             padded = -(-cols // multiple) * multiple
             values = Guarded(x[None], np.float32(np.inf))
             q = Guarded(np.full((1, padded), 99, dtype=np.int8), np.int8(55))
-            sums = Guarded(np.full((1, max(padded // 32, 1)), 12345, dtype=np.int32), np.int32(-777))
+            starts = Guarded(np.full((1, max(padded // 32, 1)), 12345, dtype=np.int32), np.int32(-777))
             scale = np.zeros(1, dtype=np.float32)
             library.kernel_quantize_row(
                 *(variant, pointer(values.inner), cols, padded, pointer(q.inner), pointer(scale)),
-                pointer(sums.inner) if multiple == 32 else None,
+                pointer(starts.inner) if multiple == 32 else None,
             )
             peak = abs(x).max()
             want = np.zeros(padded, dtype=np.int8)
@@ -209,8 +209,8 @@ def test_rows_are_quantized_to_the_bit(library, variant):
             assert np.array_equal(q.inner[0], want)
             assert scale[0] == peak / np.float32(127)
             if multiple == 32:
-                assert np.array_equal(sums.inner[0], want.reshape(-1, 32).sum(axis=1))
-            assert q.intact() and sums.intact()
+                assert np.array_equal(starts.inner[0], -8 * want.astype(int).reshape(-1, 32).sum(axis=1))
+            assert q.intact() and starts.intact()
 
 
 @every_variant
@@ -220,9 +220,9 @@ def test_rows_that_cannot_be_quantized(library, variant, bad):
         x = np.zeros(cols, dtype=np.float32)
         x[-1] = bad
         q = np.full(64, 99, dtype=np.int8)
-        sums, scale = np.full(2, 12345, dtype=np.int32), np.full(1, 5, dtype=np.float32)
-        library.kernel_quantize_row(variant, pointer(x), cols, 64, pointer(q), pointer(scale), pointer(sums))
-        assert not q.any() and not sums.any()
+        starts, scale = np.full(2, 12345, dtype=np.int32), np.full(1, 5, dtype=np.float32)
+        library.kernel_quantize_row(variant, pointer(x), cols, 64, pointer(q), pointer(scale), pointer(starts))
+        assert not q.any() and not starts.any()
         assert scale[0] == 0 if np.isfinite(bad) else np.isnan(scale[0])
 
 

@@ -1,7 +1,7 @@
 """Golden cases of kernels_test.cc: inputs, tiles packed by export/pack.py, float64 results and bounds.
 
 NAME.tiles   u32 quant, rows N, columns K, tokens T; tiles; float x [T, K]; integer weights only: int8 q
-             [T, padded K], float scale [T], and for int4 int32 sums [T, padded K / 32]; float factor [T];
+             [T, padded K], float scale [T], and for int4 int32 starts [T, padded K / 32]; float factor [T];
              double want [T, N], bound [T, N]
 NAME.vectors u32 records; each u32 n, float a, x [n], y [n], then (want, bound) in double of dot(x, y),
              y + a * x, a * y, silu(x)
@@ -60,7 +60,7 @@ def write_tiles(path: Path, name: str, quant: str, seed: int) -> None:
     x = activations(rng, tokens, columns, name, quant)
     factor = rng.normal(size=tokens).astype(np.float32)
     w = oracle.rows(weight)
-    want, bound, q, scale, sums = [], [], [], [], []
+    want, bound, q, scale = [], [], [], []
     for t in range(tokens):
         if not np.isfinite(x[t]).all():
             want.append([math.nan] * rows)
@@ -83,7 +83,7 @@ def write_tiles(path: Path, name: str, quant: str, seed: int) -> None:
             q = np.pad(np.array(q, dtype=np.int8), ((0, 0), (0, padded - columns)))
             file.write(q.tobytes() + np.array(scale, dtype="<f4").tobytes())
             if quant == "int4":
-                file.write(q.astype("<i4").reshape(tokens, -1, 32).sum(axis=2, dtype="<i4").tobytes())
+                file.write((-8 * q.astype("<i4").reshape(tokens, -1, 32).sum(axis=2, dtype="<i4")).astype("<i4").tobytes())
         file.write(factor.tobytes())
         file.write(np.array(want, dtype="<f8").tobytes() + np.array(bound, dtype="<f8").tobytes())
 

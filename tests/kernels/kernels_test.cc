@@ -75,7 +75,7 @@ struct Case {
   std::vector<Array<float>> x;
   Array<int8_t> q;
   Array<float> scale;
-  Array<int32_t> sums;
+  Array<int32_t> starts;
   Array<float> factor;
   Array<double> want, bound;
 };
@@ -92,12 +92,12 @@ Case read_case(const std::filesystem::path& path) {
   const size_t n = static_cast<size_t>(tokens), integer = quant == Quant::kFp32 ? 0 : 1;
   auto q = in.array<int8_t>(n * padded * integer);
   auto scale = in.array<float>(n * integer);
-  auto sums = in.array<int32_t>(quant == Quant::kInt4 ? n * padded / kGroupCols : 0);
+  auto starts = in.array<int32_t>(quant == Quant::kInt4 ? n * padded / kGroupCols : 0);
   auto factor = in.array<float>(n);
   auto want = in.array<double>(n * rows);
   auto bound = in.array<double>(n * rows);
   return {path.stem(), quant, rows, cols, tokens, padded, tiles, bytes, std::move(weights), std::move(x), std::move(q),
-          std::move(scale), std::move(sums), std::move(factor), std::move(want), std::move(bound)};
+          std::move(scale), std::move(starts), std::move(factor), std::move(want), std::move(bound)};
 }
 
 long checks = 0;
@@ -124,7 +124,7 @@ Rows multiply(const Kernels& kernels, Case& c, std::vector<Array<int8_t>>& q, in
   const int valid = std::min(c.rows, tiles * kTileRows);
   std::vector<Array<float>> out;
   std::vector<const void*> x;
-  std::vector<const int32_t*> sums;
+  std::vector<const int32_t*> starts;
   std::vector<float> factor;
   std::vector<float*> y;
   for (int t = first; t < first + tokens; ++t) {
@@ -134,7 +134,7 @@ Rows multiply(const Kernels& kernels, Case& c, std::vector<Array<int8_t>>& q, in
     if (accumulate)
       for (int n = 0; n < valid; ++n) y.back()[n] = before(t, n);
     x.push_back(c.quant == Quant::kFp32 ? static_cast<const void*>(c.x[t].data()) : q[t].data());
-    sums.push_back(c.quant == Quant::kInt4 ? c.sums.data() + t * (c.padded / kGroupCols) : nullptr);
+    starts.push_back(c.quant == Quant::kInt4 ? c.starts.data() + t * (c.padded / kGroupCols) : nullptr);
     factor.push_back(c.quant == Quant::kFp32 ? c.factor[t] : c.factor[t] * c.scale[t]);
   }
   TileArgs args{};
@@ -145,7 +145,7 @@ Rows multiply(const Kernels& kernels, Case& c, std::vector<Array<int8_t>>& q, in
   args.cols = c.cols;
   args.tokens = tokens;
   args.x = x.data();
-  args.group_sums = sums.data();
+  args.starts = starts.data();
   args.factor = factor.data();
   args.y = y.data();
   args.accumulate = accumulate;
@@ -166,15 +166,15 @@ Rows check_tiles(const Kernels& kernels, Case& c) {
   for (int t = 0; t < c.tokens && c.quant != Quant::kFp32; ++t) {
     q.emplace_back(c.padded);
     float scale = -1;
-    Array<int32_t> sums(c.quant == Quant::kInt4 ? c.padded / kGroupCols : 0);
-    kernels.quantize_row(c.x[t].data(), c.cols, c.padded, q[t].data(), &scale, sums.size() > 0 ? sums.data() : nullptr);
+    Array<int32_t> starts(c.quant == Quant::kInt4 ? c.padded / kGroupCols : 0);
+    kernels.quantize_row(c.x[t].data(), c.cols, c.padded, q[t].data(), &scale, starts.size() > 0 ? starts.data() : nullptr);
     expect(same(scale, c.scale[t]), "quantize_row: scale", scale, c.scale[t]);
     for (int k = 0; k < c.padded; ++k) {
       const int want = c.q[static_cast<size_t>(t) * c.padded + k];
       expect(q[t][k] == want, "quantize_row: q", q[t][k], want);
     }
-    for (size_t g = 0; g < sums.size(); ++g)
-      expect(sums[g] == c.sums[t * sums.size() + g], "quantize_row: sums", sums[g], c.sums[t * sums.size() + g]);
+    for (size_t g = 0; g < starts.size(); ++g)
+      expect(starts[g] == c.starts[t * starts.size() + g], "quantize_row: starts", starts[g], c.starts[t * starts.size() + g]);
   }
   Rows all;
   for (const bool accumulate : {false, true})
@@ -277,8 +277,8 @@ Kernels plant(const Kernels& kernels) {
   out.tiles_int8 = faulty_tiles<&Kernels::tiles_int8>;
   out.tiles_int4 = faulty_tiles<&Kernels::tiles_int4>;
   if (fault == "quantize")
-    out.quantize_row = [](const float* x, int cols, int padded, int8_t* q, float* scale, int32_t* sums) {
-      honest->quantize_row(x, cols, padded, q, scale, sums);
+    out.quantize_row = [](const float* x, int cols, int padded, int8_t* q, float* scale, int32_t* starts) {
+      honest->quantize_row(x, cols, padded, q, scale, starts);
       q[cols / 2] ^= 1;
     };
   if (fault == "silu") out.silu = [](float* x, int n) { honest->silu(x, n), x[n - 1] *= 1.00001f; };

@@ -17,7 +17,7 @@ namespace arm {
 
 // The functions that the later instruction sets leave as they are.
 void tiles_fp32(const TileArgs& a);
-void quantize_row(const float* x, int cols, int padded, int8_t* q, float* scale, int32_t* sums);
+void quantize_row(const float* x, int cols, int padded, int8_t* q, float* scale, int32_t* starts);
 float dot(const float* a, const float* b, int n);
 void axpy(float a, const float* x, float* y, int n);
 void scale(float a, float* y, int n);
@@ -34,12 +34,12 @@ constexpr int kTokenBlock = 8;  // tokens that share one pass over the weights
 // the first cache, and enough for the whole row of most models, whose weights then stream without a jump.
 constexpr int kTileBatch = 8, kSegmentCols = 2048, kSegmentGroups = kSegmentCols / kGroupCols;
 
-// An int4 group's sum starts at kShift's bits - 8 * sum of the activations. With the products of weights + 8 it becomes
+// An int4 group's sum starts at kShift's bits more than TileArgs::starts. With the products of weights + 8 it becomes
 // the bits of kShift + dot, as long as |dot| < 2^22, and a subtraction makes it a float. A conversion would take
 // two slots of one of the vector units, and a start that is loaded takes none.
 constexpr float kShift = 12582912.0f;  // 1.5 * 2^23
 constexpr int32_t kShiftBits = 0x4b400000;
-inline int32_t start_of_sum(int32_t activations) { return kShiftBits - 8 * activations; }
+inline int32_t shifted_start(int32_t start) { return kShiftBits + start; }
 inline float32x4_t shifted_to_float(int32x4_t sum) {
   return vsubq_f32(vreinterpretq_f32_s32(sum), vdupq_n_f32(kShift));
 }

@@ -89,10 +89,10 @@ struct PreparedGroup {
   int32x4_t start[4];  // of the sums [row 2i, row 2i, row 2i+1, row 2i+1], one each: a load is cheaper than a copy
 };
 
-void prepare(const int8_t* x, const int32_t* sums, int groups, PreparedGroup* out) {
+void prepare(const int8_t* x, const int32_t* starts, int groups, PreparedGroup* out) {
   for (int g = 0; g < groups; ++g, x += kGroupCols) {
     for (int i = 0; i < 4; ++i) out[g].x[i] = load_twice(x + 8 * i);
-    for (int i = 0; i < 4; ++i) out[g].start[i] = int32x4_t{start_of_sum(sums[g]), 0, start_of_sum(sums[g]), 0};
+    for (int i = 0; i < 4; ++i) out[g].start[i] = int32x4_t{shifted_start(starts[g]), 0, shifted_start(starts[g]), 0};
   }
 }
 
@@ -178,11 +178,11 @@ void int4_tokens(const TileArgs& a, int token, int groups) {
       const int8_t* x[kTokens];
       for (int t = 0; t < kTokens; ++t) x[t] = static_cast<const int8_t*>(a.x[token + t]) + first * kGroupCols;
       if constexpr (kTokens == 1)
-        prepare(x[0], a.group_sums[token] + first, n, prepared);
+        prepare(x[0], a.starts[token] + first, n, prepared);
       else
         for (int g = 0; g < n; ++g)
           for (int t = 0; t < kTokens; ++t)
-            prepared[g * kTokens + t] = vdupq_n_s32(start_of_sum(a.group_sums[token + t][first + g]));
+            prepared[g * kTokens + t] = vdupq_n_s32(shifted_start(a.starts[token + t][first + g]));
       for (int i = 0; i < tiles; ++i) {
         const uint8_t* w = a.tiles + a.tile_bytes * (tile + i);
         const uint8_t* scales = w + static_cast<size_t>(groups) * 128 + static_cast<size_t>(first) * 16;

@@ -121,8 +121,8 @@ void int4_tokens(const TileArgs& a, int first, int cols) {
       for (int g = 0; g < n / kGroupCols; ++g)
         for (int t = 0; t < kTokens; t += 2) {
           const int other = t + 1 < kTokens ? t + 1 : t, group = k / kGroupCols + g;
-          const int32_t s0 = start_of_sum(a.group_sums[first + t][group]),
-                        s1 = start_of_sum(a.group_sums[first + other][group]);
+          const int32_t s0 = shifted_start(a.starts[first + t][group]),
+                        s1 = shifted_start(a.starts[first + other][group]);
           start[g * kPairs + t / 2] = int32x4_t{s0, s1, s0, s1};
         }
       for (int i = 0; i < tiles; ++i) {
@@ -147,7 +147,7 @@ void for_token_blocks(const TileArgs& a, void (*alone)(const TileArgs&), const B
         TileArgs last = a;
         last.tokens = 1;
         last.x += t;
-        last.group_sums += t;
+        last.starts += t;
         last.factor += t;
         last.y += t;
         alone(last);

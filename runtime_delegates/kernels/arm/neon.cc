@@ -141,7 +141,7 @@ void int4_block(const TileArgs& a, int tile, int first, int groups) {
     float32x4_t scale[2];
     load_scales(scales, scale);
     for (int t = 0; t < kTokens; ++t) {
-      const int32x4_t start = vdupq_n_s32(start_of_sum(a.group_sums[first + t][g]));
+      const int32x4_t start = vdupq_n_s32(shifted_start(a.starts[first + t][g]));
       for (int h = 0; h < 2; ++h) {
         const int32x4_t dot = vpadalq_s16(start, vpaddq_s16(pair[t][2 * h], pair[t][2 * h + 1]));
         total[t][h] = vfmaq_f32(total[t][h], scale[h], shifted_to_float(dot));
@@ -199,7 +199,7 @@ void tiles_fp32(const TileArgs& a) {
       dispatch(a.tokens - t, [&](auto count) { fp32_block<count, 1>(a, tile, t); });
 }
 
-void quantize_row(const float* x, int cols, int padded, int8_t* q, float* scale, int32_t* sums) {
+void quantize_row(const float* x, int cols, int padded, int8_t* q, float* scale, int32_t* starts) {
   const auto magnitude = [](float32x4_t v) { return vreinterpretq_s32_f32(vabsq_f32(v)); };
   int32x4_t largest[4] = {};  // magnitudes order like their bit patterns, with infinity and NaN last
   int k = 0;
@@ -213,7 +213,7 @@ void quantize_row(const float* x, int cols, int padded, int8_t* q, float* scale,
   if (!(peak >= kSmallestPeak) || std::isinf(peak)) {
     *scale = std::isfinite(peak) ? 0.0f : NAN;
     std::memset(q, 0, padded);
-    if (sums != nullptr) std::memset(sums, 0, sizeof(int32_t) * (padded / kGroupCols));
+    if (starts != nullptr) std::memset(starts, 0, sizeof(int32_t) * (padded / kGroupCols));
     return;
   }
   const float inverse = 127.0f / peak;
@@ -225,9 +225,9 @@ void quantize_row(const float* x, int cols, int padded, int8_t* q, float* scale,
   }
   for (; k < cols; ++k) q[k] = static_cast<int8_t>(vcvtns_s32_f32(x[k] * inverse));
   for (; k < padded; ++k) q[k] = 0;
-  if (sums == nullptr) return;
+  if (starts == nullptr) return;
   for (int g = 0; g < padded / kGroupCols; ++g)
-    sums[g] = vaddlvq_s16(vaddq_s16(vpaddlq_s8(vld1q_s8(q + g * kGroupCols)), vpaddlq_s8(vld1q_s8(q + g * kGroupCols + 16))));
+    starts[g] = -8 * vaddlvq_s16(vaddq_s16(vpaddlq_s8(vld1q_s8(q + g * kGroupCols)), vpaddlq_s8(vld1q_s8(q + g * kGroupCols + 16))));
 }
 
 float dot(const float* a, const float* b, int n) {

@@ -1,5 +1,7 @@
-// AVX2 micro-kernels, with FMA and F16C. A 64-byte block of a tile is two registers of 4 rows by 8
-// columns; lanes 2r and 2r+1 of a register hold its row r.
+// AVX2 micro-kernels, with FMA and F16C.
+//
+// A 64-byte block of a tile holds 8 columns of 8 rows. Two shuffles of its halves make registers of 4 columns of all 8
+// rows, in the order of by_lane: a lane is then a row, and a sum of one token takes one register.
 #if defined(__x86_64__)
 #include "avx2.h"
 
@@ -11,7 +13,8 @@
 namespace blockffn {
 namespace {
 
-constexpr int kTokenBlock = 4;  // tokens multiplied with a weight that was loaded once
+constexpr int kTokenBlock = 8;      // tokens multiplied with a weight that was loaded once
+constexpr int kStreamedTokens = 3;  // up to which memory is the limit
 
 INLINE __m256i load(const uint8_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
 
@@ -21,11 +24,27 @@ INLINE __m256i broadcast8(const void* x, int offset) {
   return _mm256_set1_epi64x(v);
 }
 
-INLINE __m256 halves(const uint8_t* p) {
-  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+INLINE void prefetch_near(const uint8_t* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0); }
+INLINE void prefetch(const uint8_t* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T1); }
+
+INLINE __m256i broadcast4(const void* x, int offset) {
+  int32_t v;
+  std::memcpy(&v, static_cast<const uint8_t*>(x) + offset, sizeof v);
+  return _mm256_set1_epi32(v);
 }
 
-INLINE void prefetch(const uint8_t* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T1); }
+// Columns 0..3 and 4..7 of the 8 rows of a block, in the order of by_lane.
+INLINE __m256i first_columns(__m256i low, __m256i high) {
+  return _mm256_castps_si256(_mm256_shuffle_ps(_mm256_castsi256_ps(low), _mm256_castsi256_ps(high), 0x88));
+}
+INLINE __m256i last_columns(__m256i low, __m256i high) {
+  return _mm256_castps_si256(_mm256_shuffle_ps(_mm256_castsi256_ps(low), _mm256_castsi256_ps(high), 0xdd));
+}
+
+// From the order of rows to that of lanes, and back: the permutation is its own inverse.
+INLINE __m256i by_lane() { return _mm256_setr_epi32(0, 1, 4, 5, 2, 3, 6, 7); }
+
+INLINE __m256 halves(const uint8_t* p) { return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
 
 // All ones in the first n of 8 lanes.
 INLINE __m256i first_lanes(int n) {
@@ -46,159 +65,252 @@ INLINE void store(const TileArgs& a, int tile, int token, __m256 rows) {
   }
 }
 
+// The compiler must not move the additions of a sum: it would need more registers than there are.
+#define IN_ORDER(v) asm("" : "+x"(v))
+
 template <int kTokens, int kTiles>
-KERNEL void fp32_block(const TileArgs& a, int tile, int token, const uint8_t* ahead) {
-  const uint8_t* w = a.tiles + a.tile_bytes * tile;
+KERNEL void fp32_block(const TileArgs& a, int tile, int step, int count, int token, ptrdiff_t ahead) {
+  const size_t stride = a.tile_bytes * step;
   const float* x[kTokens];
-  __m256 sum[kTokens][kTiles];
 #pragma GCC unroll 8
-  for (int t = 0; t < kTokens; ++t) {
-    x[t] = static_cast<const float*>(a.x[token + t]);
+  for (int t = 0; t < kTokens; ++t) x[t] = static_cast<const float*>(a.x[token + t]);
+  const uint8_t* w = a.tiles + a.tile_bytes * tile;
+  for (; count > 0; --count, ++tile, w += a.tile_bytes) {
+    __m256 sum[kTokens][kTiles];
 #pragma GCC unroll 8
-    for (int n = 0; n < kTiles; ++n) sum[t][n] = _mm256_setzero_ps();
-  }
-  for (int k = 0; k < a.cols; ++k) {
-    __m256 column[kTiles];
+    for (int t = 0; t < kTokens; ++t)
 #pragma GCC unroll 8
-    for (int n = 0; n < kTiles; ++n) {
-      column[n] = _mm256_loadu_ps(reinterpret_cast<const float*>(w + a.tile_bytes * n) + k * kTileRows);
-      if (kTokens == 1 || k % 2 == 0) prefetch(ahead + a.tile_bytes * n + static_cast<size_t>(k) * 32);
+      for (int n = 0; n < kTiles; ++n) sum[t][n] = _mm256_setzero_ps();
+    for (int k = 0; k < a.cols; ++k) {
+      __m256 column[kTiles];
+#pragma GCC unroll 8
+      for (int n = 0; n < kTiles; ++n)
+        column[n] = _mm256_loadu_ps(reinterpret_cast<const float*>(w + stride * n) + k * kTileRows);
+      if (kTokens > kStreamedTokens && k % 2 == 0)
+#pragma GCC unroll 8
+        for (int n = 0; n < kTiles; ++n) prefetch(w + stride * n + static_cast<size_t>(k) * 32 + ahead);
+#pragma GCC unroll 8
+      for (int t = 0; t < kTokens; ++t)
+#pragma GCC unroll 8
+        for (int n = 0; n < kTiles; ++n) sum[t][n] = _mm256_fmadd_ps(column[n], _mm256_set1_ps(x[t][k]), sum[t][n]);
     }
 #pragma GCC unroll 8
     for (int t = 0; t < kTokens; ++t)
 #pragma GCC unroll 8
-      for (int n = 0; n < kTiles; ++n) sum[t][n] = _mm256_fmadd_ps(column[n], _mm256_set1_ps(x[t][k]), sum[t][n]);
+      for (int n = 0; n < kTiles; ++n) store(a, tile + step * n, token + t, sum[t][n]);
   }
-#pragma GCC unroll 8
-  for (int t = 0; t < kTokens; ++t)
-#pragma GCC unroll 8
-    for (int n = 0; n < kTiles; ++n) store(a, tile + n, token + t, sum[t][n]);
-}
-
-// One register of 8 row pairs of lanes from the registers of rows 0..3 and 4..7.
-INLINE __m256i rows_of(__m256i low, __m256i high) {
-  return _mm256_permute4x64_epi64(_mm256_hadd_epi32(low, high), 0xd8);
 }
 
 // |weight| * (x with the weight's sign) = weight * x. The magnitudes are at most 128 and 127, so that
 // two products fit into 16 bits.
 template <int kTokens, int kTiles>
-KERNEL void int8_block(const TileArgs& a, int tile, int token, const uint8_t* ahead) {
-  const uint8_t* w = a.tiles + a.tile_bytes * tile;
+KERNEL void int8_block(const TileArgs& a, int tile, int step, int count, int token, ptrdiff_t ahead) {
+  const size_t stride = a.tile_bytes * step;
   const int blocks = static_cast<int>(padded_cols(Quant::kInt8, a.cols)) / 8;
   const __m256i ones = _mm256_set1_epi16(1);
   const void* x[kTokens];
-  __m256i sum[kTokens][kTiles][2];
 #pragma GCC unroll 8
-  for (int t = 0; t < kTokens; ++t) {
-    x[t] = a.x[token + t];
+  for (int t = 0; t < kTokens; ++t) x[t] = a.x[token + t];
+  const uint8_t* w = a.tiles + a.tile_bytes * tile;
+  for (; count > 0; --count, ++tile, w += a.tile_bytes) {
+    __m256i sum[kTokens][kTiles];
 #pragma GCC unroll 8
-    for (int n = 0; n < kTiles; ++n) sum[t][n][0] = sum[t][n][1] = _mm256_setzero_si256();
-  }
-  for (int b = 0; b < blocks; ++b) {
+    for (int t = 0; t < kTokens; ++t)
 #pragma GCC unroll 8
-    for (int n = 0; n < kTiles; ++n) {
-      prefetch(ahead + a.tile_bytes * n + b * 64);
+      for (int n = 0; n < kTiles; ++n) sum[t][n] = _mm256_setzero_si256();
+    for (int b = 0; b < blocks; ++b) {
+#pragma GCC unroll 8
+      for (int n = 0; n < kTiles; ++n) {
+        const uint8_t* p = w + stride * n + b * 64;
+        const __m256i low = load(p), high = load(p + 32);
+        if (kTokens > kStreamedTokens) prefetch(p + ahead);
 #pragma GCC unroll 2
-      for (int i = 0; i < 2; ++i) {
-        const __m256i weight = load(w + a.tile_bytes * n + b * 64 + i * 32), magnitude = _mm256_abs_epi8(weight);
+        for (int i = 0; i < 2; ++i) {
+          const __m256i weight = i == 0 ? first_columns(low, high) : last_columns(low, high),
+                        magnitude = _mm256_abs_epi8(weight);
 #pragma GCC unroll 8
-        for (int t = 0; t < kTokens; ++t) {
-          const __m256i products = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(broadcast8(x[t], b * 8), weight));
-          sum[t][n][i] = _mm256_add_epi32(sum[t][n][i], _mm256_madd_epi16(products, ones));
+          for (int t = 0; t < kTokens; ++t) {
+            const __m256i products =
+                _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(broadcast4(x[t], b * 8 + i * 4), weight));
+            sum[t][n] = _mm256_add_epi32(sum[t][n], _mm256_madd_epi16(products, ones));
+            IN_ORDER(sum[t][n]);
+          }
         }
       }
     }
-  }
 #pragma GCC unroll 8
-  for (int n = 0; n < kTiles; ++n) {
-    const __m256 scale = halves(w + a.tile_bytes * n + blocks * 64);
+    for (int n = 0; n < kTiles; ++n) {
+      const __m256 scale = halves(w + stride * n + blocks * 64);
 #pragma GCC unroll 8
-    for (int t = 0; t < kTokens; ++t)
-      store(a, tile + n, token + t,
-            _mm256_mul_ps(scale, _mm256_cvtepi32_ps(rows_of(sum[t][n][0], sum[t][n][1]))));
+      for (int t = 0; t < kTokens; ++t)
+        store(a, tile + step * n, token + t,
+              _mm256_mul_ps(scale, _mm256_cvtepi32_ps(_mm256_permutevar8x32_epi32(sum[t][n], by_lane()))));
+    }
   }
 }
 
-// The weights are multiplied as 0..15, which adds 8 * sum of the activations. Four products of 8
-// columns stay within 16 bits: 2 * 15 * 127 * 4 < 2^15.
-template <int kTokens, int kTiles>
-KERNEL void int4_block(const TileArgs& a, int tile, int token, const uint8_t* ahead) {
+// One token: without the shuffles, which only pay where several tokens share them.
+template <int kTiles>
+KERNEL void int8_alone(const TileArgs& a, int tile, int step, int count, int token, ptrdiff_t) {
+  const size_t stride = a.tile_bytes * step;
+  const int blocks = static_cast<int>(padded_cols(Quant::kInt8, a.cols)) / 8;
+  const __m256i ones = _mm256_set1_epi16(1);
+  const void* x = a.x[token];
   const uint8_t* w = a.tiles + a.tile_bytes * tile;
+  for (; count > 0; --count, ++tile, w += a.tile_bytes) {
+    __m256i sum[kTiles][2];  // two lanes of each of 4 rows
+#pragma GCC unroll 8
+    for (int n = 0; n < kTiles; ++n) sum[n][0] = sum[n][1] = _mm256_setzero_si256();
+    for (int b = 0; b < blocks; ++b) {
+      const __m256i column = broadcast8(x, b * 8);
+#pragma GCC unroll 8
+      for (int n = 0; n < kTiles; ++n)
+#pragma GCC unroll 2
+        for (int i = 0; i < 2; ++i) {
+          const __m256i weight = load(w + stride * n + b * 64 + i * 32);
+          const __m256i products = _mm256_maddubs_epi16(_mm256_abs_epi8(weight), _mm256_sign_epi8(column, weight));
+          sum[n][i] = _mm256_add_epi32(sum[n][i], _mm256_madd_epi16(products, ones));
+        }
+    }
+#pragma GCC unroll 8
+    for (int n = 0; n < kTiles; ++n) {
+      const __m256i rows = _mm256_permutevar8x32_epi32(_mm256_hadd_epi32(sum[n][0], sum[n][1]), by_lane());
+      store(a, tile + step * n, token, _mm256_mul_ps(halves(w + stride * n + blocks * 64), _mm256_cvtepi32_ps(rows)));
+    }
+  }
+}
+
+// The weights are multiplied as 0..15, which `starts` makes up for. The 16 products of a row in a 16-bit lane fit:
+// 16 * 15 * 127 < 2^15.
+template <int kTokens, int kTiles>
+KERNEL void int4_block(const TileArgs& a, int tile, int step, int count, int token, ptrdiff_t ahead) {
+  const size_t stride = a.tile_bytes * step;
   const int groups = static_cast<int>(padded_cols(Quant::kInt4, a.cols)) / kGroupCols;
   const __m256i nibble = _mm256_set1_epi8(15), ones = _mm256_set1_epi16(1);
   const void* x[kTokens];
-  const int32_t* group_sums[kTokens];
-  __m256 sum[kTokens][kTiles][2];
+  const int32_t* starts[kTokens];
 #pragma GCC unroll 8
   for (int t = 0; t < kTokens; ++t) {
     x[t] = a.x[token + t];
-    group_sums[t] = a.group_sums[token + t];
-#pragma GCC unroll 8
-    for (int n = 0; n < kTiles; ++n) sum[t][n][0] = sum[t][n][1] = _mm256_setzero_ps();
+    starts[t] = a.starts[token + t];
   }
-  for (int g = 0; g < groups; ++g) {
+  const uint8_t* w = a.tiles + a.tile_bytes * tile;
+  for (; count > 0; --count, ++tile, w += a.tile_bytes) {
+    __m256 sum[kTokens][kTiles];
 #pragma GCC unroll 8
-    for (int n = 0; n < kTiles; ++n) {
-      const uint8_t* p = w + a.tile_bytes * n;
-      const uint8_t* later = ahead + a.tile_bytes * n + g * 128;
-      prefetch(later);
-      prefetch(later + 64);
-      const __m256 scale8 = halves(p + groups * 128 + g * 16);
-#pragma GCC unroll 2
-      for (int i = 0; i < 2; ++i) {
-        const __m256i first = load(p + g * 128 + i * 32), second = load(p + g * 128 + i * 32 + 64);
-        // Columns 0..7, 8..15, 16..23 and 24..31 of the group.
-        const __m256i c0 = _mm256_and_si256(first, nibble), c1 = _mm256_and_si256(second, nibble),
-                      c2 = _mm256_and_si256(_mm256_srli_epi16(first, 4), nibble),
-                      c3 = _mm256_and_si256(_mm256_srli_epi16(second, 4), nibble);
-        const __m256i twice =
-            _mm256_add_epi32(_mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3), _mm256_set1_epi32(4 * i));
-        const __m256 scale = _mm256_permutevar8x32_ps(scale8, twice);
+    for (int t = 0; t < kTokens; ++t)
+#pragma GCC unroll 8
+      for (int n = 0; n < kTiles; ++n) sum[t][n] = _mm256_setzero_ps();
+    for (int g = 0; g < groups; ++g) {
+#pragma GCC unroll 8
+      for (int n = 0; n < kTiles; ++n) {
+        const uint8_t* p = w + stride * n + g * 128;
+        if (kTokens > kStreamedTokens) {
+          prefetch(p + ahead);
+          prefetch(p + ahead + 64);
+        }
+        const __m256 scale = _mm256_permutevar8x32_ps(halves(w + stride * n + groups * 128 + g * 16), by_lane());
+        __m256i products[kTokens];
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; ++i) {  // columns 4i .. 4i + 3 of the group, and the 16 later ones
+          const __m256i low = load(p + i / 2 * 64), high = load(p + i / 2 * 64 + 32);
+          const __m256i packed = i % 2 == 0 ? first_columns(low, high) : last_columns(low, high);
+          const __m256i first = _mm256_and_si256(packed, nibble),
+                        second = _mm256_and_si256(_mm256_srli_epi16(packed, 4), nibble);
+#pragma GCC unroll 8
+          for (int t = 0; t < kTokens; ++t) {
+            const int at = g * kGroupCols + i * 4;
+            const __m256i p0 = _mm256_maddubs_epi16(first, broadcast4(x[t], at)),
+                          p1 = _mm256_maddubs_epi16(second, broadcast4(x[t], at + 16));
+            products[t] = i == 0 ? _mm256_add_epi16(p0, p1) : _mm256_add_epi16(_mm256_add_epi16(products[t], p0), p1);
+            IN_ORDER(products[t]);
+          }
+        }
 #pragma GCC unroll 8
         for (int t = 0; t < kTokens; ++t) {
-          const int at = g * kGroupCols;
-          const __m256i products = _mm256_add_epi16(
-              _mm256_add_epi16(_mm256_maddubs_epi16(c0, broadcast8(x[t], at)),
-                               _mm256_maddubs_epi16(c1, broadcast8(x[t], at + 8))),
-              _mm256_add_epi16(_mm256_maddubs_epi16(c2, broadcast8(x[t], at + 16)),
-                               _mm256_maddubs_epi16(c3, broadcast8(x[t], at + 24))));
-          // Each of the two lanes of a row takes off one half of 8 * sum.
-          const __m256i dot = _mm256_sub_epi32(_mm256_madd_epi16(products, ones),
-                                               _mm256_set1_epi32(4 * group_sums[t][g]));
-          sum[t][n][i] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), scale, sum[t][n][i]);
+          const __m256i dot = _mm256_add_epi32(_mm256_madd_epi16(products[t], ones), _mm256_set1_epi32(starts[t][g]));
+          sum[t][n] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), scale, sum[t][n]);
+          IN_ORDER(sum[t][n]);
         }
       }
     }
+#pragma GCC unroll 8
+    for (int n = 0; n < kTiles; ++n)
+#pragma GCC unroll 8
+      for (int t = 0; t < kTokens; ++t)
+        store(a, tile + step * n, token + t, _mm256_permutevar8x32_ps(sum[t][n], by_lane()));
   }
+}
+
+// One token: the sums of two lanes of a row are added instead of shuffling the weights, with the same result. The
+// prefetcher does not cope with weights and scales side by side; what is next of both is asked for here.
+template <int kTiles>
+KERNEL void int4_alone(const TileArgs& a, int tile, int step, int count, int token, ptrdiff_t) {
+  constexpr int kAhead = 512;
+  const size_t stride = a.tile_bytes * step;
+  const int groups = static_cast<int>(padded_cols(Quant::kInt4, a.cols)) / kGroupCols;
+  const __m256i nibble = _mm256_set1_epi8(15), ones = _mm256_set1_epi16(1);
+  const auto* x = static_cast<const uint8_t*>(a.x[token]);
+  const int32_t* starts = a.starts[token];
+  const uint8_t* w = a.tiles + a.tile_bytes * tile;
+  for (; count > 0; --count, ++tile, w += a.tile_bytes) {
+    __m256 sum[kTiles];
 #pragma GCC unroll 8
-  for (int n = 0; n < kTiles; ++n)
+    for (int n = 0; n < kTiles; ++n) sum[n] = _mm256_setzero_ps();
+    for (int g = 0; g < groups; ++g) {
+      __m256i column[4];
+#pragma GCC unroll 4
+      for (int i = 0; i < 4; ++i) column[i] = broadcast8(x, g * kGroupCols + i * 8);
 #pragma GCC unroll 8
-    for (int t = 0; t < kTokens; ++t) {
-      const __m256 pairs = _mm256_hadd_ps(sum[t][n][0], sum[t][n][1]);
-      store(a, tile + n, token + t,
-            _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(pairs), 0xd8)));
+      for (int n = 0; n < kTiles; ++n) {
+        const uint8_t *p = w + stride * n + g * 128, *scales = w + stride * n + groups * 128 + g * 16;
+        prefetch_near(p + kAhead);
+        prefetch_near(p + kAhead + 64);
+        if (g % 4 == 0) prefetch_near(scales + a.tile_bytes);
+        __m256i half[2];  // of rows
+#pragma GCC unroll 2
+        for (int i = 0; i < 2; ++i) {
+          const __m256i first = load(p + i * 32), second = load(p + i * 32 + 64);
+          const __m256i c0 = _mm256_and_si256(first, nibble), c1 = _mm256_and_si256(second, nibble),
+                        c2 = _mm256_and_si256(_mm256_srli_epi16(first, 4), nibble),
+                        c3 = _mm256_and_si256(_mm256_srli_epi16(second, 4), nibble);
+          const __m256i products = _mm256_add_epi16(
+              _mm256_add_epi16(_mm256_maddubs_epi16(c0, column[0]), _mm256_maddubs_epi16(c1, column[1])),
+              _mm256_add_epi16(_mm256_maddubs_epi16(c2, column[2]), _mm256_maddubs_epi16(c3, column[3])));
+          half[i] = _mm256_madd_epi16(products, ones);
+        }
+        const __m256i dot = _mm256_add_epi32(_mm256_hadd_epi32(half[0], half[1]), _mm256_set1_epi32(starts[g]));
+        const __m256 scale = _mm256_permutevar8x32_ps(halves(scales), by_lane());
+        sum[n] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), scale, sum[n]);
+      }
     }
+#pragma GCC unroll 8
+    for (int n = 0; n < kTiles; ++n) store(a, tile + step * n, token, _mm256_permutevar8x32_ps(sum[n], by_lane()));
+  }
 }
 
 // One entry for each number of tokens.
 constexpr Shape kFp32Shapes[kTokenBlock] = {
-    {8, fp32_block<1, 8>, fp32_block<1, 1>}, {4, fp32_block<2, 4>, fp32_block<2, 1>},
-    {4, fp32_block<3, 4>, fp32_block<3, 1>}, {2, fp32_block<4, 2>, fp32_block<4, 1>},
+    {4, fp32_block<1, 4>, fp32_block<1, 1>}, {4, fp32_block<2, 4>, fp32_block<2, 1>},
+    {2, fp32_block<3, 2>, fp32_block<3, 1>}, {2, fp32_block<4, 2>, fp32_block<4, 1>},
+    {1, nullptr, fp32_block<5, 1>},          {1, nullptr, fp32_block<6, 1>},
+    {1, nullptr, fp32_block<7, 1>},          {1, nullptr, fp32_block<8, 1>},
 };
 constexpr Shape kInt8Shapes[kTokenBlock] = {
-    {4, int8_block<1, 4>, int8_block<1, 1>}, {2, int8_block<2, 2>, int8_block<2, 1>},
-    {1, int8_block<3, 1>, int8_block<3, 1>}, {1, int8_block<4, 1>, int8_block<4, 1>},
+    {4, int8_alone<4>, int8_alone<1>}, {4, int8_block<2, 4>, int8_block<2, 1>}, {2, int8_block<3, 2>, int8_block<3, 1>},
+    {1, nullptr, int8_block<4, 1>},    {1, nullptr, int8_block<5, 1>},          {1, nullptr, int8_block<6, 1>},
+    {1, nullptr, int8_block<7, 1>},    {1, nullptr, int8_block<8, 1>},
 };
 constexpr Shape kInt4Shapes[kTokenBlock] = {
-    {4, int4_block<1, 4>, int4_block<1, 1>}, {1, int4_block<2, 1>, int4_block<2, 1>},
-    {1, int4_block<3, 1>, int4_block<3, 1>}, {1, int4_block<4, 1>, int4_block<4, 1>},
+    {4, int4_alone<4>, int4_alone<1>}, {2, int4_block<2, 2>, int4_block<2, 1>}, {2, int4_block<3, 2>, int4_block<3, 1>},
+    {1, nullptr, int4_block<4, 1>},    {1, nullptr, int4_block<5, 1>},          {1, nullptr, int4_block<6, 1>},
+    {1, nullptr, int4_block<7, 1>},    {1, nullptr, int4_block<8, 1>},
 };
 
-void tiles_int8(const TileArgs& a) { multiply(kInt8Shapes, kTokenBlock, a); }
-void tiles_int4(const TileArgs& a) { multiply(kInt4Shapes, kTokenBlock, a); }
+void tiles_int8(const TileArgs& a) { multiply(kInt8Shapes, kTokenBlock, kStreamedTokens, a); }
+void tiles_int4(const TileArgs& a) { multiply(kInt4Shapes, kTokenBlock, kStreamedTokens, a); }
 
-KERNEL void quantize_row(const float* x, int cols, int padded, int8_t* q, float* scale, int32_t* sums) {
+KERNEL void quantize_row(const float* x, int cols, int padded, int8_t* q, float* scale, int32_t* starts) {
   const __m256i magnitude = _mm256_set1_epi32(0x7fffffff);
   __m256i peaks = _mm256_setzero_si256();  // magnitudes order like their bit patterns, infinity and NaN last
   for (int k = 0; k < cols; k += 8) {
@@ -211,7 +323,7 @@ KERNEL void quantize_row(const float* x, int cols, int padded, int8_t* q, float*
   float inverse;
   if (!quantized_scale(peak, scale, &inverse)) {
     std::memset(q, 0, padded);
-    if (sums != nullptr) std::memset(sums, 0, sizeof(int32_t) * (padded / kGroupCols));
+    if (starts != nullptr) std::memset(starts, 0, sizeof(int32_t) * (padded / kGroupCols));
     return;
   }
   const __m256 factor = _mm256_set1_ps(inverse);
@@ -221,7 +333,7 @@ KERNEL void quantize_row(const float* x, int cols, int padded, int8_t* q, float*
     const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(rounded), _mm256_extracti128_si256(rounded, 1));
     _mm_storel_epi64(reinterpret_cast<__m128i*>(q + k), _mm_packs_epi16(words, words));
   }
-  if (sums == nullptr) return;
+  if (starts == nullptr) return;
   const __m256i ones = _mm256_set1_epi8(1), wide_ones = _mm256_set1_epi16(1);
   for (int g = 0; g < padded / kGroupCols; ++g) {
     const __m256i v = _mm256_madd_epi16(
@@ -229,7 +341,7 @@ KERNEL void quantize_row(const float* x, int cols, int padded, int8_t* q, float*
     __m128i s = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
     s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
     s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0xb1));
-    sums[g] = _mm_cvtsi128_si32(s);
+    starts[g] = -8 * _mm_cvtsi128_si32(s);
   }
 }
 
@@ -358,7 +470,7 @@ KERNEL void silu(float* x, int n) {
 
 }  // namespace
 
-void avx2::tiles_fp32(const TileArgs& a) { multiply(kFp32Shapes, kTokenBlock, a); }
+void avx2::tiles_fp32(const TileArgs& a) { multiply(kFp32Shapes, kTokenBlock, kStreamedTokens, a); }
 
 const Kernels kAvx2Kernels = {"avx2", avx2::tiles_fp32, tiles_int8, tiles_int4, quantize_row, dot, axpy, scale, silu,
                               dots,   weighted_sum,     exp_minus};
