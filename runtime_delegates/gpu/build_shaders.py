@@ -16,7 +16,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 QUANTS = ("fp32", "int8", "int4")
-QUANTIZED = ("linear", "expert_up", "expert_down", "embedding")  # one module per precision
+QUANTIZED = ("linear", "router", "expert_up", "expert_down", "embedding")  # one module per precision
 GLSLC = ("glslc", "--target-env=vulkan1.1", "-O", "-Werror", "-fshader-stage=compute")
 
 
@@ -25,7 +25,8 @@ def modules() -> list[tuple[str, Path, tuple[str, ...]]]:
     out = []
     for source in sorted((HERE / "shaders").glob("*.comp")):
         if source.stem in QUANTIZED:
-            out += [(f"{source.stem}_{q}", source, (f"-DQUANT={i}",)) for i, q in enumerate(QUANTS)]
+            quants = [q for q in QUANTS if (source.stem, q) != ("router", "int4")]  # routers keep 8 bits
+            out += [(f"{source.stem}_{q}", source, (f"-DQUANT={i}",)) for i, q in enumerate(quants)]
         else:
             out.append((source.stem, source, ()))
     return out

@@ -1,9 +1,10 @@
 // A whole decoder step on a GPU: the operators of a Program as command buffers that are recorded once.
 //
-// The number of tokens, n_past, ids, masks and rotary angles are in one small buffer, so a step is: write it, submit, wait,
-// copy the outputs. There is one command buffer per bucket of 1, 2, 4 ... 64 tokens. Weights are copied once, in the bytes
-// that the CPU reads. Activations stay float32, also for int8 and int4 weights, which the kernels dequantize: results are
-// closer to the checkpoint's than the CPU's, whose activations are int8, and differ from them by that rounding.
+// The number of tokens, n_past, ids, masks and rotary angles are in one small buffer, so a step is: write it, submit,
+// wait, copy the outputs. There is one command buffer per bucket of 1, 2, 4 ... 64 tokens. Weights are copied once, in
+// the bytes that the CPU reads. Activations stay float32, also for int8 and int4 weights, which the kernels dequantize:
+// results are closer to the checkpoint's than the CPU's, whose activations are int8, and differ from them by that
+// rounding.
 #pragma once
 
 #include <map>
@@ -18,8 +19,10 @@ namespace blockffn::gpu {
 struct StepOptions {
   bool cpu_too = false;    // admit a software driver
   bool serialize = false;  // for measurements: a barrier between all operators
+  bool fused = true;       // the router's last workgroup makes the union, instead of a pass of its own
   bool direct = false;     // for measurements: the up pass sized for all experts instead of indirectly
   uint32_t threads = 0;    // of a workgroup; 0 chooses
+  bool staged = false;     // for tests: as on a GPU whose memory the CPU cannot reach
   int skip_barrier = -1;   // for tests of the validation: leaves out one barrier
 };
 
@@ -32,9 +35,16 @@ class Step : public Accelerator {
   const char* name() const override { return device_->name(); }
   Status run(const Program& program, int tokens, ReadStats* read) override;
 
-  // For measurements: submits the recorded step for `tokens` again, `repeat` times, and returns the GPU's nanoseconds of
-  // each, without reading outputs. The caches keep growing at the same place.
+  // For measurements: submits the recorded step for `tokens` again, `repeat` times, and returns the GPU's nanoseconds
+  // of each, without reading outputs. The caches keep growing at the same place.
   Status time(int tokens, int repeat, std::vector<double>* nanoseconds);
+  // Likewise once, with a time stamp behind every dispatch, which itself costs a little: nanoseconds of each.
+  struct Pass {
+    Shader shader;
+    int op;
+    double nanoseconds;
+  };
+  Status profile(int tokens, std::vector<Pass>* passes);
   Device& device() { return *device_; }
   int barriers() const { return barriers_; }
 
@@ -61,6 +71,7 @@ class Step : public Accelerator {
     uint32_t size[3] = {1, 1, 1};
     Region indirect;
     int op = 0;
+    uint32_t threads = 0;
     VkDescriptorSet set = VK_NULL_HANDLE;
   };
 
@@ -71,17 +82,19 @@ class Step : public Accelerator {
   Status place_values(const Program& program);
   Status place_weights(const Program& program);
   Status add_op(const Program& program, const Op& op);
-  Status add_linear(const Matrix& w, const Value* bias, float scale, Region x, uint32_t x_group, Region y, uint32_t y_group,
-                    bool logits);
+  Status add_linear(const Matrix& w, const Value* bias, float scale, Region x, uint32_t x_group, Region y,
+                    uint32_t y_group, bool logits);
   Status add_ffn(const Ffn& w, Region x, Region y);
-  Status add_attend(const AttentionShape& shape, int capacity, Region query, uint32_t q_head, Region keys, uint32_t key_head,
-                    Region values, uint32_t value_head, Region y, uint32_t y_head);
-  void add_heads(uint32_t plain, uint32_t rope, int heads, Region x, uint32_t x_head, Region y, uint32_t y_head, uint32_t y_at,
-                 Region z, uint32_t z_head, uint32_t z_at, bool cache, uint32_t table, uint32_t x_at);
+  Status add_attend(const AttentionShape& shape, int capacity, Region query, uint32_t q_head, Region keys,
+                    uint32_t key_head, Region values, uint32_t value_head, Region y, uint32_t y_head);
+  void add_heads(uint32_t plain, uint32_t rope, int heads, Region x, uint32_t x_head, Region y, uint32_t y_head,
+                 uint32_t y_at, Region z, uint32_t z_head, uint32_t z_at, bool cache, uint32_t table, uint32_t x_at);
   Status add_rms_norm(const Value& weight, float eps, Region x, Region y, bool cache);
   Status bind_sets();
   Status state(const Value& value, int32_t id, uint32_t stride, Region* out);
-  Status record(int bucket, bool timestamps, VkCommandBuffer* out);
+  enum class Stamps : uint8_t { kNone, kEnds, kAll };
+  Status record(int bucket, Stamps stamps, VkCommandBuffer* out);
+  Status make_queries();
   Status record_outputs(const Program& program, int tokens);
   Status write_step(const Program& program, int tokens);
   uint32_t rope_table(const float* inv_freq, int rope, int32_t positions);
@@ -97,7 +110,10 @@ class Step : public Accelerator {
   StepOptions options_;
   std::vector<std::unique_ptr<Buffer>> blocks_;  // weights
   std::map<const void*, Place> places_;
-  Buffer arena_, upload_, readback_, result_;
+  Buffer arena_, readback_, result_;
+  Buffer upload_,
+      inputs_;  // what the CPU writes for a step, and its copy in the GPU's memory where that is another one
+  uint64_t result_at_ = 0;  // in readback_
   std::vector<std::unique_ptr<Buffer>> states_;
   std::vector<Region> regions_;  // of every value
   uint64_t arena_bytes_ = 0;

@@ -1,7 +1,8 @@
-// A Vulkan 1.1 device for compute, opened at run time: nothing links to Vulkan, and a machine without it gets a sentence.
+// A Vulkan 1.1 device for compute, opened at run time: nothing links to Vulkan, and a machine without it gets a
+// sentence.
 //
-// One object owns one queue, one command pool and all pipelines; one thread at a time may use it. Every function that can
-// fail returns a Status whose message says what is missing, so that the caller can go on with the CPU.
+// One object owns one queue, one command pool and all pipelines; one thread at a time may use it. Every function that
+// can fail returns a Status whose message says what is missing, so that the caller can go on with the CPU.
 #pragma once
 
 #define VK_NO_PROTOTYPES
@@ -16,39 +17,60 @@
 
 namespace blockffn::gpu {
 
-#define BLOCKFFN_VK_INSTANCE(F)                                                                              \
-  F(DestroyInstance) F(EnumeratePhysicalDevices) F(GetPhysicalDeviceProperties) F(GetPhysicalDeviceMemoryProperties) \
-  F(GetPhysicalDeviceQueueFamilyProperties) F(CreateDevice) F(GetDeviceProcAddr) F(EnumerateDeviceExtensionProperties)
+#define BLOCKFFN_VK_INSTANCE(F)                                                                   \
+  F(DestroyInstance)                                                                              \
+  F(EnumeratePhysicalDevices) F(GetPhysicalDeviceProperties) F(GetPhysicalDeviceMemoryProperties) \
+      F(GetPhysicalDeviceQueueFamilyProperties) F(CreateDevice) F(GetDeviceProcAddr)              \
+          F(EnumerateDeviceExtensionProperties)
 #define BLOCKFFN_VK_DEVICE(F)                                                                                        \
-  F(DestroyDevice) F(GetDeviceQueue) F(CreateBuffer) F(DestroyBuffer) F(GetBufferMemoryRequirements)                 \
-  F(AllocateMemory) F(FreeMemory) F(BindBufferMemory) F(MapMemory) F(CreateShaderModule) F(DestroyShaderModule)      \
-  F(CreateDescriptorSetLayout) F(DestroyDescriptorSetLayout) F(CreatePipelineLayout) F(DestroyPipelineLayout)        \
-  F(CreateComputePipelines) F(DestroyPipeline) F(CreateDescriptorPool) F(DestroyDescriptorPool)                      \
-  F(AllocateDescriptorSets) F(UpdateDescriptorSets) F(CreateCommandPool) F(DestroyCommandPool)                       \
-  F(AllocateCommandBuffers) F(FreeCommandBuffers) F(BeginCommandBuffer) F(EndCommandBuffer) F(CmdBindPipeline)                             \
-  F(CmdBindDescriptorSets) F(CmdPushConstants) F(CmdDispatch) F(CmdDispatchIndirect) F(CmdPipelineBarrier)           \
-  F(CmdCopyBuffer) F(CmdFillBuffer) F(CmdResetQueryPool) F(CmdWriteTimestamp) F(CreateQueryPool) F(DestroyQueryPool) \
-  F(GetQueryPoolResults) F(QueueSubmit) F(CreateFence) F(DestroyFence) F(WaitForFences) F(ResetFences)               \
-  F(DeviceWaitIdle)
+  F(DestroyDevice)                                                                                                   \
+  F(GetDeviceQueue) F(CreateBuffer) F(DestroyBuffer) F(GetBufferMemoryRequirements) F(AllocateMemory) F(FreeMemory)  \
+      F(BindBufferMemory) F(MapMemory) F(CreateShaderModule) F(DestroyShaderModule) F(CreateDescriptorSetLayout)     \
+          F(DestroyDescriptorSetLayout) F(CreatePipelineLayout) F(DestroyPipelineLayout) F(CreateComputePipelines)   \
+              F(DestroyPipeline) F(CreateDescriptorPool) F(DestroyDescriptorPool) F(AllocateDescriptorSets)          \
+                  F(UpdateDescriptorSets) F(CreateCommandPool) F(DestroyCommandPool) F(AllocateCommandBuffers)       \
+                      F(FreeCommandBuffers) F(BeginCommandBuffer) F(EndCommandBuffer) F(CmdBindPipeline)             \
+                          F(CmdBindDescriptorSets) F(CmdPushConstants) F(CmdDispatch) F(CmdDispatchIndirect)         \
+                              F(CmdPipelineBarrier) F(CmdCopyBuffer) F(CmdFillBuffer) F(CmdResetQueryPool)           \
+                                  F(CmdWriteTimestamp) F(CreateQueryPool) F(DestroyQueryPool) F(GetQueryPoolResults) \
+                                      F(QueueSubmit) F(CreateFence) F(DestroyFence) F(WaitForFences) F(ResetFences)  \
+                                          F(DeviceWaitIdle)
 
 // The compute modules, in the order of kModules in shaders.inc (sorted by name).
 enum class Shader {
-  kAttend, kAttendJoin, kCompact, kElementwise, kEmbedding, kExpertDown = kEmbedding + 3, kExpertUp = kExpertDown + 3,
-  kHeads = kExpertUp + 3, kKeepRows, kLinear, kRmsNorm = kLinear + 3, kCount
+  kAttend,
+  kAttendJoin,
+  kCompact,
+  kElementwise,
+  kEmbedding,
+  kExpertDown = kEmbedding + 3,
+  kExpertUp = kExpertDown + 3,
+  kHeads = kExpertUp + 3,
+  kKeepRows,
+  kLinear,
+  kRmsNorm = kLinear + 3,
+  kRouter,
+  kCount = kRouter + 2
 };
-inline Shader variant(Shader first, Quant quant) { return static_cast<Shader>(static_cast<int>(first) + static_cast<int>(quant)); }
+inline Shader variant(Shader first, Quant quant) {
+  return static_cast<Shader>(static_cast<int>(first) + static_cast<int>(quant));
+}
+
+const char* shader_name(Shader shader);
 
 struct Buffer {
   VkBuffer buffer = VK_NULL_HANDLE;
   VkDeviceMemory memory = VK_NULL_HANDLE;
   VkDeviceSize bytes = 0;
   void* mapped = nullptr;  // null where the memory is not host-visible
+  bool local = false;      // the GPU's own memory
 };
 
 enum class Memory { kDevice, kUpload, kReadback };
 
 struct Limits {
   uint32_t threads;        // of a workgroup, a power of two
+  uint32_t wide_threads;   // of the passes that have few workgroups
   uint64_t binding_bytes;  // of one storage buffer
   uint64_t binding_align;
   uint32_t groups[3];  // workgroups of a dispatch
@@ -56,7 +78,7 @@ struct Limits {
 
 class Device {
  public:
-  static constexpr int kBindings = 6;
+  static constexpr int kBindings = 7;
   static constexpr int kPushBytes = 128;
 
   // Opens the best device, or the one whose number BLOCKFFN_GPU names; cpu_too admits software drivers.
@@ -85,7 +107,8 @@ class Device {
   VkDevice handle() const { return device_; }
   uint32_t timestamp_bits() const { return timestamp_bits_; }
   bool lost() const { return lost_; }
-  void set_threads(uint32_t threads) { limits_.threads = threads; }
+  void pretend_discrete() { pretend_discrete_ = true; }  // for tests: memory of its own, filled by copies alone
+  void set_threads(uint32_t threads) { limits_.threads = limits_.wide_threads = threads; }
 
 #define F(name) PFN_vk##name name = nullptr;
   BLOCKFFN_VK_INSTANCE(F)
@@ -114,7 +137,7 @@ class Device {
   VkPipelineLayout layout_ = VK_NULL_HANDLE;
   std::map<std::tuple<Shader, uint32_t, uint32_t>, VkPipeline> pipelines_;
   Buffer staging_;
-  bool lost_ = false;
+  bool lost_ = false, pretend_discrete_ = false;
 };
 
 }  // namespace blockffn::gpu

@@ -106,7 +106,8 @@ Status Program::run(int tokens, const Parallel& parallel, const Observer& observ
     cache.rows_written = chunk.n_past - kept_rows(chunk);
   }
   ReadStats read{1, tokens, 0, 0, 0};
-  Status ran = accelerator_ != nullptr ? accelerator_->run(*this, tokens, &read) : run_ops(tokens, parallel, observer, &read);
+  Status ran =
+      accelerator_ != nullptr ? accelerator_->run(*this, tokens, &read) : run_ops(tokens, parallel, observer, &read);
   if (ran.code == Status::kLost) {
     accelerator_ = nullptr;  // and with it its caches: only a run that begins a text can go on without them
     bool begins = true;

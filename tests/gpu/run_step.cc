@@ -1,8 +1,10 @@
-// Runs one program step by step on the CPU or on a Vulkan device: run_step cpu|gpu PROGRAM WEIGHTS STEPS OUTPUT [NAME=N ...]
+// Runs one program step by step on the CPU or on a Vulkan device: run_step cpu|gpu PROGRAM WEIGHTS STEPS OUTPUT [NAME=N
+// ...]
 //
-// STEPS and OUTPUT are those of tests/kernels/run_program.cc. A step that is refused writes 0xffffffff and its sentence's
-// length and text instead. NAME is threads, serialize, direct or skip_barrier of gpu::StepOptions. The last line of
-// standard output is JSON: device, barriers, and what the FFNs read. Exit 1 and a sentence if nothing can run.
+// STEPS and OUTPUT are those of tests/kernels/run_program.cc. A step that is refused writes 0xffffffff and its
+// sentence's length and text instead. NAME is threads, serialize, fused, staged, direct or skip_barrier of
+// gpu::StepOptions. The last line of standard output is JSON: device, barriers, and what the FFNs read. Exit 1 and a
+// sentence if nothing can run.
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -51,6 +53,8 @@ int main(int argc, char** argv) {
     const int n = value == nullptr ? 1 : std::atoi(value + 1);
     if (name == "threads") options.threads = static_cast<uint32_t>(n);
     if (name == "serialize") options.serialize = n != 0;
+    if (name == "fused") options.fused = n != 0;
+    if (name == "staged") options.staged = n != 0;
     if (name == "direct") options.direct = n != 0;
     if (name == "skip_barrier") options.skip_barrier = n;
   }
@@ -84,7 +88,8 @@ int main(int argc, char** argv) {
       buffers.emplace_back(at, at + bytes);
       at += bytes;
     }
-    for (int i = 0; i < program->output_count(); ++i) buffers.emplace_back(program->output(i).elements(tokens) * sizeof(float));
+    for (int i = 0; i < program->output_count(); ++i)
+      buffers.emplace_back(program->output(i).elements(tokens) * sizeof(float));
     for (int i = 0; i < program->input_count(); ++i) program->bind_input(i, buffers[i].data());
     for (int i = 0; i < program->output_count(); ++i)
       program->bind_output(i, buffers[program->input_count() + i].data());

@@ -21,6 +21,7 @@ layout(constant_id = 1) const uint TOKENS = 1;  // tokens that one workgroup mul
 #define ROUTE_UNION 0
 #define ROUTE_DISPATCH 1     // x, y, z of the up pass
 #define ROUTE_CLASS 4        // first slot of each of 8 classes, and the end
+#define ROUTE_FINISHED 15    // workgroups of the router that are done
 #define ROUTE_SLOTS 16       // 4 words a slot: expert, tokens, mask low, mask high
 #define SLOT_WORDS 4
 #define LIST 64              // tokens of an expert, then their weights, [slots][64] each

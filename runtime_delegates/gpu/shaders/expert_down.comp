@@ -25,32 +25,35 @@ void main() {
   const uint first_slot = route[ROUTE_CLASS + class_], end = route[ROUTE_CLASS + class_ + 1];
   const uint lists = ROUTE_SLOTS + p.slots * SLOT_WORDS, pair_weights = lists + p.slots * LIST;
   float acc[MAX_TOKENS * ROWS];
-  for (uint i = 0; i < TOKENS * ROWS; ++i) acc[i] = 0.0;
+  [[unroll]] for (uint i = 0; i < TOKENS * ROWS; ++i) acc[i] = 0.0;
   for (uint j = tid % span; j < units; j += span)
     for (uint s0 = first_slot; s0 < end; s0 += UNROLL) {
+      // First all places, then all weights, then the sums: the loads of several experts are under way at once.
       uvec4 raw[UNROLL][RAW];
       uint tile[UNROLL], bits[UNROLL];
       [[unroll]] for (uint i = 0; i < UNROLL; ++i) {
-        bits[i] = 0;
-        if (s0 + i >= end) continue;
-        const uint record = ROUTE_SLOTS + (s0 + i) * SLOT_WORDS, expert = route[record] - p.first_expert;
-        if (expert >= p.experts) continue;
-        bits[i] = route[record + (t0 < 32 ? 2 : 3)] >> (t0 & 31) & ((1u << TOKENS) - 1);
-        if (bits[i] == 0) continue;
+        const uint record = ROUTE_SLOTS + min(s0 + i, end - 1) * SLOT_WORDS, expert = route[record] - p.first_expert;
+        // The only token of a chunk of one uses every expert of the union.
+        bits[i] = TOKENS == 1 ? 1u : route[record + (t0 < 32 ? 2 : 3)] >> (t0 & 31) & ((1u << TOKENS) - 1);
+        if (s0 + i >= end || expert >= p.experts) bits[i] = 0;
         tile[i] = p.first + expert * p.expert_vectors + gl_WorkGroupID.x * p.tile_vectors;
-        load_unit(tile[i], j, p.cols, raw[i]);
       }
+      [[unroll]] for (uint i = 0; i < UNROLL; ++i)
+        if (bits[i] != 0) load_unit(tile[i], j, p.cols, raw[i]);
       [[unroll]] for (uint i = 0; i < UNROLL; ++i) {
         if (bits[i] == 0) continue;
         const uint slot = s0 + i, record = ROUTE_SLOTS + slot * SLOT_WORDS;
         // Place of token t0 in the expert's list: how many earlier tokens use it.
-        const uint low = route[record + 2], high = route[record + 3];
-        uint n = t0 < 32 ? bitCount(low & ((1u << t0) - 1)) : bitCount(low) + bitCount(high & ((1u << (t0 & 31)) - 1));
+        uint n = 0;
+        if (TOKENS != 1) {
+          const uint low = route[record + 2], high = route[record + 3];
+          n = t0 < 32 ? bitCount(low & ((1u << t0) - 1)) : bitCount(low) + bitCount(high & ((1u << (t0 & 31)) - 1));
+        }
         vec4 w[ROWS * XV];
         decode_unit(raw[i], w);
         float scale[ROWS];
         unit_scales(tile[i], units, j, scale);
-        for (uint t = 0; t < TOKENS; ++t) {
+        [[unroll]] for (uint t = 0; t < TOKENS; ++t) {
           if ((bits[i] >> t & 1) == 0) continue;
           const float weight = uintBitsToFloat(route[pair_weights + slot * LIST + n]);
           const uint x_at = (slot * p.max_tokens + n++) * p.x_stride;

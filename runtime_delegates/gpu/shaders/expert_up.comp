@@ -21,34 +21,39 @@ void main() {
   const uint tile = p.first + (expert - p.first_expert) * p.expert_vectors + gl_WorkGroupID.x * p.tile_vectors;
   const uint units = unit_count(p.cols), list = ROUTE_SLOTS + p.slots * SLOT_WORDS + slot * LIST;
   uint x_at[MAX_TOKENS];
-  for (uint t = 0; t < TOKENS; ++t) x_at[t] = route[list + min(n0 + t, count - 1)] * p.x_stride;
+  [[unroll]] for (uint t = 0; t < TOKENS; ++t) x_at[t] = route[list + min(n0 + t, count - 1)] * p.x_stride;
   float acc[MAX_TOKENS * ROWS];
-  for (uint i = 0; i < TOKENS * ROWS; ++i) acc[i] = 0.0;
+  [[unroll]] for (uint i = 0; i < TOKENS * ROWS; ++i) acc[i] = 0.0;
   for (uint j0 = tid; j0 < units; j0 += UNROLL * THREADS) {
     uvec4 raw[UNROLL][RAW];
     [[unroll]] for (uint i = 0; i < UNROLL; ++i)
       if (j0 + i * THREADS < units) load_unit(tile, j0 + i * THREADS, p.cols, raw[i]);
     [[unroll]] for (uint i = 0; i < UNROLL; ++i) {
       const uint j = j0 + i * THREADS;
-      if (j >= units) break;
+      if (j >= units) continue;
       vec4 w[ROWS * XV];
       decode_unit(raw[i], w);
 #if QUANT == 2
       float scale[ROWS];
       unit_scales(tile, units, j, scale);
 #endif
-      for (uint t = 0; t < TOKENS; ++t) {
-        vec4 xs[XV];
-        [[unroll]] for (uint v = 0; v < XV; ++v) xs[v] = x[x_at[t] + x_index(j, v)];
-        float part[ROWS];
-        unit_dot(w, xs, part);
-        [[unroll]] for (uint r = 0; r < ROWS; ++r) {
+      // Four tokens at a time, so that a chunk's or a list's last ones do not pay for eight.
+      [[unroll]] for (uint four = 0; four < TOKENS; four += 4) {
+        if (four != 0 && four >= count - n0) continue;
+        [[unroll]] for (uint t = four; t < four + 4; ++t) {
+          if (t >= TOKENS) continue;
+          vec4 xs[XV];
+          [[unroll]] for (uint v = 0; v < XV; ++v) xs[v] = x[x_at[t] + x_index(j, v)];
+          float part[ROWS];
+          unit_dot(w, xs, part);
+          [[unroll]] for (uint r = 0; r < ROWS; ++r) {
 #if QUANT == 2
-          precise float sum = fma(scale[r], part[r], acc[t * ROWS + r]);
+            precise float sum = fma(scale[r], part[r], acc[t * ROWS + r]);
 #else
-          precise float sum = acc[t * ROWS + r] + part[r];
+            precise float sum = acc[t * ROWS + r] + part[r];
 #endif
-          acc[t * ROWS + r] = sum;
+            acc[t * ROWS + r] = sum;
+          }
         }
       }
     }

@@ -30,34 +30,39 @@ void main() {
   const uint tile = p.first + (group * p.tiles_per_group + gl_WorkGroupID.x) * p.tile_vectors;
   const uint units = unit_count(p.cols);
   uint x_at[MAX_TOKENS];
-  for (uint t = 0; t < TOKENS; ++t) x_at[t] = min(t0 + t, tokens - 1) * p.x_stride + group * p.x_group;
+  [[unroll]] for (uint t = 0; t < TOKENS; ++t) x_at[t] = min(t0 + t, tokens - 1) * p.x_stride + group * p.x_group;
   float acc[MAX_TOKENS * ROWS];
-  for (uint i = 0; i < TOKENS * ROWS; ++i) acc[i] = 0.0;
+  [[unroll]] for (uint i = 0; i < TOKENS * ROWS; ++i) acc[i] = 0.0;
   for (uint j0 = tid; j0 < units; j0 += UNROLL * THREADS) {
     uvec4 raw[UNROLL][RAW];
     [[unroll]] for (uint i = 0; i < UNROLL; ++i)
       if (j0 + i * THREADS < units) load_unit(tile, j0 + i * THREADS, p.cols, raw[i]);
     [[unroll]] for (uint i = 0; i < UNROLL; ++i) {
       const uint j = j0 + i * THREADS;
-      if (j >= units) break;
+      if (j >= units) continue;
       vec4 w[ROWS * XV];
       decode_unit(raw[i], w);
 #if QUANT == 2
       float scale[ROWS];
       unit_scales(tile, units, j, scale);
 #endif
-      for (uint t = 0; t < TOKENS; ++t) {
-        vec4 xs[XV];
-        [[unroll]] for (uint v = 0; v < XV; ++v) xs[v] = x[x_at[t] + x_index(j, v)];
-        float part[ROWS];
-        unit_dot(w, xs, part);
-        [[unroll]] for (uint r = 0; r < ROWS; ++r) {
+      // Four tokens at a time, so that a chunk's or a list's last ones do not pay for eight.
+      [[unroll]] for (uint four = 0; four < TOKENS; four += 4) {
+        if (four != 0 && four >= tokens - t0) continue;
+        [[unroll]] for (uint t = four; t < four + 4; ++t) {
+          if (t >= TOKENS) continue;
+          vec4 xs[XV];
+          [[unroll]] for (uint v = 0; v < XV; ++v) xs[v] = x[x_at[t] + x_index(j, v)];
+          float part[ROWS];
+          unit_dot(w, xs, part);
+          [[unroll]] for (uint r = 0; r < ROWS; ++r) {
 #if QUANT == 2
-          precise float sum = fma(scale[r], part[r], acc[t * ROWS + r]);
+            precise float sum = fma(scale[r], part[r], acc[t * ROWS + r]);
 #else
-          precise float sum = acc[t * ROWS + r] + part[r];
+            precise float sum = acc[t * ROWS + r] + part[r];
 #endif
-          acc[t * ROWS + r] = sum;
+            acc[t * ROWS + r] = sum;
+          }
         }
       }
     }

@@ -21,11 +21,11 @@ void unit_dot(vec4 w[ROWS * XV], vec4 xs[XV], out float part[ROWS]) {
 // acc[token][row of the unit] of every thread -> value_of(token, row of the tile), for all threads.
 void reduce(float acc[MAX_TOKENS * ROWS]) {
   const uint tid = gl_LocalInvocationID.x;
-  for (uint i = 0; i < TOKENS * ROWS; ++i) partial[i * THREADS + tid] = acc[i];
+  [[unroll]] for (uint i = 0; i < TOKENS * ROWS; ++i) partial[i * THREADS + tid] = acc[i];
   for (uint half_ = THREADS / 2; half_ >= CLASSES; half_ /= 2) {
     barrier();
     if (tid < half_)
-      for (uint i = 0; i < TOKENS * ROWS; ++i) {
+      [[unroll]] for (uint i = 0; i < TOKENS * ROWS; ++i) {
         precise float sum = partial[i * THREADS + tid] + partial[i * THREADS + tid + half_];
         partial[i * THREADS + tid] = sum;
       }
