@@ -19,7 +19,7 @@ func compiled(
   .target(
     name: "CBlockFFN",
     dependencies: libraries,
-    exclude: ["fallback"],
+    exclude: ["fallback", "runner/tokenizer/unicode_letters.inc", "runner/tokenizer/unicode_numbers.inc"],
     sources: ["executorch", "kernels", "program", "runner"],
     publicHeadersPath: "include",
     cxxSettings: [

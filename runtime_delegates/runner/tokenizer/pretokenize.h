@@ -2,6 +2,7 @@
 // written out by hand: an engine of regular expressions would be larger than all of this.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>

@@ -1,0 +1,47 @@
+import BlockFFNDemoModel
+import SwiftUI
+
+/// Length and sampling.
+struct SettingsView: View {
+  let model: ChatModel
+  @Environment(\.dismiss) private var dismiss
+
+  var body: some View {
+    NavigationStack {
+      Form {
+        Section {
+          Stepper(
+            "At most \(model.settings.maxTokens) tokens", value: model.binding(\.maxTokens), in: 16...2048, step: 16)
+        }
+        Section {
+          LabeledContent(
+            "Temperature", value: model.settings.temperature, format: .number.precision(.fractionLength(1)))
+          Slider(value: model.binding(\.temperature), in: 0...2, step: 0.1) { Text("Temperature") }
+          LabeledContent("Top p", value: model.settings.topP, format: .number.precision(.fractionLength(2)))
+          Slider(value: model.binding(\.topP), in: 0.05...1, step: 0.05) { Text("Top p") }
+            .disabled(model.settings.temperature == 0)
+        } header: {
+          Text("Sampling")
+        } footer: {
+          Text("At temperature 0 the likeliest token is taken. Speculation never changes the text.")
+        }
+        if let entry = model.selected {
+          Section("Model") {
+            LabeledContent("Program", value: entry.program.lastPathComponent)
+            LabeledContent("Size", value: entry.bytes, format: .byteCount(style: .file))
+            LabeledContent("Dense twin", value: entry.denseTwin?.lastPathComponent ?? "none")
+            LabeledContent("Draft head", value: entry.draftHead?.lastPathComponent ?? "none")
+          }
+        }
+        Section("Device") {
+          LabeledContent("Heat", value: model.thermal.title)
+        }
+      }
+      .navigationTitle("Settings")
+      .navigationBarTitleDisplayMode(.inline)
+      .toolbar {
+        ToolbarItem(placement: .confirmationAction) { Button("Done") { dismiss() } }
+      }
+    }
+  }
+}
