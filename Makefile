@@ -18,7 +18,7 @@ EXPORT_SOURCES := $(wildcard export/*.py) training/checkpoint.py training/config
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test bench pins clean
+.PHONY: help setup build demo test apk bench pins clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -57,6 +57,9 @@ demo: build $(PTE)  ## export the shipped checkpoint and generate text from it t
 
 test: build  ## all tests
 	@OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(PY) -m pytest -n 2 --dist loadfile $(ARGS)
+
+apk: $(READY) $(PTE)  ## android_demo/dist/blockffn-demo.apk, see android_demo/README.md
+	@$(PY) android_demo/tools/apk.py --program $(PTE) --checkpoint $(CKPT)
 
 bench: build  ## time the sparse FFN beside other runtimes, see benchmarks/README.md; make bench ARGS=--quick
 	@$(PY) -m benchmarks.ffn $(ARGS)

@@ -51,24 +51,17 @@ INLINE __m256i first_lanes(int n) {
   return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
 
-// Stores the rows of a tile for some tokens; only those that exist.
-template <int kTokens>
-INLINE void store(const TileArgs& a, int tile, int token, const __m256* rows) {
-  const int first = tile * kTileRows;
-  if (a.rows - first >= kTileRows) {
-#pragma GCC unroll 8
-    for (int t = 0; t < kTokens; ++t) {
-      float* y = a.y[token + t] + first;
-      const __m256 v = _mm256_mul_ps(rows[t], _mm256_broadcast_ss(a.factor + token + t));
-      _mm256_storeu_ps(y, a.accumulate ? _mm256_add_ps(_mm256_loadu_ps(y), v) : v);
-    }
-    return;
-  }
-  const __m256i valid = first_lanes(a.rows - first);
-  for (int t = 0; t < kTokens; ++t) {
-    float* y = a.y[token + t] + first;
-    const __m256 v = _mm256_mul_ps(rows[t], _mm256_broadcast_ss(a.factor + token + t));
-    _mm256_maskstore_ps(y, valid, a.accumulate ? _mm256_add_ps(_mm256_maskload_ps(y, valid), v) : v);
+INLINE void store(const TileArgs& a, int tile, int token, __m256 rows) {
+  float* y = a.y[token] + tile * kTileRows;
+  const int left = a.rows - tile * kTileRows;
+  __m256 v = _mm256_mul_ps(_mm256_set1_ps(a.factor[token]), rows);
+  if (left >= kTileRows) {
+    if (a.accumulate) v = _mm256_add_ps(_mm256_loadu_ps(y), v);
+    _mm256_storeu_ps(y, v);
+  } else {
+    const __m256i valid = first_lanes(left);
+    if (a.accumulate) v = _mm256_add_ps(_mm256_maskload_ps(y, valid), v);
+    _mm256_maskstore_ps(y, valid, v);
   }
 }
 
@@ -83,11 +76,11 @@ KERNEL void fp32_block(const TileArgs& a, int tile, int step, int count, int tok
   for (int t = 0; t < kTokens; ++t) x[t] = static_cast<const float*>(a.x[token + t]);
   const uint8_t* w = a.tiles + a.tile_bytes * tile;
   for (; count > 0; --count, ++tile, w += a.tile_bytes) {
-    __m256 sum[kTiles][kTokens];
+    __m256 sum[kTokens][kTiles];
 #pragma GCC unroll 8
     for (int t = 0; t < kTokens; ++t)
 #pragma GCC unroll 8
-      for (int n = 0; n < kTiles; ++n) sum[n][t] = _mm256_setzero_ps();
+      for (int n = 0; n < kTiles; ++n) sum[t][n] = _mm256_setzero_ps();
     for (int k = 0; k < a.cols; ++k) {
       __m256 column[kTiles];
 #pragma GCC unroll 8
@@ -99,10 +92,12 @@ KERNEL void fp32_block(const TileArgs& a, int tile, int step, int count, int tok
 #pragma GCC unroll 8
       for (int t = 0; t < kTokens; ++t)
 #pragma GCC unroll 8
-        for (int n = 0; n < kTiles; ++n) sum[n][t] = _mm256_fmadd_ps(column[n], _mm256_set1_ps(x[t][k]), sum[n][t]);
+        for (int n = 0; n < kTiles; ++n) sum[t][n] = _mm256_fmadd_ps(column[n], _mm256_set1_ps(x[t][k]), sum[t][n]);
     }
 #pragma GCC unroll 8
-    for (int n = 0; n < kTiles; ++n) store<kTokens>(a, tile + step * n, token, sum[n]);
+    for (int t = 0; t < kTokens; ++t)
+#pragma GCC unroll 8
+      for (int n = 0; n < kTiles; ++n) store(a, tile + step * n, token + t, sum[t][n]);
   }
 }
 
@@ -118,11 +113,11 @@ KERNEL void int8_block(const TileArgs& a, int tile, int step, int count, int tok
   for (int t = 0; t < kTokens; ++t) x[t] = a.x[token + t];
   const uint8_t* w = a.tiles + a.tile_bytes * tile;
   for (; count > 0; --count, ++tile, w += a.tile_bytes) {
-    __m256i sum[kTiles][kTokens];
+    __m256i sum[kTokens][kTiles];
 #pragma GCC unroll 8
     for (int t = 0; t < kTokens; ++t)
 #pragma GCC unroll 8
-      for (int n = 0; n < kTiles; ++n) sum[n][t] = _mm256_setzero_si256();
+      for (int n = 0; n < kTiles; ++n) sum[t][n] = _mm256_setzero_si256();
     for (int b = 0; b < blocks; ++b) {
 #pragma GCC unroll 8
       for (int n = 0; n < kTiles; ++n) {
@@ -137,8 +132,8 @@ KERNEL void int8_block(const TileArgs& a, int tile, int step, int count, int tok
           for (int t = 0; t < kTokens; ++t) {
             const __m256i products =
                 _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(broadcast4(x[t], b * 8 + i * 4), weight));
-            sum[n][t] = _mm256_add_epi32(sum[n][t], _mm256_madd_epi16(products, ones));
-            IN_ORDER(sum[n][t]);
+            sum[t][n] = _mm256_add_epi32(sum[t][n], _mm256_madd_epi16(products, ones));
+            IN_ORDER(sum[t][n]);
           }
         }
       }
@@ -146,11 +141,10 @@ KERNEL void int8_block(const TileArgs& a, int tile, int step, int count, int tok
 #pragma GCC unroll 8
     for (int n = 0; n < kTiles; ++n) {
       const __m256 scale = halves(w + stride * n + blocks * 64);
-      __m256 rows[kTokens];
 #pragma GCC unroll 8
       for (int t = 0; t < kTokens; ++t)
-        rows[t] = _mm256_mul_ps(scale, _mm256_cvtepi32_ps(_mm256_permutevar8x32_epi32(sum[n][t], by_lane())));
-      store<kTokens>(a, tile + step * n, token, rows);
+        store(a, tile + step * n, token + t,
+              _mm256_mul_ps(scale, _mm256_cvtepi32_ps(_mm256_permutevar8x32_epi32(sum[t][n], by_lane()))));
     }
   }
 }
@@ -181,8 +175,7 @@ KERNEL void int8_alone(const TileArgs& a, int tile, int step, int count, int tok
 #pragma GCC unroll 8
     for (int n = 0; n < kTiles; ++n) {
       const __m256i rows = _mm256_permutevar8x32_epi32(_mm256_hadd_epi32(sum[n][0], sum[n][1]), by_lane());
-      const __m256 scaled = _mm256_mul_ps(halves(w + stride * n + blocks * 64), _mm256_cvtepi32_ps(rows));
-      store<1>(a, tile + step * n, token, &scaled);
+      store(a, tile + step * n, token, _mm256_mul_ps(halves(w + stride * n + blocks * 64), _mm256_cvtepi32_ps(rows)));
     }
   }
 }
@@ -203,11 +196,11 @@ KERNEL void int4_block(const TileArgs& a, int tile, int step, int count, int tok
   }
   const uint8_t* w = a.tiles + a.tile_bytes * tile;
   for (; count > 0; --count, ++tile, w += a.tile_bytes) {
-    __m256 sum[kTiles][kTokens];
+    __m256 sum[kTokens][kTiles];
 #pragma GCC unroll 8
     for (int t = 0; t < kTokens; ++t)
 #pragma GCC unroll 8
-      for (int n = 0; n < kTiles; ++n) sum[n][t] = _mm256_setzero_ps();
+      for (int n = 0; n < kTiles; ++n) sum[t][n] = _mm256_setzero_ps();
     for (int g = 0; g < groups; ++g) {
 #pragma GCC unroll 8
       for (int n = 0; n < kTiles; ++n) {
@@ -236,17 +229,16 @@ KERNEL void int4_block(const TileArgs& a, int tile, int step, int count, int tok
 #pragma GCC unroll 8
         for (int t = 0; t < kTokens; ++t) {
           const __m256i dot = _mm256_add_epi32(_mm256_madd_epi16(products[t], ones), _mm256_set1_epi32(starts[t][g]));
-          sum[n][t] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), scale, sum[n][t]);
-          IN_ORDER(sum[n][t]);
+          sum[t][n] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), scale, sum[t][n]);
+          IN_ORDER(sum[t][n]);
         }
       }
     }
 #pragma GCC unroll 8
-    for (int n = 0; n < kTiles; ++n) {
+    for (int n = 0; n < kTiles; ++n)
 #pragma GCC unroll 8
-      for (int t = 0; t < kTokens; ++t) sum[n][t] = _mm256_permutevar8x32_ps(sum[n][t], by_lane());
-      store<kTokens>(a, tile + step * n, token, sum[n]);
-    }
+      for (int t = 0; t < kTokens; ++t)
+        store(a, tile + step * n, token + t, _mm256_permutevar8x32_ps(sum[t][n], by_lane()));
   }
 }
 
@@ -293,10 +285,7 @@ KERNEL void int4_alone(const TileArgs& a, int tile, int step, int count, int tok
       }
     }
 #pragma GCC unroll 8
-    for (int n = 0; n < kTiles; ++n) {
-      sum[n] = _mm256_permutevar8x32_ps(sum[n], by_lane());
-      store<1>(a, tile + step * n, token, sum + n);
-    }
+    for (int n = 0; n < kTiles; ++n) store(a, tile + step * n, token, _mm256_permutevar8x32_ps(sum[n], by_lane()));
   }
 }
 

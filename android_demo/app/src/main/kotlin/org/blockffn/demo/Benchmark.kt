@@ -1,0 +1,99 @@
+package org.blockffn.demo
+
+import android.content.Context
+import android.os.Build
+import org.blockffn.BlockFFN
+import org.blockffn.Options
+import org.blockffn.Speculation
+import org.blockffn.Stats
+import org.json.JSONArray
+import org.json.JSONObject
+import java.util.Locale
+
+/** One column of the comparison. */
+data class Case(val name: String, val model: ModelEntry, val speculation: Speculation)
+
+/** All runs of a case. The figures are medians. */
+data class Result(val case: Case, val runs: List<Stats>) {
+    val speeds = runs.map { it.tokensPerSecond }.sorted()
+    val speed get() = median(speeds)
+    val ttftMs get() = median(runs.map { it.ttftMs })
+    val shareRead get() = median(runs.map { it.shareRead })
+    val tokensPerCycle get() = median(runs.map { it.tokensPerCycle })
+}
+
+data class Report(val results: List<Result>, val before: DeviceState, val after: DeviceState, val kernels: String, val threads: Int)
+
+fun median(values: List<Double>): Double {
+    val sorted = values.sorted()
+    if (sorted.isEmpty()) return 0.0
+    return (sorted[(sorted.size - 1) / 2] + sorted[sorted.size / 2]) / 2
+}
+
+/**
+ * The comparison that the paper is about: dense and sparse, each with and without speculation. The cases of one model run in
+ * turn, so that a device that grows hot slows them alike; a first round warms up and is not counted.
+ */
+class Benchmark(private val context: Context, private val session: Session, private val rounds: Int, private val tokens: Int) {
+    @Volatile private var cancelled = false
+    @Volatile private var engine: BlockFFN? = null
+
+    fun cases(): List<Case> {
+        val sparse = session.state.models.firstOrNull { !it.dense } ?: return emptyList()
+        val dense = session.state.models.firstOrNull { it.id == sparse.denseTwin }
+        return listOfNotNull(dense, sparse).flatMap { model ->
+            val kind = context.getString(if (model.dense) R.string.dense else R.string.sparse)
+            listOf(Case(kind, model, Speculation.OFF), Case("$kind + ${context.getString(R.string.speculation).lowercase(Locale.ROOT)}", model, Speculation.AUTO))
+        }
+    }
+
+    fun cancel() {
+        cancelled = true
+        engine?.cancel()
+    }
+
+    /** [progress] and [done] are called by the session's worker, [failed] on the main thread. */
+    fun start(progress: (Int, Int, String) -> Unit, done: (Report) -> Unit, failed: (String) -> Unit) {
+        val cases = cases()
+        val models = cases.map { it.model }.distinct()
+        val before = DeviceState.now(context)
+        val runs = cases.associateWith { ArrayList<Stats>() }
+        models.forEachIndexed { m, model ->
+            session.withModel(model, { engine ->
+                this.engine = engine
+                for (round in 0..rounds) {
+                    for (case in cases.filter { it.model == model }) {
+                        if (cancelled) return@withModel
+                        progress(m * (rounds + 1) + round, models.size * (rounds + 1), case.name)
+                        engine.reset()
+                        val stats = engine.generate(context.getString(R.string.prompt_default), Options(maxTokens = tokens, speculation = case.speculation)) { _, _ -> !cancelled }
+                        if (round > 0 && !cancelled) runs.getValue(case).add(stats)
+                    }
+                }
+                if (m == models.size - 1 && !cancelled) {
+                    done(Report(runs.map { Result(it.key, it.value) }, before, DeviceState.now(context), engine.info.kernels, engine.info.threads))
+                }
+            }, failed)
+        }
+    }
+}
+
+/** With units in the names; every run is in it, so that somebody else can take another statistic. */
+fun Report.toJson(): JSONObject {
+    fun state(s: DeviceState) = JSONObject().put("battery_percent", s.batteryPercent ?: JSONObject.NULL)
+        .put("battery_celsius", s.batteryCelsius ?: JSONObject.NULL).put("big_core_mhz", s.bigCoreMhz ?: JSONObject.NULL)
+    return JSONObject()
+        .put("format", 1).put("device", "${Build.MANUFACTURER} ${Build.MODEL}").put("android", Build.VERSION.RELEASE)
+        .put("sdk", Build.VERSION.SDK_INT).put("abis", JSONArray(Build.SUPPORTED_ABIS.toList()))
+        .put("kernels", kernels).put("threads", threads).put("before", state(before)).put("after", state(after))
+        .put("cases", JSONArray(results.map { r ->
+            JSONObject().put("name", r.case.name).put("model", r.case.model.id).put("speculation", r.case.speculation.name.lowercase(Locale.ROOT))
+                .put("tokens_per_s_median", r.speed).put("tokens_per_s_min", r.speeds.first()).put("tokens_per_s_max", r.speeds.last())
+                .put("ttft_ms_median", r.ttftMs).put("share_read_median", r.shareRead).put("tokens_per_cycle_median", r.tokensPerCycle)
+                .put("runs", JSONArray(r.runs.map { s ->
+                    JSONObject().put("prompt_tokens", s.promptTokens).put("generated_tokens", s.generatedTokens).put("cycles", s.cycles)
+                        .put("ttft_ms", s.ttftMs).put("decode_ms", s.decodeMs).put("calibrate_ms", s.calibrateMs)
+                        .put("tokens_per_s", s.tokensPerSecond).put("share_read", s.shareRead).put("peak_rss_bytes", s.peakRssBytes)
+                }))
+        }))
+}

@@ -1,0 +1,235 @@
+package org.blockffn.demo
+
+import android.content.ComponentCallbacks2
+import android.content.Context
+import android.net.Uri
+import android.os.Handler
+import android.os.Looper
+import android.os.PowerManager
+import android.os.SystemClock
+import org.blockffn.BlockFFN
+import org.blockffn.BlockFFNException
+import org.blockffn.Options
+import org.blockffn.StoppedBy
+import java.io.IOException
+import java.util.concurrent.Executor
+import java.util.concurrent.Executors
+
+/**
+ * The open model and its run. [state] changes on the main thread only, where [observer] hears of it; a worker thread
+ * opens the model and waits for its runs.
+ */
+class Session(private val context: Context) {
+    val models = Models(context)
+    private val main = Handler(Looper.getMainLooper())
+    private val worker = Executors.newSingleThreadExecutor { Thread(it, "session") }
+    @Volatile private var open: BlockFFN? = null
+    private var openId: String? = null  // worker's
+    private var reasonToStop: String? = null
+
+    var observer: ((UiState) -> Unit)? = null
+        set(value) {
+            field = value
+            value?.invoke(state)
+        }
+
+    var state: UiState = models.list().let { UiState(it, it.firstOrNull { model -> !model.dense }) }
+        private set(value) {
+            field = value
+            observer?.invoke(value)
+        }
+
+    init {
+        val power = context.getSystemService(Context.POWER_SERVICE) as PowerManager
+        NewerApi.watchThermal(power, Executor { main.post(it) }) { status -> main.post { state = state.copy(thermal = status) } }
+        if (state.model == null) state = state.copy(notice = Notice(context.getString(R.string.no_model), true))
+    }
+
+    fun settings(change: Settings.() -> Settings) {
+        state = state.copy(settings = state.settings.change())
+    }
+
+    fun select(model: ModelEntry) {
+        if (model == state.model || state.busy) return
+        state = state.copy(model = model, info = null, notice = null, stats = null)
+    }
+
+    fun pick(uri: Uri) {
+        try {
+            val entry = models.picked(uri)
+            state = state.copy(models = state.models.filter { it.id != entry.id } + entry, model = entry, info = null, notice = null)
+        } catch (error: IOException) {
+            state = state.copy(notice = Notice(error.message ?: error.toString(), true))
+        }
+    }
+
+    /** Looks again for models that were pushed since. */
+    fun refresh() {
+        val found = models.list() + state.models.filter { it.source is Source.Picked }
+        if (found != state.models) state = state.copy(models = found, model = state.model?.takeIf { it in found } ?: found.firstOrNull())
+    }
+
+    /** What a killed process had on its screen. */
+    fun restore(answer: String, settings: Settings, modelId: String?, wasRunning: Boolean) {
+        if (state.busy || state.answer.isNotEmpty()) return
+        state = state.copy(
+            answer = answer, settings = settings, model = state.models.firstOrNull { it.id == modelId } ?: state.model,
+            notice = if (wasRunning) Notice(context.getString(R.string.interrupted), false) else state.notice,
+        )
+    }
+
+    fun generate(prompt: String) {
+        val model = chosen()
+        if (state.busy || model == null) return
+        val s = state.settings
+        val options = Options(
+            maxTokens = s.maxTokens, speculation = s.speculation, temperature = s.temperature,
+            topP = if (s.temperature > 0) s.topP else 1.0, repetitionPenalty = s.repetitionPenalty, seed = s.seed,
+        )
+        reasonToStop = null
+        state = state.copy(
+            phase = Phase.Loading, answer = "", tokens = 0, tokensPerSecond = 0.0, stats = null, shares = emptyList(), notice = null,
+        )
+        worker.execute { run(model, prompt, options) }
+    }
+
+    /** The dense twin of the chosen model where the switch says so. */
+    private fun chosen(): ModelEntry? {
+        val twin = state.model?.denseTwin
+        return if (state.settings.dense && twin != null) state.models.firstOrNull { it.id == twin } else state.model
+    }
+
+    /** Ends the run within one step; [reason] is shown. */
+    fun stop(reason: String = context.getString(R.string.stopped)) {
+        if (state.phase != Phase.Running && state.phase != Phase.Loading) return
+        reasonToStop = reason
+        state = state.copy(phase = Phase.Stopping)
+        open?.cancel()
+    }
+
+    @Suppress("DEPRECATION")  // Android 14 and later send fewer levels, older ones all of them
+    fun trimMemory(level: Int) {
+        if (level < ComponentCallbacks2.TRIM_MEMORY_RUNNING_LOW || level == ComponentCallbacks2.TRIM_MEMORY_UI_HIDDEN) return
+        val reason = context.getString(R.string.memory_low)
+        if (state.busy) stop(reason)
+        worker.execute {
+            close()
+            main.post { state = state.copy(info = null, notice = Notice(reason, false)) }
+        }
+    }
+
+    /** Runs [body] with the model on the worker thread, for the benchmark. */
+    fun withModel(model: ModelEntry, body: (BlockFFN) -> Unit, failed: (String) -> Unit) {
+        worker.execute {
+            try {
+                body(opened(model))
+            } catch (error: Throwable) {
+                val sentence = sentence(error)
+                main.post { failed(sentence) }
+            }
+        }
+    }
+
+    private fun opened(model: ModelEntry): BlockFFN {
+        open?.takeIf { openId == model.id }?.let { return it }
+        close()
+        return models.open(model).also {
+            open = it
+            openId = model.id
+        }
+    }
+
+    private fun close() {
+        open?.close()
+        open = null
+        openId = null
+    }
+
+    private fun run(model: ModelEntry, prompt: String, options: Options) {
+        try {
+            val engine = opened(model)
+            main.post {
+                val cancelled = state.phase == Phase.Stopping
+                state = state.copy(phase = if (cancelled) Phase.Stopping else Phase.Running, info = engine.info)
+            }
+            val live = Live()
+            // A stop before this point had no run to end.
+            val stats = engine.generate(prompt, options) { text, progress ->
+                live.add(text, progress)
+                state.phase != Phase.Stopping
+            }
+            live.flush()
+            main.post {
+                val notice = when {
+                    reasonToStop != null -> Notice(reasonToStop!!, false)
+                    stats.stoppedBy == StoppedBy.CONTEXT_FULL -> Notice(context.getString(R.string.context_full), false)
+                    else -> null
+                }
+                state = state.copy(
+                    phase = Phase.Idle, stats = stats, tokens = stats.generatedTokens, tokensPerSecond = stats.tokensPerSecond, notice = notice,
+                )
+            }
+        } catch (error: Throwable) {
+            val sentence = sentence(error)
+            main.post { state = state.copy(phase = Phase.Idle, notice = Notice(sentence, true)) }
+        }
+    }
+
+    private fun sentence(error: Throwable): String = when {
+        error is OutOfMemoryError || error is BlockFFNException && error.code == BlockFFNException.NO_MEMORY ->
+            context.getString(R.string.out_of_memory)
+        else -> error.message ?: error.toString()
+    }
+
+    /** Gathers what the model's thread says, and shows it a frame at a time: a callback per token would flood the screen. */
+    private inner class Live {
+        private val text = StringBuilder()
+        private val shares = ArrayList<Float>()
+        private var posted = false
+        private var read = 0L
+        private var total = 0L
+        private var tokens = 0L
+        private var first = 0L
+
+        @Synchronized
+        fun add(piece: String, progress: org.blockffn.Progress) {
+            if (first == 0L) first = SystemClock.elapsedRealtimeNanos()
+            text.append(piece)
+            tokens = progress.tokens
+            if (progress.expertsTotal > total) {
+                shares.add((progress.expertsRead - read).toFloat() / (progress.expertsTotal - total))
+                read = progress.expertsRead
+                total = progress.expertsTotal
+            }
+            if (posted) return
+            posted = true
+            main.postDelayed({ flush() }, FRAME_MS)
+        }
+
+        fun flush() {
+            val seconds: Double
+            val newText: String
+            val newShares: List<Float>
+            val count: Long
+            synchronized(this) {
+                posted = false
+                newText = text.toString()
+                newShares = ArrayList(shares)
+                count = tokens
+                seconds = (SystemClock.elapsedRealtimeNanos() - first) / 1e9
+            }
+            val show = Runnable {
+                // A run that ended in between has the last word on its figures.
+                if (state.busy) {
+                    val speed = if (count > 1 && seconds > 0) (count - 1) / seconds else 0.0
+                    state = state.copy(answer = newText, shares = newShares, tokens = count, tokensPerSecond = speed)
+                }
+            }
+            if (Looper.myLooper() == Looper.getMainLooper()) show.run() else main.post(show)
+        }
+    }
+
+    private companion object {
+        const val FRAME_MS = 16L
+    }
+}

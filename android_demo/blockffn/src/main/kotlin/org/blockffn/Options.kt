@@ -1,0 +1,37 @@
+package org.blockffn
+
+/** How tokens are proposed before the model verifies them. The text is the same with any of them. */
+enum class Speculation(internal val mode: Int, internal val width: Int) {
+    /** One token a step. */
+    OFF(0, 1),
+    /** Decide by measured times and acceptance whether, and how far, proposing pays on this device. */
+    AUTO(2, 3),
+    /** One continuation a step. */
+    CHAIN(1, 1),
+    /** Several continuations of a token, verified in one chunk. */
+    TREE(1, 3),
+}
+
+/**
+ * @param maxTokens new tokens at most
+ * @param draftTokens proposed tokens of a step at most, 1 to 63
+ * @param temperature 0: always the most likely token
+ * @param topK 0: off
+ * @param topP 1: off
+ * @param repetitionPenalty 1: off
+ * @param seed the same seed gives the same text
+ */
+data class Options(
+    val maxTokens: Int = 256,
+    val speculation: Speculation = Speculation.AUTO,
+    val draftTokens: Int = 31,
+    val temperature: Double = 0.0,
+    val topK: Int = 0,
+    val topP: Double = 1.0,
+    val repetitionPenalty: Double = 1.0,
+    val seed: Long = 0,
+) {
+    internal fun ints() = intArrayOf(maxTokens, speculation.mode, draftTokens, speculation.width, topK)
+
+    internal fun doubles() = doubleArrayOf(temperature, topP, repetitionPenalty)
+}

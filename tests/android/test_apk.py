@@ -1,0 +1,134 @@
+"""The signed APK: what Android would refuse, or what would make it slow, is looked for here."""
+
+import json
+import re
+import shutil
+import subprocess
+import zipfile
+
+import apk as builder
+import apkzip
+import downloads
+import native
+import pytest
+from conftest import CHECKPOINT
+
+
+@pytest.fixture(scope="module")
+def entries(apk):
+    return apkzip.read(apk["apk"])
+
+
+def test_signed_with_schemes_2_and_3(apk):
+    out = native.run(["apksigner", "verify", "--verbose", "--min-sdk-version", "26", apk["apk"]], "apksigner verify")
+    assert "Verified using v2 scheme (APK Signature Scheme v2): true" in out and "v3 scheme (APK Signature Scheme v3): true" in out
+    assert "WARNING" not in out
+
+
+def test_a_changed_apk_does_not_verify(apk, entries, tmp_path):
+    data = bytearray(open(apk["apk"], "rb").read())
+    data[entries["classes.dex"].offset + 100] ^= 1
+    (tmp_path / "changed.apk").write_bytes(data)
+    with pytest.raises(ValueError, match="DOES NOT VERIFY|digest"):
+        native.run(["apksigner", "verify", tmp_path / "changed.apk"], "apksigner verify")
+
+
+def test_what_is_mapped_is_stored_at_pages(entries):
+    mapped = [name for name in entries if name.endswith((".so", ".pte", "tokenizer.json"))]
+    assert len(mapped) >= 8
+    for name in mapped:
+        assert entries[name].stored and entries[name].offset % 16384 == 0, name
+    assert entries["resources.arsc"].stored and entries["resources.arsc"].offset % 4 == 0  # Android 11 and later insist
+
+
+def test_badging(apk):
+    out = native.run([builder.aapt2(), "dump", "badging", apk["apk"]], "aapt2 dump")
+    assert "package: name='org.blockffn.demo' versionCode='1'" in out
+    assert re.search(r"(minSdkVersion|sdkVersion):'26'", out) and "targetSdkVersion:'35'" in out
+    assert "launchable-activity: name='org.blockffn.demo.MainActivity'" in out
+    assert "native-code: 'arm64-v8a' 'x86_64'" in out
+    assert "uses-permission" not in out
+
+
+def test_same_inputs_same_bytes(apk, android, shipped_program, tmp_path, monkeypatch):
+    """Built again elsewhere: resources, classes, dex and zip. (The native part: see below.)"""
+    import argparse
+
+    args = argparse.Namespace(program=shipped_program, checkpoint=CHECKPOINT, title="BlockFFN 22M, manuals (int8)", dense_program=None,
+                              key=builder.HERE / "debug.p12", key_password="android", native=android, classes=None, out=tmp_path / "again" / "other-name.apk")
+    assert builder.build(args)["sha256"] == apk["sha256"]
+
+
+def test_same_sources_same_library(android, tmp_path):
+    native.build_android("arm64-v8a", tmp_path / "elsewhere")
+    for name in ("libblockffn_jni.so", "libfbjni.so"):
+        assert (tmp_path / "elsewhere/jniLibs/arm64-v8a" / name).read_bytes() == (android / "jniLibs/arm64-v8a" / name).read_bytes(), name
+
+
+def dex_instructions(dex):
+    return native.run(["dexdump", "-d", dex], "dexdump")
+
+
+def test_no_invoke_custom(apk, tmp_path):
+    with zipfile.ZipFile(apk["apk"]) as archive:
+        archive.extract("classes.dex", tmp_path)
+    out = dex_instructions(tmp_path / "classes.dex")
+    assert out.count("invoke-virtual") > 1000
+    assert "invoke-custom" not in out and "invoke-polymorphic" not in out
+    assert builder.call_sites((tmp_path / "classes.dex").read_bytes()) == 0
+
+
+def test_the_gate_sees_invoke_custom(tmp_path):
+    """A lambda of javac becomes invoke-custom."""
+    (tmp_path / "Lambda.java").write_text("class Lambda { Runnable r = () -> {}; }")
+    native.run([native.java_home() / "bin" / "javac", "--release", "8", "-Xlint:-options", "-d", tmp_path, tmp_path / "Lambda.java"], "javac")
+    native.run(["jar", "cf", tmp_path / "lambda.jar", "-C", tmp_path, "Lambda.class"], "jar")
+    builder.java("-cp", builder.jar("com.jakewharton.android.repackaged:dalvik-dx"), "com.android.dx.command.Main", "--dex", "--min-sdk-version=26",
+                 f"--output={tmp_path / 'lambda.dex'}", tmp_path / "lambda.jar", what="dx")
+    assert "invoke-custom" in dex_instructions(tmp_path / "lambda.dex")
+    assert builder.call_sites((tmp_path / "lambda.dex").read_bytes()) == 1
+
+
+SNIFFER = """
+import java.io.*; import java.util.*; import org.codehaus.mojo.animal_sniffer.*; import org.codehaus.mojo.animal_sniffer.logging.*;
+public class Sniff {
+  public static void main(String[] a) throws Exception {
+    Set<String> ignored = new HashSet<>(Arrays.asList("org.blockffn.*", "kotlin.*", "org.jetbrains.annotations.*"));
+    SignatureChecker c = new SignatureChecker(new FileInputStream(a[0]), ignored, new PrintWriterLogger(System.out));
+    c.setSourcePath(Collections.<File>emptyList());
+    c.process(new File(a[1]));
+    System.out.println("broken " + c.isSignatureBroken());
+  }
+}
+"""
+
+
+def test_nothing_newer_than_api_26_outside_the_guarded_class(apk, tmp_path):
+    (tmp_path / "Sniff.java").write_text(SNIFFER)
+    sniffer = ":".join(str(builder.jar(name)) for name in ("org.codehaus.mojo:animal-sniffer", "org.ow2.asm:asm"))
+    native.run([native.java_home() / "bin" / "javac", "-cp", sniffer, "-d", tmp_path, tmp_path / "Sniff.java"], "javac")
+    signature = downloads.package("com.toasttab.android:gummy-bears-api-26").path
+
+    def sniff(folder):
+        return builder.java("-cp", f"{tmp_path}:{sniffer}", "Sniff", signature, folder, what="animal-sniffer")
+
+    classes = shutil.copytree(apk["classes"], tmp_path / "classes")
+    guarded = list(classes.rglob("NewerApi*.class"))
+    assert len(guarded) >= 2
+    assert "broken true" in sniff(classes)  # the check sees what the guarded class calls
+    for path in guarded:
+        path.unlink()
+    out = sniff(classes)
+    assert "broken false" in out, out
+
+
+def test_contents(apk, entries):
+    assert {name.split("/")[1] for name in entries if name.startswith("lib/")} == set(native.ABIS)
+    with zipfile.ZipFile(apk["apk"]) as archive:
+        models = json.loads(archive.read("assets/models.json"))
+        notices = archive.read("assets/NOTICES.txt").decode()
+    for model in models:
+        assert f"assets/models/{model['id']}/{model['program']}" in entries and f"assets/models/{model['id']}/tokenizer.json" in entries
+    for component in ("ExecuTorch", "XNNPACK", "KleidiAI", "cpuinfo", "pthreadpool", "Eigen", "Kotlin", "LLVM", "SentencePiece", "flatcc"):
+        assert component.lower() in notices.lower(), component
+    assert sum(p["bytes"] for name, p in apk["parts"].items() if name.startswith("lib/")) < 60_000_000

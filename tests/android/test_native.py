@@ -1,0 +1,194 @@
+"""The very files of the APK, run without a phone: arm64 under qemu as four processors, x86_64 natively.
+
+Tokens through JNI must equal the desktop runner's, in every mode; damaged files must give a sentence; the weights must
+stay where they are mapped. The oracle is the desktop build over another ExecuTorch release (1.5, here 1.3), another C
+library and other kernels.
+"""
+
+import re
+import shutil
+import subprocess
+
+import apkzip
+import elf
+import native
+import pytest
+from conftest import CHECKPOINT
+
+from runtime_delegates.runner import Runner
+
+ARM = {"cortex-a53": "neon", "cortex-a72": "neon", "cortex-a76": "dotprod", "max,sve=off": "i8mm"}
+PROMPTS = [[1, 100, 200, 300, 400], [1] + [7, 9, 11, 13] * 10, [1] + list(range(50, 120))]
+TEXT = "To install the package,"
+MODES = {"plain": dict(mode="plain"), "chain": dict(mode="spec", draft_tokens=7, draft_width=1),
+         "tree": dict(mode="spec", draft_tokens=7, draft_width=3)}
+MAX_TOKENS = 24
+
+
+@pytest.fixture(scope="session")
+def golden(shipped_program):
+    """Per prompt and mode: tokens and cycles of the desktop runner."""
+    with Runner(shipped_program) as runner:
+        runner.load_tokenizer(CHECKPOINT / "tokenizer.json")
+        tokens = {}
+        for i, prompt in enumerate(PROMPTS):
+            for mode, options in MODES.items():
+                runner.reset()
+                result = runner.generate(prompt, max_tokens=MAX_TOKENS, **options)
+                tokens[i, mode] = (result.ids, result.cycles)
+        runner.reset()
+        return {"tokens": tokens, "text": runner.generate_text(TEXT, max_tokens=MAX_TOKENS, mode="plain").text}
+
+
+def modes():
+    return [word for mode in MODES for word in ("--mode", mode)]
+
+
+def check_tokens(lines, golden, prompt):
+    for line, mode in zip(lines[:-1], MODES, strict=True):
+        assert line["mode"] == mode
+        assert (line["tokens"], line["cycles"]) == golden["tokens"][prompt, mode], mode
+
+
+def arguments(prompt):
+    return ["--tokens", ",".join(map(str, PROMPTS[prompt])), *modes(), "--max-tokens", MAX_TOKENS]
+
+
+@pytest.mark.parametrize("cpu", ARM)
+def test_arm64_gives_the_desktop_runners_tokens(cpu, emulators, shipped_program, golden):
+    for prompt in range(len(PROMPTS)) if cpu == "cortex-a76" else [1]:
+        lines = emulators["arm64-v8a"].host("--path", shipped_program, *arguments(prompt), cpu=cpu)
+        check_tokens(lines, golden, prompt)
+        assert lines[-1]["kernels"] == ARM[cpu]
+
+
+@pytest.mark.parametrize("prompt", range(len(PROMPTS)))
+def test_x86_64_gives_the_desktop_runners_tokens(prompt, emulators, shipped_program, golden):
+    check_tokens(emulators["x86_64"].host("--path", shipped_program, *arguments(prompt)), golden, prompt)
+
+
+@pytest.mark.parametrize("abi", native.ABIS)
+def test_text_and_tokenizer(abi, emulators, shipped_program, golden):
+    lines = emulators[abi].host("--path", shipped_program, "--tokenizer", CHECKPOINT / "tokenizer.json", "--text", TEXT, *modes(),
+                                "--max-tokens", MAX_TOKENS)
+    assert [line["text"] for line in lines[:-1]] == [golden["text"]] * len(MODES)
+
+
+@pytest.mark.parametrize("abi", native.ABIS)
+def test_maps_the_model_inside_the_apk_without_a_copy(abi, emulators, apk, shipped_program, golden):
+    (name,) = [name for name in apkzip.read(apk["apk"]) if name.endswith(shipped_program.name)]
+    entry = apkzip.read(apk["apk"])[name]
+    assert entry.stored and entry.offset % 16384 == 0
+    lines = emulators[abi].host("--range", apk["apk"], entry.offset, entry.size, *arguments(0))
+    check_tokens(lines, golden, 0)
+    # Caches and scratch are a few MB; a copy of the weights would be all of the file.
+    assert 0 <= lines[-1]["anonymous_kb"] * 1024 < entry.size / 2
+
+
+@pytest.mark.parametrize("abi", native.ABIS)
+def test_cancel_takes_effect_within_a_step(abi, emulators, shipped_program):
+    line, _ = emulators[abi].host("--path", shipped_program, "--tokens", "1,100,200", "--mode", "chain", "--max-tokens", 200, "--cancel-after", 3)
+    assert line["stopped_by"] == 4 and 3 <= line["generated"] <= 3 + 7
+
+
+def damaged(data: bytes):
+    """Name, bytes, and what the sentence must say. (Flipped bits in ExecuTorch's own flatbuffer are another matter: this
+    build of it does not verify them.)"""
+    yield "empty", b"", ""
+    yield "text", b"no program " * 100, "not an ExecuTorch program"
+    yield "cut", data[: len(data) // 2], "truncated"
+    yield "cut in the header", data[:40], ""
+    yield "other backend", data.replace(b"BlockFFNBackend", b"BlockFFNBackenX"), ""
+
+
+def test_damaged_files_give_a_sentence(emulators, shipped_program, tmp_path):
+    for name, content, sentence in damaged(shipped_program.read_bytes()):
+        path = tmp_path / "damaged.pte"
+        path.write_bytes(content)
+        for abi in native.ABIS:
+            last = emulators[abi].host("--path", path, "--tokens", "1,2", "--mode", "plain", "--max-tokens", 2)[0]
+            assert last["code"] == 2 and sentence in last["error"] and len(last["error"]) > 20, (abi, name, last)
+    for path in (tmp_path, tmp_path / "none.pte"):
+        assert emulators["x86_64"].host("--path", path)[0]["code"] == 2
+
+
+def test_a_range_that_is_no_program(emulators, apk, shipped_program):
+    (entry,) = [e for name, e in apkzip.read(apk["apk"]).items() if name.endswith(shipped_program.name)]
+    for offset, size in [(entry.offset + 4, entry.size - 4), (entry.offset, apk["bytes"]), (0, 4096), (-1, 10)]:
+        assert emulators["x86_64"].host("--range", apk["apk"], offset, size)[0]["code"] in (1, 2), (offset, size)
+
+
+def test_these_checks_notice_faults(emulators, shipped_program, golden, tmp_path):
+    """Wrong weights give other tokens; without the shim or ExecuTorch the library does not load."""
+    data = bytearray(shipped_program.read_bytes())
+    for at in range(len(data) // 2, len(data) // 2 + 200_000, 50):
+        data[at] ^= 0x55
+    (tmp_path / "wrong.pte").write_bytes(data)
+    lines = emulators["x86_64"].host("--path", tmp_path / "wrong.pte", *arguments(1))
+    with pytest.raises((AssertionError, KeyError)):
+        check_tokens(lines, golden, 1)
+    emulator = emulators["x86_64"]
+    command = emulator.command(emulator.folder / "host")
+    without_shim = [word for word in command if word != "--preload" and not word.endswith("libbionicshim.so")]
+    done = subprocess.run(without_shim, capture_output=True, text=True)
+    assert done.returncode != 0 and "__errno: symbol not found" in done.stderr
+    shutil.copytree(emulator.libraries, tmp_path / "libs")
+    (tmp_path / "libs" / "libexecutorch_jni.so").unlink()
+    done = subprocess.run(emulator.command(emulator.folder / "host", libraries=tmp_path / "libs"), capture_output=True, text=True)
+    assert done.returncode != 0 and "libexecutorch_jni.so" in done.stderr
+
+
+# ---- the files themselves ----
+SYSTEM = {"libc.so", "libm.so", "libdl.so", "liblog.so"}
+
+
+@pytest.mark.parametrize("abi", native.ABIS)
+def test_libraries_are_what_android_loads(abi, android):
+    libraries = {path.name: elf.read(path) for path in [*(android / "jniLibs" / abi).glob("*.so"), *(android / "bin" / abi).glob("*.so")]}
+    assert set(libraries) == {"libblockffn_jni.so", "libexecutorch_jni.so", "libfbjni.so", "libblockffn_onnxruntime.so"}
+    known = libraries["libexecutorch_jni.so"]
+    listed = native.bionic_symbols()
+    for name, library in libraries.items():
+        assert library.soname == name and library.machine == {"arm64-v8a": 183, "x86_64": 62}[abi]
+        assert set(library.load_alignments) == {16384}, name
+        assert library.relro and not (library.has_tls or library.executable_stack or library.writable_code or library.text_relocations), name
+        # What it imports of the system, an NDK-built library imports too, or our list with API levels has it.
+        for symbol, of in library.imports.items():
+            if of in SYSTEM:
+                assert known.imports.get(symbol) == of or symbol in listed.get(of, ()), f"{name} imports {symbol} of {of}"
+            else:
+                assert symbol in library.weak_imports or symbol in listed["liblog.so"] or any(symbol in libraries[n].exports for n in library.needed if n in libraries), \
+                    f"{name} imports {symbol} of nobody"
+    ours = libraries["libblockffn_jni.so"]
+    assert ours.exports == {"JNI_OnLoad"}
+    assert set(ours.needed) <= {"libexecutorch_jni.so"} | SYSTEM
+    onnx = libraries["libblockffn_onnxruntime.so"]
+    assert onnx.exports == {"RegisterCustomOps"} and set(onnx.needed) <= SYSTEM
+
+
+def test_the_libraries_are_small_enough(android):
+    assert sum(path.stat().st_size for path in (android / "jniLibs").rglob("*.so")) < 60_000_000
+
+
+# System calls that Android's app filter lets through on both processors (bionic's SYSCALLS.TXT and SECCOMP_ALLOWLIST_*.TXT
+# less SECCOMP_BLOCKLIST_APP.TXT), as far as the libraries need them or musl uses them in their place.
+ALLOWED = set("""brk clock_gettime clone close execve exit exit_group fcntl fstat futex getpid getrandom gettid lseek madvise mmap mprotect
+    mremap munmap newfstatat openat pread64 prctl read readlinkat readv rt_sigaction rt_sigprocmask rt_sigreturn sched_getaffinity
+    sched_setaffinity sched_yield set_tid_address sysinfo tgkill uname write writev getdents64 faccessat membarrier
+    prlimit64 getcwd getrusage ioctl""".split())
+ALLOWED_X86_64 = {"open", "stat", "readlink", "arch_prctl"}
+
+
+@pytest.mark.parametrize("abi", native.ABIS)
+def test_system_calls_pass_androids_app_filter(abi, emulators, shipped_program, tmp_path):
+    emulator = emulators[abi]
+    command = emulator.command(emulator.folder / "host", "--path", shipped_program, "--tokens", "1,100,200", *modes(), "--max-tokens", 8)
+    if abi == "x86_64":
+        subprocess.run(["strace", "-f", "-o", tmp_path / "calls", *command], check=True, capture_output=True, env={"PATH": "/usr/bin:/bin"})
+        calls = set(re.findall(r"^\d+\s+(\w+)\(", (tmp_path / "calls").read_text(), re.M))
+    else:
+        done = subprocess.run([command[0], "-strace", *command[1:]], check=True, capture_output=True, text=True, env={"PATH": "/usr/bin:/bin"})
+        calls = set(re.findall(r"^\d+ (\w+)\(", done.stderr, re.M))
+    assert {"openat", "mmap", "futex", "write"} & calls and len(calls) > 10, "the trace is empty"
+    allowed = ALLOWED | (ALLOWED_X86_64 if abi == "x86_64" else set())
+    assert calls <= allowed, f"the app filter would kill the process at {sorted(calls - allowed)}"
