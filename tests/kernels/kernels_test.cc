@@ -254,6 +254,60 @@ std::vector<float> check_vectors(const Kernels& kernels, const std::filesystem::
   return all;
 }
 
+// The functions for attention: each result as the function for one key gives it, to the bit, and exp against double.
+std::vector<float> check_keys(const Kernels& kernels) {
+  std::vector<float> all;
+  if (kernels.dots == nullptr) return all;
+  for (const int n : {1, 3, 4, 15, 16, 17, 63, 64, 65, 192, 323})
+    for (int count = 1; count <= 16; ++count) {
+      Array<float> a(n), weights(count), out(count);
+      std::vector<Array<float>> rows;
+      std::vector<const float*> at;
+      for (int i = 0; i < n; ++i) a[i] = before(n, i) / 3;
+      for (int r = 0; r < count; ++r) {
+        rows.emplace_back(n);
+        for (int i = 0; i < n; ++i) rows[r][i] = before(r + 1, i) / 7;
+        weights[r] = static_cast<float>(r + 1) / 16;
+      }
+      for (auto& row : rows) at.push_back(row.data());
+      kernels.dots(a.data(), at.data(), count, n, out.data());
+      for (int r = 0; r < count; ++r) {
+        double want = 0, size = 0;
+        for (int i = 0; i < n; ++i) want += static_cast<double>(a[i]) * rows[r][i], size += std::fabs(a[i] * rows[r][i]);
+        expect(std::fabs(out[r] - want) <= std::ldexp(n * size, -24), "dots", out[r], want);
+        expect(same(out[r], kernels.dot(a.data(), at[r], n)), "dots differ from dot", out[r], want);
+        all.push_back(out[r]);
+      }
+      Array<float> y(n), one_by_one(n);
+      for (int i = 0; i < n; ++i) y[i] = one_by_one[i] = before(3, i);
+      kernels.weighted_sum(weights.data(), at.data(), count, y.data(), n);
+      for (int r = 0; r < count; ++r) kernels.axpy(weights[r], at[r], one_by_one.data(), n);
+      for (int i = 0; i < n; ++i) {
+        expect(same(y[i], one_by_one[i]), "weighted_sum differs from axpy", y[i], one_by_one[i]);
+        all.push_back(y[i]);
+      }
+    }
+  constexpr int kPoints = 22003;
+  constexpr float kHighest = 3.25f;
+  Array<float> x(kPoints), got(kPoints);
+  for (int i = 0; i < kPoints; ++i) x[i] = kHighest - static_cast<float>(i) / 200;
+  x[kPoints - 1] = -INFINITY;
+  std::copy_n(x.data(), kPoints, got.data());
+  kernels.exp_minus(kHighest, got.data(), kPoints);
+  for (int i = 0; i < kPoints; ++i) {
+    const double want = std::exp(static_cast<double>(x[i] - kHighest));
+    expect(std::fabs(got[i] - want) <= std::ldexp(want, -22) + std::ldexp(1.0, -126), "exp_minus", got[i], want);
+    Array<float> alone(1);
+    alone[0] = x[i];
+    if (i % 97 == 0) {
+      kernels.exp_minus(kHighest, alone.data(), 1);
+      expect(same(alone[0], got[i]), "exp_minus depends on its place", alone[0], got[i]);
+    }
+    all.push_back(got[i]);
+  }
+  return all;
+}
+
 // Broken kernels, to see that the checks above notice.
 const Kernels* honest;
 std::string fault;
@@ -284,6 +338,16 @@ Kernels plant(const Kernels& kernels) {
   if (fault == "silu") out.silu = [](float* x, int n) { honest->silu(x, n), x[n - 1] *= 1.00001f; };
   if (fault == "dot") out.dot = [](const float* a, const float* b, int n) { return honest->dot(a, b, n) * 1.001f; };
   if (fault == "axpy") out.axpy = [](float a, const float* x, float* y, int n) { honest->axpy(a, x, y, n), y[0] *= 1.00001f; };
+  if (fault == "dots" && kernels.dots != nullptr)
+    out.dots = [](const float* a, const float* const* rows, int count, int n, float* y) {
+      honest->dots(a, rows, count, n, y), y[count - 1] = std::nextafter(y[count - 1], 1e30f);
+    };
+  if (fault == "weighted_sum" && kernels.weighted_sum != nullptr)
+    out.weighted_sum = [](const float* weights, const float* const* rows, int count, float* y, int n) {
+      honest->weighted_sum(weights, rows, count - 1, y, n);
+    };
+  if (fault == "exp" && kernels.exp_minus != nullptr)
+    out.exp_minus = [](float shift, float* x, int n) { honest->exp_minus(shift, x, n), x[n - 1] *= 1.00001f; };
   return out;
 }
 
@@ -323,6 +387,7 @@ int main(int argc, char** argv) {
         result = check_tiles(kernels, c);
       } else {
         result.push_back(check_vectors(kernels, path));
+        result.push_back(check_keys(kernels));
       }
       ++cases;
       if (fault == "variant") result[0][0] += names.size();

@@ -22,6 +22,9 @@ float dot(const float* a, const float* b, int n);
 void axpy(float a, const float* x, float* y, int n);
 void scale(float a, float* y, int n);
 void silu(float* x, int n);
+void dots(const float* a, const float* const* rows, int count, int n, float* out);
+void weighted_sum(const float* weights, const float* const* rows, int count, float* y, int n);
+void exp_minus(float shift, float* x, int n);
 // One token: a second row of activations would only be padding for smmla.
 void tiles_int8_dotprod(const TileArgs& a);
 void tiles_int4_dotprod(const TileArgs& a);

@@ -169,23 +169,77 @@ inline float32x4_t times_power_of_two(float32x4_t x, int32x4_t n) {  // n in [-1
   return vmulq_f32(x, vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(n, vdupq_n_s32(127)), 23)));
 }
 
-// With z = -|x| and e = exp(z): x / (1 + e), or z e / (1 + e) where x < 0, so that nothing overflows. e is p * 2^n,
-// n in [-151, 0]; p = exp(r), |r| <= ln(2)/2, is its series to the 7th power, off by less than 2^-24 of p before the
-// roundings. ln(2) comes in two pieces, the first of which is exact times n. The power of two is applied
-// in halves: results down to the smallest subnormal are right. Relative error < 4 * 2^-24; infinities give NaN.
+// exp(z) * factor for z <= 0, as p * 2^n with n in [-151, 0]: p = exp(r), |r| <= ln(2)/2, is its series to the 7th power,
+// off by less than 2^-24 of p before the roundings. ln(2) comes in two pieces, the first of which is exact times n. The
+// power of two is applied in halves: results down to the smallest subnormal are right. Keeps NaN.
+struct Exponential {
+  float32x4_t p;
+  int32x4_t half, rest;
+  explicit Exponential(float32x4_t z) {
+    const float32x4_t n = vrndnq_f32(vmulq_n_f32(z, 1.44269504f));
+    float32x4_t r = vfmaq_f32(z, n, vdupq_n_f32(-0.693359375f));
+    r = vfmaq_f32(r, n, vdupq_n_f32(2.12194440e-4f));
+    p = vdupq_n_f32(1.0f / 5040);
+    for (const float c : {1.0f / 720, 1.0f / 120, 1.0f / 24, 1.0f / 6, 0.5f, 1.0f, 1.0f})
+      p = vfmaq_f32(vdupq_n_f32(c), p, r);
+    const int32x4_t power = vcvtq_s32_f32(n);
+    half = vshrq_n_s32(power, 1);
+    rest = vsubq_s32(power, half);
+  }
+  float32x4_t scaled(float32x4_t v) const { return times_power_of_two(times_power_of_two(v, half), rest); }
+};
+inline float32x4_t at_least_smallest_exponent(float32x4_t z) { return vmaxq_f32(z, vdupq_n_f32(-104.0f)); }
+
+// With z = -|x| and e = exp(z): x / (1 + e), or z e / (1 + e) where x < 0, so that nothing overflows. Relative error
+// < 4 * 2^-24; infinities give NaN.
 inline float32x4_t silu(float32x4_t x) {
-  const float32x4_t z = vmaxq_f32(vnegq_f32(vabsq_f32(x)), vdupq_n_f32(-104.0f));  // keeps NaN
-  const float32x4_t n = vrndnq_f32(vmulq_n_f32(z, 1.44269504f));
-  float32x4_t r = vfmaq_f32(z, n, vdupq_n_f32(-0.693359375f));
-  r = vfmaq_f32(r, n, vdupq_n_f32(2.12194440e-4f));
-  float32x4_t p = vdupq_n_f32(1.0f / 5040);
-  for (const float c : {1.0f / 720, 1.0f / 120, 1.0f / 24, 1.0f / 6, 0.5f, 1.0f, 1.0f})
-    p = vfmaq_f32(vdupq_n_f32(c), p, r);
-  const int32x4_t power = vcvtq_s32_f32(n), half = vshrq_n_s32(power, 1), rest = vsubq_s32(power, half);
-  const auto scaled = [&](float32x4_t v) { return times_power_of_two(times_power_of_two(v, half), rest); };
+  const float32x4_t z = at_least_smallest_exponent(vnegq_f32(vabsq_f32(x)));
+  const Exponential e(z);
   const float32x4_t one = vaddq_f32(vdupq_n_f32(1.0f), vsubq_f32(x, x));  // NaN if x is infinite
-  const float32x4_t numerator = vbslq_f32(vcltzq_f32(x), scaled(vmulq_f32(z, p)), x);
-  return vdivq_f32(numerator, vaddq_f32(one, scaled(p)));
+  const float32x4_t numerator = vbslq_f32(vcltzq_f32(x), e.scaled(vmulq_f32(z, e.p)), x);
+  return vdivq_f32(numerator, vaddq_f32(one, e.scaled(e.p)));
+}
+
+// Applies f to x[0..n) by fours. The rest goes through the same instructions: where a token's values end must not
+// change them.
+template <class F>
+inline void for_fours(float* x, int n, const F& f) {
+  int i = 0;
+  for (; i + 4 <= n; i += 4) vst1q_f32(x + i, f(vld1q_f32(x + i)));
+  if (i == n) return;
+  float rest[4] = {};
+  std::memcpy(rest, x + i, sizeof(float) * (n - i));
+  vst1q_f32(rest, f(vld1q_f32(rest)));
+  std::memcpy(x + i, rest, sizeof(float) * (n - i));
+}
+
+// Products of a with kRows rows: a is loaded once for all of them, and their sums do not wait for each other.
+template <int kRows>
+inline void dot_rows(const float* a, const float* const* rows, int n, float* out) {
+  float32x4_t sum[kRows][4] = {};
+  int i = 0;
+  for (; i + 16 <= n; i += 16)
+    for (int j = 0; j < 4; ++j) {
+      const float32x4_t part = vld1q_f32(a + i + 4 * j);
+      for (int r = 0; r < kRows; ++r) sum[r][j] = vfmaq_f32(sum[r][j], part, vld1q_f32(rows[r] + i + 4 * j));
+    }
+  for (; i + 4 <= n; i += 4)
+    for (int r = 0; r < kRows; ++r) sum[r][0] = vfmaq_f32(sum[r][0], vld1q_f32(a + i), vld1q_f32(rows[r] + i));
+  for (int r = 0; r < kRows; ++r) {
+    float rest = 0;
+    for (int k = i; k < n; ++k) rest = std::fma(a[k], rows[r][k], rest);
+    out[r] = vaddvq_f32(vaddq_f32(vaddq_f32(sum[r][0], sum[r][1]), vaddq_f32(sum[r][2], sum[r][3]))) + rest;
+  }
+}
+
+// kVectors vectors of y stay in registers while all rows are added to them.
+template <int kVectors>
+inline void add_rows(const float* weights, const float* const* rows, int count, float* y, int first) {
+  float32x4_t sum[kVectors];
+  for (int v = 0; v < kVectors; ++v) sum[v] = vld1q_f32(y + first + 4 * v);
+  for (int r = 0; r < count; ++r)
+    for (int v = 0; v < kVectors; ++v) sum[v] = vfmaq_n_f32(sum[v], vld1q_f32(rows[r] + first + 4 * v), weights[r]);
+  for (int v = 0; v < kVectors; ++v) vst1q_f32(y + first + 4 * v, sum[v]);
 }
 
 }  // namespace
@@ -231,14 +285,23 @@ void quantize_row(const float* x, int cols, int padded, int8_t* q, float* scale,
 }
 
 float dot(const float* a, const float* b, int n) {
-  float32x4_t sum[4] = {};
+  float out;
+  dot_rows<1>(a, &b, n, &out);
+  return out;
+}
+
+void dots(const float* a, const float* const* rows, int count, int n, float* out) {
   int i = 0;
-  for (; i + 16 <= n; i += 16)
-    for (int j = 0; j < 4; ++j) sum[j] = vfmaq_f32(sum[j], vld1q_f32(a + i + 4 * j), vld1q_f32(b + i + 4 * j));
-  for (; i + 4 <= n; i += 4) sum[0] = vfmaq_f32(sum[0], vld1q_f32(a + i), vld1q_f32(b + i));
-  float rest = 0;
-  for (; i < n; ++i) rest = std::fma(a[i], b[i], rest);
-  return vaddvq_f32(vaddq_f32(vaddq_f32(sum[0], sum[1]), vaddq_f32(sum[2], sum[3]))) + rest;
+  for (; i + 4 <= count; i += 4) dot_rows<4>(a, rows + i, n, out + i);
+  for (; i < count; ++i) dot_rows<1>(a, rows + i, n, out + i);
+}
+
+void weighted_sum(const float* weights, const float* const* rows, int count, float* y, int n) {
+  int i = 0;
+  for (; i + 64 <= n; i += 64) add_rows<16>(weights, rows, count, y, i);
+  for (; i + 4 <= n; i += 4) add_rows<1>(weights, rows, count, y, i);
+  for (; i < n; ++i)
+    for (int r = 0; r < count; ++r) y[i] = std::fma(rows[r][i], weights[r], y[i]);
 }
 
 void axpy(float a, const float* x, float* y, int n) {
@@ -254,19 +317,20 @@ void scale(float a, float* y, int n) {
 }
 
 void silu(float* x, int n) {
-  int i = 0;
-  for (; i + 4 <= n; i += 4) vst1q_f32(x + i, silu(vld1q_f32(x + i)));
-  if (i == n) return;
-  float rest[4] = {};  // through the same instructions: where a token's values end must not change them
-  std::memcpy(rest, x + i, sizeof(float) * (n - i));
-  vst1q_f32(rest, silu(vld1q_f32(rest)));
-  std::memcpy(x + i, rest, sizeof(float) * (n - i));
+  for_fours(x, n, [](float32x4_t v) { return silu(v); });
+}
+
+void exp_minus(float shift, float* x, int n) {
+  for_fours(x, n, [shift](float32x4_t v) {
+    const Exponential e(at_least_smallest_exponent(vsubq_f32(v, vdupq_n_f32(shift))));
+    return e.scaled(e.p);
+  });
 }
 
 }  // namespace arm
 
-const Kernels kNeonKernels = {"neon",    arm::tiles_fp32, arm::tiles_int8, arm::tiles_int4, arm::quantize_row,
-                              arm::dot,  arm::axpy,       arm::scale,      arm::silu, nullptr, nullptr, nullptr};
+const Kernels kNeonKernels = {"neon",    arm::tiles_fp32, arm::tiles_int8, arm::tiles_int4, arm::quantize_row, arm::dot,
+                              arm::axpy, arm::scale,      arm::silu,       arm::dots,       arm::weighted_sum, arm::exp_minus};
 
 }  // namespace blockffn
 #endif
