@@ -1,14 +1,17 @@
-"""Writes a Decoder as an ONNX graph of operators in domain `blockffn`, with the packed weights as external data.
+"""Writes a Decoder as an ONNX graph of one operator, blockffn::decoder, with the packed weights as external data.
 
-The graph and the weights come from the walk that writes the ExecuTorch program (export/backend.py), so both hold
-the same operators and the same packed bytes. runtime_delegates/onnxruntime implements the operators.
+The operator's kernel (runtime_delegates/onnxruntime) runs the operator list of the ExecuTorch program, which is its
+first input. Its body, a function of the file, calls one function per operator (onnx_functions.py), so that runtimes
+without our library run the same file. List and weights come from the walk that writes the ExecuTorch program
+(export/backend.py): both formats hold the same operators and the same packed bytes.
 
 Inputs   token_ids [1,T], positions [T], n_past [1], tree_mask [T], kv_src [64], logits_start [1], all int64, and
          past_0, past_1, ... float32 [C, values of a token].
 Outputs  logits [1,T,V], hidden [1,T,D], and present_i for every past_i. A caller that binds one tensor as past_i and
          present_i has it updated in place; any other pays a copy of the cache.
-Weights  uint8 [bytes] for what export/pack.py packs, float32 for norms and frequencies; each starts at a multiple of
-         64 bytes of the data file, so that the runtime's mapping of it serves the kernels as it is.
+Weights  packed ones as uint8 [bytes] (float32 [bytes / 4] where they are not quantized), norms and frequencies as
+         float32; each starts at a multiple of 64 bytes of the data file, so that the runtime's mapping of it serves
+         the kernels as it is.
 Source   ONNX IR version 10; export/ops.py for the operators.
 """
 
@@ -19,107 +22,147 @@ from collections import Counter
 from pathlib import Path
 from typing import Callable, Iterable
 
+import numpy as np
 import onnx
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
+from export import onnx_functions as functions
 from export.decoder import Decoder
-from export.program import packing_into
+from export.onnx_functions import Body, Ffn, Matrix
+from export.program import ALIGN, ProgramBuilder, packing_into
 
 DOMAIN, DOMAIN_VERSION = "blockffn", 1
 IR_VERSION, OPSET = 10, 21  # ONNX Runtime 1.21 reads both
 TOKENS = "T"
 INPUT_NAMES = ("token_ids", "positions", "n_past", "tree_mask", "kv_src", "logits_start")
 OUTPUT_NAMES = ("logits", "hidden")
-ATTRIBUTES = {
-    "embedding": ("scale",),
-    "rms_norm": ("eps",),
-    "final_norm": ("eps",),
-    "linear": ("scale",),
-    "logits": ("scale",),
-    "silu_mul": (),
-    "add": (),
-    "chunk_sparse_ffn": (),
-    "mla_attention": ("heads", "nope", "eps"),
-    "gqa_attention": ("heads", "kv_heads"),
-}
 
 
 class OnnxBuilder:
-    """Collects values and operators as ProgramBuilder does, as ONNX."""
+    """Collects values and operators as ProgramBuilder does, and becomes an ONNX model."""
 
     def __init__(self, data_name: str, input_names=INPUT_NAMES, output_names=OUTPUT_NAMES) -> None:
         self.data_name, self.input_names, self.output_names = data_name, input_names, output_names
-        self.nodes, self.initializers, self.infos = [], [], []
-        self.graph_inputs, self.states, self.names, self.kinds, self.dims = [], [], [], [], []
-        self.outputs: list[int] = []
-        self.op_names: list[str] = []
+        self.program = ProgramBuilder()
+        self.names, self.kinds, self.dims, self.places, self.dtypes = [], [], [], [], []
+        self.ops: list[tuple] = []
+
+    @property
+    def outputs(self) -> list[int]:
+        return self.program.outputs
+
+    @property
+    def op_names(self) -> list[str]:
+        return self.program.op_names
 
     def value(self, kind: str, dtype: str, dims: Iterable[int] = (), offset: int = 0, size: int = 0) -> int:
         """Adds a value and returns its id. A dim of -1 is the number of tokens."""
-        identity, dims = len(self.names), [TOKENS if d == -1 else d for d in dims]
-        name = f"value_{identity}"
-        if kind == "weight":
-            name = f"weight_{identity}"
-            self.initializers.append(self._external(name, dtype, dims, offset, size))
-        elif kind == "state":
-            name = f"past_{len(self.states)}"
-            self.states.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, dims))
-        elif kind == "input":
-            name = self.input_names[len(self.graph_inputs)]
-            element = TensorProto.INT64 if dtype == "int64" else TensorProto.FLOAT
-            self.graph_inputs.append(helper.make_tensor_value_info(name, element, dims))
-        self.names.append(name)
+        dims, index = list(dims), self.kinds.count(kind)
+        # In the operator list a weight's offset says which of the operator's tensors it is.
+        identity = self.program.value(kind, dtype, dims, index * ALIGN if kind == "weight" else offset, size)
+        prefix = {"state": "past", "temporary": "value"}.get(kind, kind)
+        self.names.append(self.input_names[index] if kind == "input" else f"{prefix}_{index}")
         self.kinds.append(kind)
-        self.dims.append(dims)
+        self.dims.append([TOKENS if d == -1 else d for d in dims])
+        self.places.append((offset, size))
+        self.dtypes.append(dtype)
         return identity
 
     def op(self, name: str, args: Iterable[int | None], outs: Iterable[int], attrs: Iterable[int | float] = ()) -> None:
-        """Adds an operator; the caches that it reads are also its last outputs."""
-        args, outs = list(args), list(outs)
-        inputs = ["" if a is None else self.names[a] for a in args]
-        while inputs and not inputs[-1]:
-            inputs.pop()
-        outputs = [self.names[o] for o in outs]
-        outputs += [_present(self.names[a]) for a in args if a is not None and self.kinds[a] == "state"]
-        batch = name == "rms_norm" and len(self.dims[outs[0]]) == 3
-        op_type = "final_norm" if batch else name
-        attributes = dict(zip(ATTRIBUTES[op_type], attrs, strict=True))
-        # A name is what the runtime's errors and profiles show.
-        node_name = f"{op_type}_{len(self.nodes)}"
-        self.nodes.append(helper.make_node(op_type, inputs, outputs, node_name, domain=DOMAIN, **attributes))
-        self.op_names.append(name)
+        args, outs, attrs = list(args), list(outs), list(attrs)
+        self.program.op(name, args, outs, attrs)
+        self.ops.append((name, args, outs, attrs))
 
-    def _external(self, name: str, dtype: str, dims: list, offset: int, size: int) -> TensorProto:
-        tensor = TensorProto(name=name, data_location=TensorProto.EXTERNAL)
-        tensor.data_type = TensorProto.FLOAT if dtype == "float" else TensorProto.UINT8
-        tensor.dims.extend(dims if dtype == "float" else [size])
+    def model(self, metadata: dict, data: Path) -> onnx.ModelProto:
+        """The whole model over the packed weights in `data`; metadata values become JSON text."""
+        opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(DOMAIN, DOMAIN_VERSION)]
+        for identity, name in zip(self.outputs, self.output_names, strict=True):
+            self.names[identity] = name
+        with open(data, "rb") as file:
+            bodies = _Bodies(self, file, opsets)
+            nodes = [bodies.call(*op) for op in self.ops]
+        ids = {kind: [i for i, k in enumerate(self.kinds) if k == kind] for kind in ("weight", "input", "state")}
+        inputs = ["program", *(self.names[i] for kind in ("weight", "input", "state") for i in ids[kind])]
+        presents = [_present(self.names[i]) for i in ids["state"]]
+        outputs = [*self.output_names, *presents]
+        decoder = helper.make_function(DOMAIN, "decoder", inputs, outputs, nodes, opsets)
+        program = numpy_helper.from_array(np.frombuffer(self.program.serialize("tensors"), np.uint8), "program")
+        graph = helper.make_graph(
+            [helper.make_node("decoder", inputs, outputs, "decoder", domain=DOMAIN)], "blockffn_decoder",
+            [self._info(i, self.names[i]) for i in ids["input"] + ids["state"]],
+            [self._info(i, self.names[i]) for i in self.outputs]
+            + [self._info(i, name) for i, name in zip(ids["state"], presents, strict=True)],
+            [program, *(self._external(i, bodies.quants.get(i)) for i in ids["weight"])],
+        )
+        model = helper.make_model(graph, producer_name="blockffn", opset_imports=opsets, ir_version=IR_VERSION,
+                                  functions=[*bodies.functions, decoder])
+        helper.set_model_props(model, {key: json.dumps(value) for key, value in metadata.items()})
+        return model
+
+    def _info(self, identity: int, name: str) -> onnx.ValueInfoProto:
+        element = TensorProto.INT64 if self.dtypes[identity] == "int64" else TensorProto.FLOAT
+        return helper.make_tensor_value_info(name, element, self.dims[identity])
+
+    def _external(self, identity: int, quant: str | None) -> TensorProto:
+        offset, size = self.places[identity]
+        tensor = TensorProto(name=self.names[identity], data_location=TensorProto.EXTERNAL)
+        bytes_each = 4 if quant is None else functions.element_bytes(quant)
+        tensor.data_type = TensorProto.FLOAT if bytes_each == 4 else TensorProto.UINT8
+        tensor.dims.extend(self.dims[identity] if quant is None else [size // bytes_each])
         for key, text in (("location", self.data_name), ("offset", str(offset)), ("length", str(size))):
             tensor.external_data.add(key=key, value=text)
         return tensor
 
-    def model(self, metadata: dict) -> onnx.ModelProto:
-        """The whole model; metadata values become JSON text."""
-        final = dict(zip(self.outputs, self.output_names, strict=True))
-        rename = {self.names[i]: name for i, name in final.items()}
-        for node in self.nodes:
-            node.input[:] = [rename.get(name, name) for name in node.input]
-            node.output[:] = [rename.get(name, name) for name in node.output]
-        info = {i: helper.make_tensor_value_info(final.get(i, self.names[i]), TensorProto.FLOAT, self.dims[i])
-                for i, kind in enumerate(self.kinds) if kind in ("temporary", "output")}
-        presents = []
-        for state in self.states:
-            present = onnx.ValueInfoProto()
-            present.CopyFrom(state)
-            present.name = _present(state.name)
-            presents.append(present)
-        graph = helper.make_graph(
-            self.nodes, "blockffn_decoder", self.graph_inputs + self.states,
-            [info.pop(i) for i in self.outputs] + presents, self.initializers, value_info=list(info.values()),
-        )
-        opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(DOMAIN, DOMAIN_VERSION)]
-        model = helper.make_model(graph, producer_name="blockffn", opset_imports=opsets, ir_version=IR_VERSION)
-        helper.set_model_props(model, {key: json.dumps(value) for key, value in metadata.items()})
-        return model
+
+class _Bodies:
+    """One function for each operator of different sizes or settings; the headers of the packed weights tell them."""
+
+    def __init__(self, builder: OnnxBuilder, file, opsets) -> None:
+        self.functions: list[onnx.FunctionProto] = []
+        self.quants: dict[int, str] = {}  # of packed weights
+        self._builder, self._file, self._opsets, self._names = builder, file, opsets, {}
+
+    def call(self, name: str, args: list, outs: list, attrs: list) -> onnx.NodeProto:
+        """A node of the decoder's body; what it calls is added to the functions."""
+        b = self._builder
+        present = [a for a in args if a is not None]
+        f = Body([f"in_{i}" for i in range(len(present))])
+        slots = iter(f.inputs)
+        results = self._body(f, name, args, [None if a is None else next(slots) for a in args], attrs)
+        results = results if isinstance(results, list) else [results]
+        if name in ("rms_norm", "add") and len(b.dims[outs[0]]) != len(b.dims[args[0]]):  # a batch comes or goes
+            shape = [-1 if d == TOKENS else d for d in b.dims[outs[0]]]
+            results = [f.Reshape(results[0], f.ints(*shape))]
+        key = name, f.function(DOMAIN, name, results, self._opsets).SerializeToString(deterministic=True)
+        if key not in self._names:
+            count = sum(other == name for other, _ in self._names)
+            self._names[key] = f"{name}_{count}"
+            self.functions.append(f.function(DOMAIN, self._names[key], results, self._opsets))
+        states = [_present(b.names[a]) for a in present if b.kinds[a] == "state"]
+        called = self._names[key]
+        return helper.make_node(called, [b.names[a] for a in present], [b.names[o] for o in outs] + states, domain=DOMAIN)
+
+    def _header(self, identity: int) -> Matrix | Ffn:
+        self._file.seek(self._builder.places[identity][0])
+        kind = Matrix if self._builder.dtypes[identity] == "matrix" else Ffn
+        header = kind.read(self._file.read(functions.FFN_HEADER))
+        self.quants[identity] = header.quant
+        return header
+
+    def _body(self, f: Body, name: str, args: list, inputs: list, attrs: list):
+        make, dims = getattr(functions, name), self._builder.dims
+        if name in ("embedding", "linear", "logits"):
+            return make(f, *inputs, self._header(args[1]), *attrs)
+        if name == "chunk_sparse_ffn":
+            return make(f, *inputs, self._header(args[1]))
+        if name == "mla_attention":
+            heads, nope, eps = attrs
+            return make(f, *inputs, matrices=(self._header(args[3]), self._header(args[4])), heads=heads, nope=nope,
+                        eps=eps, capacity=dims[args[6]][0], rope=2 * dims[args[5]][0])
+        if name == "gqa_attention":
+            heads, kv_heads = attrs
+            return make(f, *inputs, heads=heads, kv_heads=kv_heads, capacity=dims[args[4]][0], dim=2 * dims[args[3]][0])
+        return make(f, *inputs, *attrs)
 
 
 def _present(name: str) -> str:
@@ -139,7 +182,7 @@ def write_graph(program, path: Path, metadata: dict, input_names=INPUT_NAMES, ou
     shutil.move(weights, data)
     os.chmod(data, 0o666 & ~_umask())  # temporary files are private
     with open(path, "wb") as file:
-        file.write(compiler.builder.model(metadata).SerializeToString())
+        file.write(compiler.builder.model(metadata, data).SerializeToString())
         file.flush()
         os.fsync(file.fileno())
     onnx.checker.check_model(str(path), full_check=True)

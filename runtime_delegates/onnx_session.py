@@ -1,6 +1,8 @@
-"""Runs an exported .onnx step by step in ONNX Runtime with our operator library; needs no ExecuTorch.
+"""Runs an exported .onnx step by step in ONNX Runtime; needs no ExecuTorch.
 
-The caches are tensors of this process, bound as input and as output, so that the operators update them in place.
+Our operator library does the work, or, with plain=True, the stock operators that the file holds too: slow, and with
+unpacked float32 weights in memory, but possible where no library can be loaded. The caches are tensors of this
+process, bound as input and as output, so that they are updated in place.
 
 Errors  as chunks.py; RuntimeError for a file that cannot be loaded says what is wrong with it.
 Source  export/onnx_graph.py (inputs and outputs), runtime_delegates/onnxruntime (operators).
@@ -36,7 +38,8 @@ def operator_library(lib: str | os.PathLike | None = None) -> Path:
 class OnnxSession(ChunkSession):
     """One loaded model and its caches; threads=None leaves their number to the runtime."""
 
-    def __init__(self, path: str | os.PathLike, threads: int | None = None, lib: str | os.PathLike | None = None):
+    def __init__(self, path: str | os.PathLike, threads: int | None = None, lib: str | os.PathLike | None = None,
+                 plain: bool = False):
         try:
             import onnxruntime as ort
         except ImportError as error:
@@ -50,7 +53,8 @@ class OnnxSession(ChunkSession):
             if threads < 1:
                 raise ValueError(f"threads={threads}: use at least 1")
             options.intra_op_num_threads = threads
-        options.register_custom_ops_library(str(operator_library(lib)))
+        if not plain:
+            options.register_custom_ops_library(str(operator_library(lib)))
         try:
             self._session = ort.InferenceSession(str(self.path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the binding's exceptions share no other base

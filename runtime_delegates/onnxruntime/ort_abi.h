@@ -60,8 +60,8 @@ static_assert(sizeof(OrtCustomOp) == 26 * sizeof(void*), "layout of API version 
 namespace blockffn::ort {
 
 constexpr uint32_t kApiVersion = 21;
-constexpr int kFloat = 1, kUint8 = 2, kInt64 = 7;                      // element types
-constexpr int kRequired = 0, kOptional = 1;                            // characteristics of an input
+constexpr int kAnyType = 0, kFloat = 1, kUint8 = 2, kInt64 = 7;        // element types
+constexpr int kRequired = 0, kVariadic = 2;                            // characteristics of inputs and outputs
 constexpr int kFail = 1, kInvalidArgument = 2, kInvalidGraph = 10;     // status codes
 
 // Typed access to the table.
@@ -84,6 +84,9 @@ class Api {
   OrtStatus* tensor_data(const OrtValue* value, void** out) const {
     return slot<OrtStatus*(OrtValue*, void**)>(51)(const_cast<OrtValue*>(value), out);
   }
+  OrtStatus* element_type(const OrtTensorTypeAndShapeInfo* info, int* out) const {
+    return slot<OrtStatus*(const OrtTensorTypeAndShapeInfo*, int*)>(60)(info, out);
+  }
   OrtStatus* rank(const OrtTensorTypeAndShapeInfo* info, size_t* out) const {
     return slot<OrtStatus*(const OrtTensorTypeAndShapeInfo*, size_t*)>(61)(info, out);
   }
@@ -92,15 +95,6 @@ class Api {
   }
   OrtStatus* type_and_shape(const OrtValue* value, OrtTensorTypeAndShapeInfo** out) const {
     return slot<OrtStatus*(const OrtValue*, OrtTensorTypeAndShapeInfo**)>(65)(value, out);
-  }
-  OrtStatus* attribute(const OrtKernelInfo* info, const char* name, float* out) const {
-    return slot<OrtStatus*(const OrtKernelInfo*, const char*, float*)>(85)(info, name, out);
-  }
-  OrtStatus* attribute(const OrtKernelInfo* info, const char* name, int64_t* out) const {
-    return slot<OrtStatus*(const OrtKernelInfo*, const char*, int64_t*)>(86)(info, name, out);
-  }
-  OrtStatus* input_count(const OrtKernelContext* context, size_t* out) const {
-    return slot<OrtStatus*(const OrtKernelContext*, size_t*)>(88)(context, out);
   }
   OrtStatus* input(const OrtKernelContext* context, size_t i, const OrtValue** out) const {
     return slot<OrtStatus*(const OrtKernelContext*, size_t, const OrtValue**)>(90)(context, i, out);
@@ -111,6 +105,13 @@ class Api {
   }
   void release(OrtStatus* status) const { slot<void(OrtStatus*)>(93)(status); }
   void release(OrtTensorTypeAndShapeInfo* info) const { slot<void(OrtTensorTypeAndShapeInfo*)>(99)(info); }
+  OrtStatus* node_input_count(const OrtKernelInfo* info, size_t* out) const {
+    return slot<OrtStatus*(const OrtKernelInfo*, size_t*)>(230)(info, out);
+  }
+  // Null with constant = 0 if the input is not an initializer.
+  OrtStatus* constant_input(const OrtKernelInfo* info, size_t i, int* constant, const OrtValue** out) const {
+    return slot<OrtStatus*(const OrtKernelInfo*, size_t, int*, const OrtValue**)>(249)(info, i, constant, out);
+  }
   OrtStatus* parallel_for(const OrtKernelContext* context, void (*task)(void*, size_t), size_t n, size_t batches,
                           void* user) const {
     return slot<OrtStatus*(const OrtKernelContext*, void (*)(void*, size_t), size_t, size_t, void*)>(274)(

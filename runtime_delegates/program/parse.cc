@@ -58,9 +58,35 @@ T read(const uint8_t* p) {
 
 Status Program::parse(const uint8_t* blob, size_t bytes, FindWeights find, void* find_context,
                       std::unique_ptr<Program>* out, size_t max_working_bytes) {
+  WeightSource source;
+  source.find = find;
+  source.find_context = find_context;
+  return parse(blob, bytes, source, out, max_working_bytes);
+}
+
+Status Program::parse(const uint8_t* blob, size_t bytes, const WeightTensor* tensors, size_t tensor_count,
+                      std::unique_ptr<Program>* out, size_t max_working_bytes) {
+  WeightSource source;
+  source.tensors = tensors;
+  source.count = tensor_count;
+  return parse(blob, bytes, source, out, max_working_bytes);
+}
+
+const uint8_t* Program::WeightSource::at(uint64_t offset, uint64_t bytes) const {
+  if (offset % kAlign != 0) return nullptr;
+  if (find != nullptr) {
+    const bool inside = offset <= segment.bytes && bytes <= segment.bytes - offset;
+    return inside && segment.data != nullptr ? segment.data + offset : nullptr;
+  }
+  const uint64_t i = offset / kAlign;
+  return i < count && bytes == tensors[i].bytes ? tensors[i].data : nullptr;
+}
+
+Status Program::parse(const uint8_t* blob, size_t bytes, WeightSource source, std::unique_ptr<Program>* out,
+                      size_t max_working_bytes) {
   try {
     auto program = std::make_unique<Program>();
-    if (Status s = program->parse_checked(blob, bytes, find, find_context, max_working_bytes); !s.ok()) return s;
+    if (Status s = program->parse_checked(blob, bytes, source, max_working_bytes); !s.ok()) return s;
     *out = std::move(program);
     return kStatusOk;
   } catch (const std::bad_alloc&) {
@@ -68,8 +94,7 @@ Status Program::parse(const uint8_t* blob, size_t bytes, FindWeights find, void*
   }
 }
 
-Status Program::parse_checked(const uint8_t* blob, size_t bytes, FindWeights find, void* find_context,
-                              size_t max_working_bytes) {
+Status Program::parse_checked(const uint8_t* blob, size_t bytes, WeightSource& source, size_t max_working_bytes) {
   if (Status s = select_kernels(&kernels_); !s.ok()) return s;
   Reader in(blob, bytes);
   const uint8_t* magic = in.bytes(4);
@@ -90,13 +115,13 @@ Status Program::parse_checked(const uint8_t* blob, size_t bytes, FindWeights fin
   const uint8_t* records = in.bytes(static_cast<size_t>(n_values) * kValueRecord);
   if (!in.ok()) return corrupt("the program is truncated");
 
-  const uint8_t* weights = nullptr;
-  size_t weights_bytes = 0;
-  if (key_bytes > 0)
-    if (Status s = find(find_context, key, &weights, &weights_bytes); !s.ok()) return s;
+  if (key_bytes > 0 && source.find != nullptr)
+    if (Status s = source.find(source.find_context, key, &source.segment.data, &source.segment.bytes); !s.ok())
+      return s;
 
-  weights_bytes_ = static_cast<int64_t>(weights_bytes);
-  if (Status s = parse_values(records, n_values, weights, weights_bytes); !s.ok()) return s;
+  weights_bytes_ = static_cast<int64_t>(source.segment.bytes);
+  for (size_t i = 0; i < source.count; ++i) weights_bytes_ += static_cast<int64_t>(source.tensors[i].bytes);
+  if (Status s = parse_values(records, n_values, source); !s.ok()) return s;
 
   for (uint32_t i = 0; i < n_ops && in.ok(); ++i) {
     Op op;
@@ -142,7 +167,7 @@ Status Program::parse_checked(const uint8_t* blob, size_t bytes, FindWeights fin
   return plan_memory(max_working_bytes);
 }
 
-Status Program::parse_values(const uint8_t* records, uint32_t n, const uint8_t* weights, size_t weights_bytes) {
+Status Program::parse_values(const uint8_t* records, uint32_t n, const WeightSource& source) {
   values_.resize(n);
   for (uint32_t i = 0; i < n; ++i) {
     const uint8_t* r = records + static_cast<size_t>(i) * kValueRecord;
@@ -167,9 +192,8 @@ Status Program::parse_values(const uint8_t* records, uint32_t n, const uint8_t* 
     const bool packed = v.dtype == DType::kMatrix || v.dtype == DType::kFfn;
     if (v.kind == Kind::kWeight) {
       const uint64_t offset = read<uint64_t>(r + 24), size = read<uint64_t>(r + 32);
-      if (v.dynamic || offset % kAlign != 0 || offset > weights_bytes || size > weights_bytes - offset)
-        return corrupt("a weight lies outside the weights segment");
-      const uint8_t* data = weights + offset;
+      const uint8_t* data = source.at(offset, size);
+      if (v.dynamic || data == nullptr) return corrupt("a weight lies outside the weights segment");
       v.data = const_cast<uint8_t*>(data);
       Status s;
       if (v.dtype == DType::kMatrix)
@@ -183,7 +207,9 @@ Status Program::parse_values(const uint8_t* records, uint32_t n, const uint8_t* 
     } else if (packed || (v.dtype == DType::kInt64 && v.kind != Kind::kInput)) {
       return corrupt("a value has a type that its kind cannot have");
     }
-    if (v.kind == Kind::kState && (v.dynamic || v.rank < 2)) return corrupt("a state needs a fixed shape");
+    if (v.kind != Kind::kState) continue;
+    if (v.dynamic || v.rank < 2) return corrupt("a state needs a fixed shape");
+    states_.push_back(i);
   }
   return kStatusOk;
 }

@@ -83,14 +83,30 @@ class Program {
   // max_working_bytes. Throws nothing: kNoMemory if an allocation fails.
   static Status parse(const uint8_t* blob, size_t bytes, FindWeights find, void* find_context,
                       std::unique_ptr<Program>* out, size_t max_working_bytes = kMaxWorkingBytes);
+  // The same where every weight is a tensor of its own: the offset in its record is 64 times its place in `tensors`,
+  // which is not needed afterwards; what its tensors point to is.
+  struct WeightTensor {
+    const uint8_t* data;
+    size_t bytes;
+  };
+  static Status parse(const uint8_t* blob, size_t bytes, const WeightTensor* tensors, size_t tensor_count,
+                      std::unique_ptr<Program>* out, size_t max_working_bytes = kMaxWorkingBytes);
 
   int input_count() const { return static_cast<int>(inputs_.size()); }
   int output_count() const { return static_cast<int>(outputs_.size()); }
+  int state_count() const { return static_cast<int>(states_.size()); }
   const Value& input(int i) const { return values_[inputs_[i]]; }
   const Value& output(int i) const { return values_[outputs_[i]]; }
+  const Value& state(int i) const { return values_[states_[i]]; }
 
   void bind_input(int i, const void* data) { values_[inputs_[i]].data = const_cast<void*>(data); }
   void bind_output(int i, void* data) { values_[outputs_[i]].data = data; }
+  // Runs from now on use a cache of the caller, who alone knows which of its rows hold data. Without a call the
+  // program's own memory is used; its pages cost nothing until then.
+  void bind_state(int i, void* data) {
+    values_[states_[i]].data = data;
+    values_[states_[i]].rows_written = values_[states_[i]].dims[0];
+  }
   // Inputs and outputs must be bound to memory for `tokens` tokens. Wrong inputs are refused before
   // anything changes. On success every output is finite. On kNonFinite the rows of every cache from
   // n_past - (rows kept by kv_src) on are lost: the caller goes on with an n_past of at most that.
@@ -101,9 +117,20 @@ class Program {
   int64_t working_bytes() const { return static_cast<int64_t>(arena_bytes_ + scratch_bytes_ + state_bytes_); }
 
  private:
-  Status parse_checked(const uint8_t* blob, size_t bytes, FindWeights find, void* find_context,
-                       size_t max_working_bytes);
-  Status parse_values(const uint8_t* records, uint32_t n, const uint8_t* weights, size_t weights_bytes);
+  // Where weights are: by key in one segment (find), or each in a tensor of its own.
+  struct WeightSource {
+    FindWeights find = nullptr;
+    void* find_context = nullptr;
+    const WeightTensor* tensors = nullptr;
+    size_t count = 0;
+    WeightTensor segment{nullptr, 0};
+    // The weight of a record; null data if it lies outside.
+    const uint8_t* at(uint64_t offset, uint64_t bytes) const;
+  };
+  static Status parse(const uint8_t* blob, size_t bytes, WeightSource source, std::unique_ptr<Program>* out,
+                      size_t max_working_bytes);
+  Status parse_checked(const uint8_t* blob, size_t bytes, WeightSource& source, size_t max_working_bytes);
+  Status parse_values(const uint8_t* records, uint32_t n, const WeightSource& source);
   Status check_op(const Op& op, size_t* scratch) const;
   Status check_lives(std::vector<int>* first, std::vector<int>* last) const;
   Status plan_memory(size_t max_working_bytes);
@@ -117,7 +144,7 @@ class Program {
   const Kernels* kernels_ = nullptr;
   std::vector<Value> values_;
   std::vector<Op> ops_;
-  std::vector<uint32_t> inputs_, outputs_;
+  std::vector<uint32_t> inputs_, outputs_, states_;
   std::unique_ptr<uint8_t[], void (*)(uint8_t*)> memory_{nullptr, nullptr};
   uint8_t* scratch_ = nullptr;
   size_t arena_bytes_ = 0, scratch_bytes_ = 0, state_bytes_ = 0;

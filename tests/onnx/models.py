@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 import torch
+from onnx.reference import ReferenceEvaluator
 
 from export.onnx_graph import write_graph
 from export.program import packing_into
@@ -13,10 +14,10 @@ from runtime_delegates.onnx_session import operator_library
 
 def write(module, example, path: Path) -> dict[str, int]:
     """Writes the module; example as programs.to_edge takes it. Returns how often each operator occurs."""
-    tokens = next(x.shape[-1] if x.shape[0] == 1 else x.shape[0] for x in example)
+    tokens = example[0].shape[1 if example[0].shape[0] == 1 else 0]
     T = torch.export.Dim("T", min=1, max=64)
     shapes = tuple(
-        {0: T} if x.shape[0] == tokens else {1: T} if tuple(x.shape) == (1, tokens) else None for x in example
+        {0: T} if x.shape[0] == tokens else {1: T} if tuple(x.shape[:2]) == (1, tokens) else None for x in example
     )
     with torch.no_grad():
         program = torch.export.export(module.eval(), example, dynamic_shapes=shapes).run_decompositions({})
@@ -31,19 +32,21 @@ def write(module, example, path: Path) -> dict[str, int]:
     return {name: compiler.builder.op_names.count(name) for name in compiler.builder.op_names}
 
 
-def session(path, threads=1) -> ort.InferenceSession:
+def session(path, threads=1, plain=False) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 4
-    options.register_custom_ops_library(str(operator_library()))
+    if not plain:
+        options.register_custom_ops_library(str(operator_library()))
     return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
 class Method:
-    """A model with its own caches; execute() as ExecuTorch's methods have it. in_place=False keeps two copies."""
+    """A model with its own caches; execute() as ExecuTorch's methods have it. in_place=False keeps two copies;
+    plain=True leaves our library out."""
 
-    def __init__(self, path, threads=1, in_place=True):
-        self.session, self.in_place = session(path, threads), in_place
+    def __init__(self, path, threads=1, in_place=True, plain=False):
+        self.session, self.in_place = session(path, threads, plain), in_place
         inputs = self.session.get_inputs()
         self.names = [i.name for i in inputs if i.name.startswith("in_")]
         self.caches = {i.name: np.zeros(i.shape, np.float32) for i in inputs if i.name.startswith("past_")}
@@ -67,3 +70,23 @@ class Method:
             binding.bind_ortvalue_output(name.replace("past_", "present_"), value)
         self.session.run_with_iobinding(binding)
         return [torch.from_numpy(y.numpy()) for y in binding.get_outputs()[: len(self.results)]]
+
+
+class Reference:
+    """The same in onnx's reference evaluator, numpy that shares nothing with ONNX Runtime."""
+
+    def __init__(self, path):
+        self.model = ReferenceEvaluator(str(path))
+        graph = self.model.proto_.graph
+        self.names = [i.name for i in graph.input if i.name.startswith("in_")]
+        self.caches = {i.name: np.zeros([d.dim_value for d in i.type.tensor_type.shape.dim], np.float32)
+                       for i in graph.input if i.name.startswith("past_")}
+        self.results = len(graph.output) - len(self.caches)
+
+    def execute(self, inputs):
+        got = self.model.run(None, {n: x.numpy() for n, x in zip(self.names, inputs, strict=True)} | self.caches)
+        self.caches = dict(zip(self.caches, got[self.results:], strict=True))
+        return [torch.from_numpy(y) for y in got[: self.results]]
+
+
+RUNTIMES = {"kernels": Method, "bodies": lambda path: Method(path, plain=True), "reference": Reference}

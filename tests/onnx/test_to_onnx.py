@@ -11,10 +11,12 @@ import onnx
 import pytest
 import torch
 from onnx.external_data_helper import ExternalDataInfo
+from onnx.reference import ReferenceEvaluator
 from safetensors.torch import load_file, save_file
 
 from export import quality, to_executorch, to_onnx
-from export.decoder import Decoder
+from export.decoder import Decoder, causal_chunk
+from export.onnx_graph import INPUT_NAMES
 from runtime_delegates.onnx_session import OnnxSession
 from runtime_delegates.session import ContextFull, Session
 from tests.export.test_to_executorch import CONTEXT, FLAVOURS, spelled, token_ids
@@ -62,13 +64,44 @@ def test_same_bits_as_the_pte_and_close_to_eager(exported, tmp_path, flavour, qu
     assert torch.equal(torch.cat([ours.step([i])[0] for i in ids]), chunk)
 
 
+@pytest.mark.parametrize("flavour, quant", [*CASES, ("mla", "int4")])
+def test_without_our_library_the_same_file_gives_the_same_model(exported, flavour, quant):
+    """The rounding of one activation may flip between the two, so the bounds are those of an export's parity check."""
+    _, directory = exported(flavour, quant)
+    golden = quality.Golden.of(320, 3)
+    kernels = quality.run_session(OnnxSession(directory / "model.onnx"), golden)
+    bodies = quality.run_session(OnnxSession(directory / "model.onnx", plain=True), golden)
+    for a, b in zip(bodies, kernels, strict=True):
+        quality.worst_difference(a, b, quality.bounds_of(quant, 2), "stock operators")
+
+
+def test_the_reference_evaluator_runs_the_file(exported):
+    _, directory = exported("mla", "fp32")
+    session = OnnxSession(directory / "model.onnx")
+    ids = token_ids(9)
+    logits, hidden = session.step(ids)
+    evaluator = ReferenceEvaluator(str(directory / "model.onnx"))
+    caches = {i.name: np.zeros([d.dim_value for d in i.type.tensor_type.shape.dim], np.float32)
+              for i in evaluator.proto_.graph.input if i.name.startswith("past_")}
+    chunk = [x.numpy() for x in causal_chunk(ids)]
+    got = evaluator.run(["logits", "hidden"], dict(zip(INPUT_NAMES, chunk, strict=True)) | caches)
+    for a, b in zip(got, (logits, hidden), strict=True):
+        quality.worst_difference(torch.from_numpy(a[0]), b, quality.bounds_of("fp32", 2), "the reference evaluator")
+
+
 def test_the_model_is_valid_and_holds_the_packed_bytes_of_the_pte(exported, tmp_path):
     checkpoint, directory = exported("mla", "int8")
     onnx.checker.check_model(str(directory / "model.onnx"), full_check=True)
     model = onnx.load(directory / "model.onnx", load_external_data=False)
-    assert {node.domain for node in model.graph.node} == {"blockffn"} and not model.functions
+    assert [(node.domain, node.op_type) for node in model.graph.node] == [("blockffn", "decoder")]
+    bodies = {function.name: function for function in model.functions}
+    calls = [node.op_type for node in bodies.pop("decoder").node]
+    assert len(calls) == 25 and set(calls) == set(bodies)
+    assert all(node.domain == "" for body in bodies.values() for node in body.node), "an operator that is not stock"
     data = (directory / "model.onnx.data").read_bytes()
-    for tensor in model.graph.initializer:
+    program, *weights = model.graph.initializer
+    assert program.name == "program" and len(program.raw_data) < 1e5
+    for tensor in weights:
         info = ExternalDataInfo(tensor)
         assert info.offset % 64 == 0 and info.offset + info.length <= len(data)
     assert export(to_executorch, checkpoint, tmp_path / "model.pte", "--check", "none") == 0
@@ -161,9 +194,9 @@ def test_missing_and_truncated_weights_are_one_sentence(copied):
 
 
 @pytest.mark.parametrize("magic, offset, value, sentence", [
-    (b"BFMX", 0, b"XXXX", "failed: .*matrix"),
-    (b"BFMX", 12, b"\xff\xff\xff\0", "failed: .*truncated"),
-    (b"BFFF", 4, b"\x63\0", "failed: .*packed FFN has an unknown format version"),
+    (b"BFMX", 0, b"XXXX", "load this model .*matrix"),
+    (b"BFMX", 12, b"\xff\xff\xff\0", "load this model .*truncated"),
+    (b"BFFF", 4, b"\x63\0", "load this model .*packed FFN has an unknown format version"),
 ])
 def test_damaged_weights_are_a_status(copied, magic, offset, value, sentence):
     data = bytearray((copied / "model.onnx.data").read_bytes())
@@ -177,7 +210,7 @@ def test_damaged_weights_are_a_status(copied, magic, offset, value, sentence):
 def test_misaligned_weights_are_a_status(copied):
     """The runtime maps external data at any offset; kernels need 64 bytes."""
     model = onnx.load(copied / "model.onnx", load_external_data=False)
-    for tensor in model.graph.initializer:
+    for tensor in model.graph.initializer[1:]:
         for entry in tensor.external_data:
             if entry.key == "offset":
                 entry.value = str(int(entry.value) + 1)
