@@ -36,6 +36,8 @@ class Target:
     write: Callable[..., Any]  # (decoder, path, eos_ids, on_packed) -> lower.Lowered
     open_session: Callable[[Path], Any]  # a loaded program
     run_draft: Callable[..., int] | None = None  # (args) -> 0, for draft heads, where the format has them
+    add_flags: Callable[[argparse.ArgumentParser], None] | None = None  # of this format alone
+    variant: Callable[[argparse.Namespace], "Target"] | None = None  # the target that those flags choose
 
 
 def build_parser(target: Target) -> argparse.ArgumentParser:
@@ -65,12 +67,15 @@ def build_parser(target: Target) -> argparse.ArgumentParser:
         help="fraction above which the export fails (default: "
         + ", ".join(f"{limit:g} for {quant}" for quant, limit in MAX_INCREASE.items()) + ")",
     )
+    if target.add_flags is not None:
+        target.add_flags(parser)
     return parser
 
 
 def main(target: Target, argv: list[str] | None = None) -> int:
     parser = build_parser(target)
     args = parser.parse_args(argv)
+    target = target if target.variant is None else target.variant(args)
     if args.max_context is not None and args.max_context < 64:
         parser.error(f"--max-context {args.max_context}: a chunk has up to 64 tokens, choose at least 64")
     if args.heldout_tokens < 2:

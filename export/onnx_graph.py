@@ -96,7 +96,7 @@ class OnnxBuilder:
         )
         model = helper.make_model(graph, producer_name="blockffn", opset_imports=opsets, ir_version=IR_VERSION,
                                   functions=[*bodies.functions, decoder])
-        helper.set_model_props(model, {key: json.dumps(value) for key, value in metadata.items()})
+        add_metadata(model, metadata)
         return model
 
     def _info(self, identity: int, name: str) -> onnx.ValueInfoProto:
@@ -180,7 +180,7 @@ def write_graph(program, path: Path, metadata: dict, input_names=INPUT_NAMES, ou
     compiler = compile_graph(program, OnnxBuilder(data.name, input_names, output_names))
     weights, _, _ = compiler.weights.finish()
     shutil.move(weights, data)
-    os.chmod(data, 0o666 & ~_umask())  # temporary files are private
+    make_public(data)
     with open(path, "wb") as file:
         file.write(compiler.builder.model(metadata, data).SerializeToString())
         file.flush()
@@ -205,7 +205,12 @@ def write_onnx(decoder: Decoder, path: Path, eos_ids: list[int] | None = None,
                    Counter(compiler.weight_bytes))
 
 
-def _umask() -> int:
+def add_metadata(model: onnx.ModelProto, metadata: dict) -> None:
+    helper.set_model_props(model, {key: json.dumps(value) for key, value in metadata.items()})
+
+
+def make_public(path: Path) -> None:
+    """Temporary files are private; this one gets the permissions of any new file."""
     mask = os.umask(0)
     os.umask(mask)
-    return mask
+    os.chmod(path, 0o666 & ~mask)

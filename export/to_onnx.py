@@ -7,9 +7,14 @@ tokenizer's files. Before it appears, ONNX Runtime runs the model, which is comp
 its perplexity on held-out text with that of the float32 model; a larger increase than --max-perplexity-increase
 fails the export. An earlier export in the directory is replaced. The last line on stdout is one JSON object.
 
+The model runs without our library too, slowly. --ffn qmoe writes one that needs no library and is faster than that: stock
+operators only, QMoE for the experts and MatMulNBits for all other matrices (int8 or int4; ONNX Runtime 1.26 or newer).
+
 Exit status: 0 done, 1 failed or interrupted with the output path as it was, 2 bad arguments.
 """
 
+import argparse
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -37,6 +42,32 @@ def _open_session(path: Path):
     return OnnxSession(path)
 
 
+def _write_stock(decoder, path: Path, eos_ids, on_packed):
+    from export.onnx_stock import write_stock
+
+    return write_stock(decoder, path, eos_ids, on_packed)
+
+
+def _open_stock_session(path: Path):
+    from runtime_delegates.onnx_session import OnnxSession
+
+    return OnnxSession(path, plain=True)
+
+
+def _add_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--ffn", choices=("blockffn", "qmoe"), default="blockffn",
+        help="qmoe: operators of ONNX Runtime only, for where no library can be loaded (default: %(default)s)",
+    )
+
+
+def _variant(args: argparse.Namespace) -> command.Target:
+    if args.ffn == "blockffn":
+        return TARGET
+    return dataclasses.replace(TARGET, default_name="onnx-qmoe-{quant}", require_library=lambda: None,
+                               write=_write_stock, open_session=_open_stock_session)
+
+
 TARGET = command.Target(
     prog="to_onnx.py",
     runtime="ONNX Runtime",
@@ -49,6 +80,8 @@ TARGET = command.Target(
     require_library=_require_library,
     write=_write,
     open_session=_open_session,
+    add_flags=_add_flags,
+    variant=_variant,
 )
 
 

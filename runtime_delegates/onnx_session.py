@@ -61,8 +61,10 @@ class OnnxSession(ChunkSession):
             raise RuntimeError(f"{self.path}: ONNX Runtime cannot load this model ({_sentence(error)}); copy it again "
                                "with its .data file, or export it again") from None
         self._read_metadata(self._session.get_modelmeta().custom_metadata_map)
-        self._caches = [(value.name, ort.OrtValue.ortvalue_from_numpy(np.zeros(value.shape, np.float32)))
-                        for value in self._session.get_inputs() if value.name.startswith("past_")]
+        names = [value.name for value in self._session.get_inputs()]
+        self._inputs = [name for name in names if name in INPUT_NAMES]
+        self._caches = {value.name: np.zeros(value.shape, np.float32)
+                        for value in self._session.get_inputs() if value.name.startswith("past_")}
         self.reset()
 
     def _read_metadata(self, texts: dict[str, str]) -> None:
@@ -81,21 +83,32 @@ class OnnxSession(ChunkSession):
         self.eos_ids = [i for i in values["get_eos_ids"] if i >= 0]
 
     def _run(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        named = {name: tensor.numpy() for name, tensor in zip(INPUT_NAMES, inputs, strict=True)}
+        if "kv_src" not in self._inputs:
+            self._compact(int(named["n_past"][0]), named["kv_src"])
         binding = self._session.io_binding()
-        for name, tensor in zip(INPUT_NAMES, inputs, strict=True):
-            binding.bind_cpu_input(name, tensor.numpy())
-        for name, cache in self._caches:
-            binding.bind_ortvalue_input(name, cache)
+        for name in self._inputs:
+            binding.bind_cpu_input(name, named[name])
         for name in ("logits", "hidden"):
             binding.bind_output(name, "cpu")
-        for name, cache in self._caches:
-            binding.bind_ortvalue_output(name.replace("past_", "present_"), cache)
+        for name, cache in self._caches.items():
+            place = ("cpu", 0, np.float32, cache.shape, cache.ctypes.data)
+            binding.bind_input(name, *place)
+            binding.bind_output(name.replace("past_", "present_"), *place)
         try:
             self._session.run_with_iobinding(binding)
         except Exception as error:  # as above
             raise RuntimeError(f"the program failed: {_sentence(error)}") from None
         logits, hidden = binding.get_outputs()[:2]
         return torch.from_numpy(logits.numpy()), torch.from_numpy(hidden.numpy())
+
+    def _compact(self, n_past: int, kv_src: np.ndarray) -> None:
+        """Keeps the accepted rows of the previous chunk, for a model that does not do it itself."""
+        kept = kv_src[kv_src >= 0]
+        base = n_past - len(kept)
+        if not np.array_equal(kept, np.arange(len(kept))):
+            for cache in self._caches.values():  # [1, heads, rows, head size]
+                cache[:, :, base:n_past] = cache[:, :, base + kept]
 
 
 def _sentence(error: BaseException) -> str:
