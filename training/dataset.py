@@ -74,6 +74,10 @@ class TokenDataset:
     def __len__(self) -> int:
         return -(-(self.num_tokens - 1) // self.seq_len)
 
+    def shards(self) -> list[np.ndarray]:
+        """The token ids of every shard, memory-mapped."""
+        return list(self._tokens)
+
     def _read(self, start: int, ids_out: np.ndarray, docs_out: np.ndarray) -> None:
         """Fill one row from token `start` of the split on; what lies past its end is left alone."""
         filled, stop = 0, min(start + len(ids_out), self.num_tokens)

@@ -16,8 +16,6 @@ import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import pyarrow
-import pyarrow.parquet
 
 TEXT_SUFFIXES = (".txt", ".md")
 SUFFIXES = (*TEXT_SUFFIXES, ".jsonl", ".json", ".parquet")
@@ -90,7 +88,9 @@ def _iter_jsonl(path: Path, key: str) -> Iterator[str]:
             yield text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def _open_parquet(path: Path, key: str) -> pyarrow.parquet.ParquetFile:
+def _open_parquet(path: Path, key: str):
+    import pyarrow.parquet  # here, so that other texts need no such package
+
     try:
         file = pyarrow.parquet.ParquetFile(path)
     except (pyarrow.ArrowException, OSError) as error:
@@ -104,6 +104,8 @@ def _open_parquet(path: Path, key: str) -> pyarrow.parquet.ParquetFile:
 
 
 def _iter_parquet(path: Path, key: str) -> Iterator[str]:
+    import pyarrow
+
     file = _open_parquet(path, key)
     try:
         for batch in file.iter_batches(batch_size=ROWS_PER_READ, columns=[key]):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from typing import Iterator, NamedTuple
+from typing import Any, Callable, Iterator, NamedTuple
 
 import torch
 from torch import Tensor
@@ -39,9 +39,14 @@ def step_batch(dataset, window_order, step: int, config: TrainConfig, processes:
     return StepBatch(batches, counts.pin_memory() if processes.device.type == "cuda" else counts)
 
 
-def step_batches(dataset, window_order, first_step: int, config: TrainConfig, processes: Processes,
-                 depth: int = 3) -> Iterator[StepBatch]:
-    """Batches of steps first_step .. config.steps - 1; an error of the thread is raised here."""
+def step_batches(dataset, window_order, first_step: int, config: TrainConfig,
+                 processes: Processes) -> Iterator[StepBatch]:
+    """Batches of steps first_step .. config.steps - 1."""
+    return prefetched(lambda step: step_batch(dataset, window_order, step, config, processes), first_step, config.steps)
+
+
+def prefetched(make: Callable[[int], Any], first_step: int, steps: int, depth: int = 3) -> Iterator:
+    """make(step) of steps first_step .. steps - 1, made by a thread; an error of the thread is raised here."""
     ready: queue.Queue = queue.Queue(maxsize=depth)
     closed = threading.Event()
 
@@ -54,17 +59,17 @@ def step_batches(dataset, window_order, first_step: int, config: TrainConfig, pr
 
     def work() -> None:
         try:
-            for step in range(first_step, config.steps):
+            for step in range(first_step, steps):
                 if closed.is_set():
                     return
-                put(step_batch(dataset, window_order, step, config, processes))
+                put(make(step))
         except Exception as error:  # handed over to the main thread
             put(error)
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     try:
-        for _ in range(first_step, config.steps):
+        for _ in range(first_step, steps):
             item = ready.get()
             if isinstance(item, Exception):
                 raise item

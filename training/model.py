@@ -53,6 +53,14 @@ class DecoderLayer(nn.Module):
         self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.mlp = BlockFFN(config) if config.is_block_ffn else DenseFFN(config)
 
+    def attention_input(self, h_BSD: Tensor) -> Tensor:
+        return self.input_layernorm(h_BSD)
+
+    def finish(self, h_BSD: Tensor, attended: Tensor) -> Tensor:
+        """h plus the attention's output [B, S, H * V] before o_proj, then the feed-forward."""
+        h_BSD = h_BSD + self.self_attn.o_proj(attended) * self.residual_scale
+        return h_BSD + self.mlp(self.post_attention_layernorm(h_BSD))[0] * self.residual_scale
+
     def forward(self, h_BSD: Tensor, rope: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor | None, Tensor | None]:
         h_BSD = h_BSD + self.self_attn(self.input_layernorm(h_BSD), rope) * self.residual_scale
         y_BSD, raw_BSE, scores_BSE = self.mlp(self.post_attention_layernorm(h_BSD))

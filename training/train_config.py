@@ -18,6 +18,25 @@ import yaml
 from training.config import ModelConfig, check_known, coerce, require
 
 
+def read_yaml(path: str | os.PathLike, overrides: list[str] | tuple[str, ...] = ()) -> dict:
+    """The mapping in a YAML file after `key=value` overrides (values are parsed as YAML)."""
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+    except FileNotFoundError:
+        raise ValueError(f"{path}: no such file; training/configs/ holds examples") from None
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path}: not valid YAML ({error})") from None
+    require(isinstance(values, dict), f"{path}: expected `key: value` lines")
+    for item in overrides:
+        key, separator, text = item.partition("=")
+        require(bool(separator), f"--set {item}: write it as key=value")
+        target = values
+        if key.startswith("model."):
+            target, key = values.setdefault("model", {}), key[len("model."):]
+        target[key] = yaml.safe_load(text)
+    return values
+
+
 @dataclass
 class TrainConfig:
     """Everything one training run needs; the fields are the keys of the YAML file."""
@@ -123,21 +142,7 @@ class TrainConfig:
     @classmethod
     def from_yaml(cls, path: str | os.PathLike, overrides: list[str] | tuple[str, ...] = ()) -> TrainConfig:
         """Read a YAML file and apply `key=value` overrides (values are parsed as YAML)."""
-        try:
-            values = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-        except FileNotFoundError:
-            raise ValueError(f"{path}: no such file; training/configs/ holds examples") from None
-        except yaml.YAMLError as error:
-            raise ValueError(f"{path}: not valid YAML ({error})") from None
-        require(isinstance(values, dict), f"{path}: expected `key: value` lines")
-        for item in overrides:
-            key, separator, text = item.partition("=")
-            require(bool(separator), f"--set {item}: write it as key=value")
-            target = values
-            if key.startswith("model."):
-                target, key = values.setdefault("model", {}), key[len("model."):]
-            target[key] = yaml.safe_load(text)
-        return cls.from_dict(values)
+        return cls.from_dict(read_yaml(path, overrides))
 
     @classmethod
     def from_dict(cls, values: dict) -> TrainConfig:
