@@ -25,7 +25,7 @@ enum class Quant : uint8_t { kFp32 = 0, kInt8 = 1, kInt4 = 2 };
 
 // Success, or the sentence that says what is wrong. Messages are string literals.
 struct Status {
-  enum Code : uint8_t { kOk, kInvalidArgument, kCorrupt, kContextFull, kNonFinite, kNoMemory };
+  enum Code : uint8_t { kOk, kInvalidArgument, kCorrupt, kContextFull, kNonFinite, kNoMemory, kLost };
   Code code = kOk;
   const char* message = "";
   bool ok() const { return code == kOk; }

@@ -74,6 +74,18 @@ struct Observer {
   void (*end)(void* context, const char* name, int tokens, int union_size) = nullptr;
 };
 
+class Program;
+
+// Runs the operators of a program elsewhere, for example on a GPU; owns the caches it uses instead of the program's.
+class Accelerator {
+ public:
+  virtual ~Accelerator() = default;
+  virtual const char* name() const = 0;
+  // What the loop over operators in Program::run does; inputs are checked, and outputs are bound. After kLost the
+  // caches are gone and the accelerator must not be used again.
+  virtual Status run(const Program& program, int tokens, ReadStats* read) = 0;
+};
+
 class Program {
  public:
   // Looks up the weights segment by key; its memory must outlive the program.
@@ -112,7 +124,16 @@ class Program {
   // n_past - (rows kept by kv_src) on are lost: the caller goes on with an n_past of at most that.
   Status run(int tokens, const Parallel& parallel, const Observer& observer, ReadStats* stats);
 
+  // From now on runs go to the accelerator; no run may have written a cache yet.
+  void set_accelerator(std::unique_ptr<Accelerator> accelerator) { accelerator_ = std::move(accelerator); }
+  const Accelerator* accelerator() const { return accelerator_.get(); }
+
   const Kernels& kernels() const { return *kernels_; }
+  const std::vector<Value>& values() const { return values_; }
+  const std::vector<Op>& ops() const { return ops_; }
+  const std::vector<uint32_t>& outputs() const { return outputs_; }
+  MlaWeights mla_weights(const Op& op) const;
+  GqaWeights gqa_weights(const Op& op) const;
   int64_t weights_bytes() const { return weights_bytes_; }
   int64_t working_bytes() const { return static_cast<int64_t>(arena_bytes_ + scratch_bytes_ + state_bytes_); }
 
@@ -135,16 +156,16 @@ class Program {
   Status check_lives(std::vector<int>* first, std::vector<int>* last) const;
   Status plan_memory(size_t max_working_bytes);
   Status check_inputs(int tokens) const;
+  Status run_ops(int tokens, const Parallel& parallel, const Observer& observer, ReadStats* read);
   Status run_op(const Op& op, const Context& ctx, int tokens, int* union_size);
   Chunk chunk_of(const Op& op, int tokens) const;
-  MlaWeights mla_weights(const Op& op) const;
-  GqaWeights gqa_weights(const Op& op) const;
   const Value& arg(const Op& op, size_t i) const { return values_[op.args[i]]; }
 
   const Kernels* kernels_ = nullptr;
   std::vector<Value> values_;
   std::vector<Op> ops_;
   std::vector<uint32_t> inputs_, outputs_, states_;
+  std::unique_ptr<Accelerator> accelerator_;
   std::unique_ptr<uint8_t[], void (*)(uint8_t*)> memory_{nullptr, nullptr};
   uint8_t* scratch_ = nullptr;
   size_t arena_bytes_ = 0, scratch_bytes_ = 0, state_bytes_ = 0;

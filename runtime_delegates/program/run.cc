@@ -105,21 +105,21 @@ Status Program::run(int tokens, const Parallel& parallel, const Observer& observ
     Value& cache = values_[op.args[first_cache(op.code)]];
     cache.rows_written = chunk.n_past - kept_rows(chunk);
   }
-  const Context ctx{kernels_, parallel, scratch_};
   ReadStats read{1, tokens, 0, 0, 0};
-  for (const Op& op : ops_) {
-    int union_size = -1;
-    const char* name = opcode_name(op.code);
-    if (observer.begin != nullptr) observer.begin(observer.context, name);
-    const Status s = run_op(op, ctx, tokens, &union_size);
-    if (observer.end != nullptr) observer.end(observer.context, name, tokens, union_size);
-    if (!s.ok()) return s;
-    if (union_size >= 0) {
-      read.ffn_calls += 1;
-      read.experts_read += union_size;
-      read.experts_total += arg(op, 1).ffn.experts;
+  Status ran =
+      accelerator_ != nullptr ? accelerator_->run(*this, tokens, &read) : run_ops(tokens, parallel, observer, &read);
+  if (ran.code == Status::kLost) {
+    accelerator_ = nullptr;  // and with it its caches: only a run that begins a text can go on without them
+    bool begins = true;
+    for (const Op& op : ops_) {
+      if (!is_attention(op.code)) continue;
+      begins = begins && chunk_of(op, tokens).n_past == 0;
+      values_[op.args[first_cache(op.code)]].rows_written = 0;
     }
+    read = {1, tokens, 0, 0, 0};
+    if (begins) ran = run_ops(tokens, parallel, observer, &read);
   }
+  if (!ran.ok()) return ran;
   for (uint32_t id : outputs_)
     if (!all_finite(static_cast<const float*>(values_[id].data), values_[id].elements(tokens)))
       return {Status::kNonFinite, "an output is not finite; the weights or the input are damaged"};
@@ -131,6 +131,24 @@ Status Program::run(int tokens, const Parallel& parallel, const Observer& observ
   stats->ffn_calls += read.ffn_calls;
   stats->experts_read += read.experts_read;
   stats->experts_total += read.experts_total;
+  return kStatusOk;
+}
+
+Status Program::run_ops(int tokens, const Parallel& parallel, const Observer& observer, ReadStats* read) {
+  const Context ctx{kernels_, parallel, scratch_};
+  for (const Op& op : ops_) {
+    int union_size = -1;
+    const char* name = opcode_name(op.code);
+    if (observer.begin != nullptr) observer.begin(observer.context, name);
+    const Status s = run_op(op, ctx, tokens, &union_size);
+    if (observer.end != nullptr) observer.end(observer.context, name, tokens, union_size);
+    if (!s.ok()) return s;
+    if (union_size >= 0) {
+      read->ffn_calls += 1;
+      read->experts_read += union_size;
+      read->experts_total += arg(op, 1).ffn.experts;
+    }
+  }
   return kStatusOk;
 }
 

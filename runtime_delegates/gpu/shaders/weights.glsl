@@ -1,0 +1,83 @@
+// Packed weights as export/pack.py writes them, read 16 bytes at a time. QUANT is 0 fp32, 1 int8, 2 int4.
+//
+// A unit is what one thread multiplies at once: ROWS output rows of a tile by 4 * XV columns. Units of a tile are
+// numbered so that neighbouring threads read neighbouring bytes, and unit j has rows ROWS * (j % CLASSES) ...
+#if QUANT == 0
+#define ROWS 4
+#define CLASSES 2
+#define XV 1
+#define RAW 4
+#define UNROLL 2
+uint unit_count(uint cols) { return (cols + 3) / 4 * 2; }
+uint x_index(uint j, uint v) { return j >> 1; }
+void load_unit(uint tile, uint j, uint cols, out uvec4 raw[RAW]) {
+  const uint k = (j >> 1) * 4, at = tile + 2 * k + (j & 1);
+  [[unroll]] for (uint i = 0; i < 4; ++i) raw[i] = k + i < cols ? weights[at + 2 * i] : uvec4(0);
+}
+void decode_unit(uvec4 raw[RAW], out vec4 w[ROWS * XV]) {
+  [[unroll]] for (uint r = 0; r < 4; ++r)
+    w[r] = vec4(uintBitsToFloat(raw[0][r]), uintBitsToFloat(raw[1][r]), uintBitsToFloat(raw[2][r]),
+                uintBitsToFloat(raw[3][r]));
+}
+#else
+#define ROWS 2
+#define CLASSES 4
+#define RAW 1
+#define UNROLL 4
+// A small integer as a float without a conversion: the bits of 2^23 + n, minus 2^23 and the offset that n carries.
+float small_float(uint n, float offset) { return uintBitsToFloat(n | 0x4b000000u) - (8388608.0 + offset); }
+void load_unit(uint tile, uint j, uint cols, out uvec4 raw[RAW]) { raw[0] = weights[tile + j]; }
+#if QUANT == 1
+#define XV 2
+uint unit_count(uint cols) { return (cols + 7) / 8 * 4; }
+uint x_index(uint j, uint v) { return (j >> 2) * 2 + v; }
+vec4 bytes(uint packed) {
+  const uint u = packed ^ 0x80808080u;
+  return vec4(small_float(u & 255, 128), small_float(u >> 8 & 255, 128), small_float(u >> 16 & 255, 128),
+              small_float(u >> 24, 128));
+}
+void decode_unit(uvec4 raw[RAW], out vec4 w[ROWS * XV]) {
+  [[unroll]] for (uint i = 0; i < 4; ++i) w[i] = bytes(raw[0][i]);
+}
+#else
+#define XV 4
+uint unit_count(uint cols) { return (cols + 31) / 32 * 8; }
+// Low nibbles are columns 8h .. 8h+7 of a group of 32, high ones 16 more.
+uint x_index(uint j, uint v) { return (j >> 3) * 8 + (j >> 2 & 1) * 2 + (v & 1) + (v >> 1) * 4; }
+vec4 nibbles(uint packed) {
+  return vec4(small_float(packed & 15, 8), small_float(packed >> 8 & 15, 8), small_float(packed >> 16 & 15, 8),
+              small_float(packed >> 24 & 15, 8));
+}
+void decode_unit(uvec4 raw[RAW], out vec4 w[ROWS * XV]) {
+  [[unroll]] for (uint r = 0; r < 2; ++r)
+    [[unroll]] for (uint v = 0; v < 2; ++v) {
+      w[r * XV + v] = nibbles(raw[0][2 * r + v]);
+      w[r * XV + 2 + v] = nibbles(raw[0][2 * r + v] >> 4);
+    }
+}
+#endif
+#endif
+
+// Half to float, exact for subnormal halves too, which unpackHalf2x16 may flush.
+float half_float(uint h) {
+  const uint magnitude = h & 0x7fffu;
+  const float tiny = uintBitsToFloat((113u << 23) | (magnitude << 13)) - 6.103515625e-05;
+  const float normal = uintBitsToFloat((magnitude << 13) + (magnitude < 0x7c00u ? 112u << 23 : 224u << 23));
+  const float f = magnitude < 0x400u ? tiny : normal;
+  return (h & 0x8000u) != 0 ? -f : f;
+}
+
+// Scales of the rows of unit j: int4 has one per group of 32 columns, int8 one per row.
+void unit_scales(uint tile, uint units, uint j, out float scale[ROWS]) {
+#if QUANT == 0
+  [[unroll]] for (uint r = 0; r < ROWS; ++r) scale[r] = 1.0;
+#else
+#if QUANT == 1
+  const uint pair = weights[tile + units][j & 3];
+#else
+  const uint pair = weights[tile + units + (j >> 3)][j & 3];
+#endif
+  scale[0] = half_float(pair & 0xffffu);
+  scale[1] = half_float(pair >> 16);
+#endif
+}

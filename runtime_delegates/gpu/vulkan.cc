@@ -1,0 +1,357 @@
+#include "vulkan.h"
+
+#include <dlfcn.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+
+namespace blockffn::gpu {
+namespace {
+
+struct Module {
+  const char* name;
+  const uint32_t* words;
+  size_t bytes;
+};
+#include "shaders.inc"
+static_assert(sizeof kModules / sizeof kModules[0] == static_cast<size_t>(Shader::kCount), "a shader has no number");
+
+constexpr VkDeviceSize kStagingBytes = VkDeviceSize{64} << 20;
+constexpr uint64_t kStepTimeout = 30'000'000'000;  // ns; a step takes milliseconds
+constexpr uint32_t kNvidia = 0x10de;
+
+Status unavailable(const char* message) { return {Status::kInvalidArgument, message}; }
+
+}  // namespace
+
+const char* shader_name(Shader shader) { return kModules[static_cast<int>(shader)].name; }
+
+Status Device::check(VkResult result, const char* message) {
+  switch (result) {
+    case VK_SUCCESS:
+      return kStatusOk;
+    case VK_ERROR_OUT_OF_HOST_MEMORY:
+    case VK_ERROR_OUT_OF_DEVICE_MEMORY:
+    case VK_ERROR_TOO_MANY_OBJECTS:
+      return {Status::kNoMemory, "the GPU has not enough memory"};
+    case VK_ERROR_DEVICE_LOST:
+      lost_ = true;
+      return unavailable("the GPU was lost (its driver reset it)");
+    case VK_TIMEOUT:
+      lost_ = true;
+      return unavailable("the GPU did not finish a step within 30 seconds");
+    default:
+      return unavailable(message);
+  }
+}
+
+Status Device::open(bool cpu_too, std::unique_ptr<Device>* out) {
+  std::unique_ptr<Device> device(new Device);
+  if (Status s = device->start(cpu_too); !s.ok()) return s;
+  *out = std::move(device);
+  return kStatusOk;
+}
+
+Status Device::start(bool cpu_too) {
+  for (const char* name : {"libvulkan.so.1", "libvulkan.so", "libMoltenVK.dylib"}) {
+    library_ = dlopen(name, RTLD_NOW | RTLD_LOCAL);
+    if (library_ != nullptr) break;
+  }
+  if (library_ == nullptr) return unavailable("there is no Vulkan loader (libvulkan.so.1) on this system");
+  const auto get = reinterpret_cast<PFN_vkGetInstanceProcAddr>(dlsym(library_, "vkGetInstanceProcAddr"));
+  const auto create =
+      get == nullptr ? nullptr : reinterpret_cast<PFN_vkCreateInstance>(get(nullptr, "vkCreateInstance"));
+  if (create == nullptr) return unavailable("libvulkan.so.1 is not a Vulkan loader");
+  VkApplicationInfo application{
+      VK_STRUCTURE_TYPE_APPLICATION_INFO, nullptr, "blockffn", 1, "blockffn", 1, VK_API_VERSION_1_1};
+  VkInstanceCreateInfo info{};
+  info.sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO;
+  info.pApplicationInfo = &application;
+  if (create(&info, nullptr, &instance_) != VK_SUCCESS) {
+    instance_ = VK_NULL_HANDLE;
+    return unavailable("there is no Vulkan driver on this system");
+  }
+#define F(name)                                                                       \
+  if ((name = reinterpret_cast<PFN_vk##name>(get(instance_, "vk" #name))) == nullptr) \
+    return unavailable("the Vulkan loader lacks vk" #name);
+  BLOCKFFN_VK_INSTANCE(F)
+#undef F
+  if (Status s = choose(cpu_too); !s.ok()) return s;
+
+  const float priority = 1.0f;
+  VkDeviceQueueCreateInfo queue{};
+  queue.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO;
+  queue.queueFamilyIndex = family_;
+  queue.queueCount = 1;
+  queue.pQueuePriorities = &priority;
+  VkDeviceCreateInfo device{};
+  device.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO;
+  device.queueCreateInfoCount = 1;
+  device.pQueueCreateInfos = &queue;
+  if (Status s = check(CreateDevice(physical_, &device, nullptr, &device_), "the Vulkan driver cannot open its device");
+      !s.ok()) {
+    device_ = VK_NULL_HANDLE;
+    return s;
+  }
+#define F(name)                                                                                   \
+  if ((name = reinterpret_cast<PFN_vk##name>(GetDeviceProcAddr(device_, "vk" #name))) == nullptr) \
+    return unavailable("the Vulkan driver lacks vk" #name);
+  BLOCKFFN_VK_DEVICE(F)
+#undef F
+  GetDeviceQueue(device_, family_, 0, &queue_);
+
+  VkCommandPoolCreateInfo pool{VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO, nullptr,
+                               VK_COMMAND_POOL_CREATE_RESET_COMMAND_BUFFER_BIT, family_};
+  if (Status s = check(CreateCommandPool(device_, &pool, nullptr, &commands_), "vkCreateCommandPool failed"); !s.ok())
+    return s;
+  VkFenceCreateInfo fence{VK_STRUCTURE_TYPE_FENCE_CREATE_INFO, nullptr, 0};
+  if (Status s = check(CreateFence(device_, &fence, nullptr, &fence_), "vkCreateFence failed"); !s.ok()) return s;
+
+  VkDescriptorSetLayoutBinding bindings[kBindings]{};
+  for (uint32_t i = 0; i < kBindings; ++i)
+    bindings[i] = {i, VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, 1, VK_SHADER_STAGE_COMPUTE_BIT, nullptr};
+  VkDescriptorSetLayoutCreateInfo set{VK_STRUCTURE_TYPE_DESCRIPTOR_SET_LAYOUT_CREATE_INFO, nullptr, 0, kBindings,
+                                      bindings};
+  if (Status s =
+          check(CreateDescriptorSetLayout(device_, &set, nullptr, &set_layout_), "vkCreateDescriptorSetLayout failed");
+      !s.ok())
+    return s;
+  VkPushConstantRange push{VK_SHADER_STAGE_COMPUTE_BIT, 0, kPushBytes};
+  VkPipelineLayoutCreateInfo layout{
+      VK_STRUCTURE_TYPE_PIPELINE_LAYOUT_CREATE_INFO, nullptr, 0, 1, &set_layout_, 1, &push};
+  return check(CreatePipelineLayout(device_, &layout, nullptr, &layout_), "vkCreatePipelineLayout failed");
+}
+
+Status Device::choose(bool cpu_too) {
+  uint32_t count = 0;
+  if (EnumeratePhysicalDevices(instance_, &count, nullptr) != VK_SUCCESS || count == 0)
+    return unavailable("the Vulkan driver shows no device");
+  std::vector<VkPhysicalDevice> devices(count);
+  if (EnumeratePhysicalDevices(instance_, &count, devices.data()) < 0)
+    return unavailable("the Vulkan driver shows no device");
+  devices.resize(count);
+  const char* forced = std::getenv("BLOCKFFN_GPU");
+  const auto rank = [](VkPhysicalDeviceType type) {
+    return type == VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU     ? 4
+           : type == VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU ? 3
+           : type == VK_PHYSICAL_DEVICE_TYPE_VIRTUAL_GPU    ? 2
+           : type == VK_PHYSICAL_DEVICE_TYPE_CPU            ? 1
+                                                            : 0;
+  };
+  int best = -1;
+  bool software = false;
+  for (uint32_t i = 0; i < count; ++i) {
+    VkPhysicalDeviceProperties p;
+    GetPhysicalDeviceProperties(devices[i], &p);
+    if (forced != nullptr && *forced != '\0' && static_cast<uint32_t>(std::atoi(forced)) != i) continue;
+    if (p.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU && !cpu_too) {
+      software = true;
+      continue;
+    }
+    if (rank(p.deviceType) <= best) continue;
+    best = rank(p.deviceType);
+    physical_ = devices[i];
+    properties_ = p;
+  }
+  if (best < 0)
+    return unavailable(software ? "Vulkan has only a software driver here, which the CPU kernels outrun"
+                                : "BLOCKFFN_GPU names no Vulkan device");
+  if (properties_.apiVersion < VK_API_VERSION_1_1) return unavailable("the Vulkan driver is older than 1.1");
+  GetPhysicalDeviceMemoryProperties(physical_, &memory_);
+
+  uint32_t families = 0;
+  GetPhysicalDeviceQueueFamilyProperties(physical_, &families, nullptr);
+  std::vector<VkQueueFamilyProperties> family(families);
+  GetPhysicalDeviceQueueFamilyProperties(physical_, &families, family.data());
+  family_ = families;
+  for (uint32_t i = 0; i < families; ++i)
+    if ((family[i].queueFlags & VK_QUEUE_COMPUTE_BIT) != 0) {
+      family_ = i;
+      break;
+    }
+  if (family_ == families) return unavailable("the Vulkan device has no compute queue");
+  timestamp_bits_ = family[family_].timestampValidBits;
+
+  const VkPhysicalDeviceLimits& l = properties_.limits;
+  // Desktop GPUs hide memory latency better with two warps a workgroup; phones are known to run 64 well.
+  limits_.threads = properties_.vendorID == kNvidia ? 128 : 64;
+  limits_.wide_threads = properties_.vendorID == kNvidia ? 256 : 64;
+  limits_.binding_bytes = l.maxStorageBufferRange / 64 * 64;
+  limits_.binding_align = std::max<VkDeviceSize>(l.minStorageBufferOffsetAlignment, 16);
+  for (int i = 0; i < 3; ++i) limits_.groups[i] = l.maxComputeWorkGroupCount[i];
+  if (l.maxComputeWorkGroupInvocations < limits_.threads || l.maxComputeWorkGroupSize[0] < limits_.threads ||
+      l.maxComputeSharedMemorySize < 16384 || l.maxPushConstantsSize < kPushBytes ||
+      l.maxPerStageDescriptorStorageBuffers < kBindings || limits_.binding_bytes < (uint64_t{1} << 27) ||
+      limits_.binding_align > 256)
+    return unavailable("the Vulkan device's limits are below what Vulkan 1.1 guarantees");
+  return kStatusOk;
+}
+
+Device::~Device() {
+  if (device_ != VK_NULL_HANDLE) {
+    if (DeviceWaitIdle != nullptr) DeviceWaitIdle(device_);
+    release(staging_);
+    for (auto& [key, pipeline] : pipelines_) DestroyPipeline(device_, pipeline, nullptr);
+    if (layout_ != VK_NULL_HANDLE) DestroyPipelineLayout(device_, layout_, nullptr);
+    if (set_layout_ != VK_NULL_HANDLE) DestroyDescriptorSetLayout(device_, set_layout_, nullptr);
+    if (fence_ != VK_NULL_HANDLE) DestroyFence(device_, fence_, nullptr);
+    if (commands_ != VK_NULL_HANDLE) DestroyCommandPool(device_, commands_, nullptr);
+    if (DestroyDevice != nullptr) DestroyDevice(device_, nullptr);
+  }
+  if (instance_ != VK_NULL_HANDLE && DestroyInstance != nullptr) DestroyInstance(instance_, nullptr);
+  // The library stays open: drivers leave threads and exit handlers behind.
+}
+
+int Device::memory_type(uint32_t allowed, VkMemoryPropertyFlags wanted) const {
+  for (uint32_t i = 0; i < memory_.memoryTypeCount; ++i)
+    if ((allowed >> i & 1) != 0 && (memory_.memoryTypes[i].propertyFlags & wanted) == wanted)
+      return static_cast<int>(i);
+  return -1;
+}
+
+Status Device::allocate(VkDeviceSize bytes, Memory kind, Buffer* out) {
+  VkBufferCreateInfo info{};
+  info.sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO;
+  info.size = round_up(std::max<VkDeviceSize>(bytes, 256), 256);
+  info.usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_INDIRECT_BUFFER_BIT |
+               VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT;
+  info.sharingMode = VK_SHARING_MODE_EXCLUSIVE;
+  Buffer made;
+  made.bytes = info.size;
+  if (Status s = check(CreateBuffer(device_, &info, nullptr, &made.buffer), "vkCreateBuffer failed"); !s.ok()) return s;
+  VkMemoryRequirements needs;
+  GetBufferMemoryRequirements(device_, made.buffer, &needs);
+  constexpr VkMemoryPropertyFlags kLocal = VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT,
+                                  kVisible = VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT,
+                                  kCached = VK_MEMORY_PROPERTY_HOST_CACHED_BIT;
+  // Where all memory is shared, weights are written in place; a GPU with memory of its own gets them through staging.
+  const bool shared = properties_.deviceType != VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU;
+  std::vector<VkMemoryPropertyFlags> wishes;
+  if (kind == Memory::kDevice)
+    wishes = shared ? std::vector<VkMemoryPropertyFlags>{kLocal | kVisible, kLocal, 0}
+                    : std::vector<VkMemoryPropertyFlags>{kLocal, 0};
+  if (kind == Memory::kUpload) wishes = {kLocal | kVisible, kVisible};
+  if (kind == Memory::kReadback) wishes = {kVisible | kCached, kVisible};
+  VkResult result = VK_ERROR_OUT_OF_DEVICE_MEMORY;
+  for (VkMemoryPropertyFlags wish : wishes) {
+    const int type = memory_type(needs.memoryTypeBits, wish);
+    if (type < 0) continue;
+    VkMemoryAllocateInfo allocation{VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO, nullptr, needs.size,
+                                    static_cast<uint32_t>(type)};
+    result = AllocateMemory(device_, &allocation, nullptr, &made.memory);
+    if (result != VK_SUCCESS) {
+      made.memory = VK_NULL_HANDLE;
+      continue;
+    }
+    made.local = (memory_.memoryTypes[type].propertyFlags & kLocal) != 0;
+    result = BindBufferMemory(device_, made.buffer, made.memory, 0);
+    if (pretend_discrete_ && kind != Memory::kDevice) made.local = false;
+    if (pretend_discrete_ && kind == Memory::kDevice) break;
+    if (result == VK_SUCCESS && (memory_.memoryTypes[type].propertyFlags & kVisible) == kVisible)
+      result = MapMemory(device_, made.memory, 0, VK_WHOLE_SIZE, 0, &made.mapped);
+    break;
+  }
+  if (Status s = check(result, "the GPU's memory cannot be used"); !s.ok()) {
+    release(made);
+    return s;
+  }
+  *out = made;
+  return kStatusOk;
+}
+
+void Device::release(Buffer& buffer) {
+  if (buffer.buffer != VK_NULL_HANDLE) DestroyBuffer(device_, buffer.buffer, nullptr);
+  if (buffer.memory != VK_NULL_HANDLE) FreeMemory(device_, buffer.memory, nullptr);
+  buffer = {};
+}
+
+Status Device::command_buffer(VkCommandBuffer* out) {
+  VkCommandBufferAllocateInfo info{VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO, nullptr, commands_,
+                                   VK_COMMAND_BUFFER_LEVEL_PRIMARY, 1};
+  return check(AllocateCommandBuffers(device_, &info, out), "vkAllocateCommandBuffers failed");
+}
+
+Status Device::submit_and_wait(const VkCommandBuffer* buffers, uint32_t count) {
+  VkSubmitInfo info{};
+  info.sType = VK_STRUCTURE_TYPE_SUBMIT_INFO;
+  info.commandBufferCount = count;
+  info.pCommandBuffers = buffers;
+  if (Status s = check(ResetFences(device_, 1, &fence_), "vkResetFences failed"); !s.ok()) return s;
+  if (Status s = check(QueueSubmit(queue_, 1, &info, fence_), "vkQueueSubmit failed"); !s.ok()) return s;
+  return check(WaitForFences(device_, 1, &fence_, VK_TRUE, kStepTimeout), "vkWaitForFences failed");
+}
+
+Status Device::upload(const Buffer& to, VkDeviceSize offset, const void* data, VkDeviceSize bytes) {
+  if (to.mapped != nullptr) {
+    std::memcpy(static_cast<uint8_t*>(to.mapped) + offset, data, bytes);
+    return kStatusOk;
+  }
+  if (staging_.buffer == VK_NULL_HANDLE)
+    if (Status s = allocate(kStagingBytes, Memory::kReadback, &staging_); !s.ok()) return s;
+  VkCommandBuffer commands;
+  if (Status s = command_buffer(&commands); !s.ok()) return s;
+  Status status = kStatusOk;
+  for (VkDeviceSize done = 0; done < bytes && status.ok(); done += kStagingBytes) {
+    const VkDeviceSize n = std::min(kStagingBytes, bytes - done);
+    std::memcpy(staging_.mapped, static_cast<const uint8_t*>(data) + done, n);
+    VkCommandBufferBeginInfo begin{VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO, nullptr,
+                                   VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT, nullptr};
+    BeginCommandBuffer(commands, &begin);
+    VkBufferCopy region{0, offset + done, n};
+    CmdCopyBuffer(commands, staging_.buffer, to.buffer, 1, &region);
+    status = check(EndCommandBuffer(commands), "vkEndCommandBuffer failed");
+    if (status.ok()) status = submit_and_wait(&commands, 1);
+  }
+  FreeCommandBuffers(device_, commands_, 1, &commands);
+  return status;
+}
+
+Status Device::fill_zero(const Buffer& buffer) {
+  VkCommandBuffer commands;
+  if (Status s = command_buffer(&commands); !s.ok()) return s;
+  VkCommandBufferBeginInfo begin{VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO, nullptr,
+                                 VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT, nullptr};
+  BeginCommandBuffer(commands, &begin);
+  CmdFillBuffer(commands, buffer.buffer, 0, VK_WHOLE_SIZE, 0);
+  Status status = check(EndCommandBuffer(commands), "vkEndCommandBuffer failed");
+  if (status.ok()) status = submit_and_wait(&commands, 1);
+  FreeCommandBuffers(device_, commands_, 1, &commands);
+  return status;
+}
+
+Status Device::pipeline(Shader shader, uint32_t threads, uint32_t tokens, VkPipeline* out) {
+  const auto key = std::make_tuple(shader, threads, tokens);
+  if (const auto found = pipelines_.find(key); found != pipelines_.end()) {
+    *out = found->second;
+    return kStatusOk;
+  }
+  const Module& source = kModules[static_cast<int>(shader)];
+  VkShaderModuleCreateInfo code{VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO, nullptr, 0, source.bytes, source.words};
+  VkShaderModule module;
+  if (Status s = check(CreateShaderModule(device_, &code, nullptr, &module), "the Vulkan driver refuses a shader");
+      !s.ok())
+    return s;
+  const uint32_t constants[2] = {threads, tokens};
+  const VkSpecializationMapEntry entries[2] = {{0, 0, 4}, {1, 4, 4}};
+  const VkSpecializationInfo special{2, entries, sizeof constants, constants};
+  VkComputePipelineCreateInfo info{};
+  info.sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO;
+  info.stage = {VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
+                nullptr,
+                0,
+                VK_SHADER_STAGE_COMPUTE_BIT,
+                module,
+                "main",
+                &special};
+  info.layout = layout_;
+  VkPipeline pipeline = VK_NULL_HANDLE;
+  const VkResult result = CreateComputePipelines(device_, VK_NULL_HANDLE, 1, &info, nullptr, &pipeline);
+  DestroyShaderModule(device_, module, nullptr);
+  if (Status s = check(result, "the Vulkan driver cannot compile a shader"); !s.ok()) return s;
+  pipelines_[key] = pipeline;
+  *out = pipeline;
+  return kStatusOk;
+}
+
+}  // namespace blockffn::gpu
