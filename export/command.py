@@ -10,14 +10,14 @@ import logging
 import math
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable
 
 ROOT = Path(__file__).resolve().parent.parent
 HELDOUT = ROOT / "checkpoints" / "corpus" / "heldout_sample.jsonl"
 MAX_INCREASE = {"fp32": 0.001, "int8": 0.01, "int4": 0.05}
-PACKED_BYTES_PER_WEIGHT = {"fp32": 4.0, "int8": 1.06, "int4": 0.6}
+PACKED_BYTES_PER_WEIGHT = {"fp32": 4.0, "fp16": 2.0, "int8": 1.06, "int4": 0.6, "palette4": 0.55}
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,15 @@ class Target:
     description: str
     output_help: str
     default_name: str  # of the output inside out/CKPT/, with {quant}
-    directory: bool  # the output is a directory of files, not one file beside the tokenizer's
+    kind: str  # of the output, see publish.py: "file", "directory" or "package"
     file_name: str  # of the program while it is written, and inside such a directory
     bytes_key: str  # of the JSON line
     require_library: Callable[[], Any]  # RuntimeError if the checks could not run
     write: Callable[..., Any]  # (decoder, path, eos_ids, on_packed) -> lower.Lowered
     open_session: Callable[[Path], Any]  # a loaded program
+    build: Callable[..., Any]  # (checkpoint, args) -> decoder
+    references: Callable[..., tuple]  # (checkpoint, decoder) -> eager decoders: in the program's precision, in float32
+    max_increase: dict[str, float] = field(default_factory=lambda: MAX_INCREASE)  # precision -> of the perplexity
     run_draft: Callable[..., int] | None = None  # (args) -> 0, for draft heads, where the format has them
     add_flags: Callable[[argparse.ArgumentParser], None] | None = None  # of this format alone
     variant: Callable[[argparse.Namespace], "Target"] | None = None  # the target that those flags choose
@@ -48,7 +51,7 @@ def build_parser(target: Target) -> argparse.ArgumentParser:
     if target.run_draft is not None:
         parser.add_argument("--target", type=Path, metavar="CKPT", help="checkpoint that the draft head was trained for")
     parser.add_argument("-o", "--output", type=Path, help=target.output_help)
-    parser.add_argument("--quant", choices=tuple(MAX_INCREASE), default="int8", help="weights (default: %(default)s)")
+    parser.add_argument("--quant", choices=tuple(target.max_increase), default="int8", help="weights (default: %(default)s)")
     parser.add_argument(
         "--max-context", type=int, metavar="N",
         help="tokens that the key/value cache holds, at least 64 (default: max_position_embeddings)",
@@ -65,7 +68,7 @@ def build_parser(target: Target) -> argparse.ArgumentParser:
     parser.add_argument(
         "--max-perplexity-increase", type=float, metavar="X",
         help="fraction above which the export fails (default: "
-        + ", ".join(f"{limit:g} for {quant}" for quant, limit in MAX_INCREASE.items()) + ")",
+        + ", ".join(f"{limit:g} for {quant}" for quant, limit in target.max_increase.items()) + ")",
     )
     if target.add_flags is not None:
         target.add_flags(parser)
@@ -81,7 +84,7 @@ def main(target: Target, argv: list[str] | None = None) -> int:
     if args.heldout_tokens < 2:
         parser.error(f"--heldout-tokens {args.heldout_tokens}: choose at least 2")
     if args.max_perplexity_increase is None:
-        args.max_perplexity_increase = MAX_INCREASE[args.quant]
+        args.max_perplexity_increase = target.max_increase[args.quant]
     elif math.isnan(args.max_perplexity_increase):
         parser.error("--max-perplexity-increase nan: choose a number, 0.01 allows one percent")
     if not args.checkpoint.is_dir():
@@ -116,8 +119,7 @@ def main(target: Target, argv: list[str] | None = None) -> int:
 
 
 def _run(target: Target, args: argparse.Namespace) -> int:
-    from export.decoder import Decoder
-    from export.publish import companions, publish, publish_directory, workspace
+    from export.publish import PUBLISHERS, companions, workspace
     from export.report import bar, render
     from export.resources import Costs
     from training.checkpoint import open_checkpoint
@@ -126,12 +128,12 @@ def _run(target: Target, args: argparse.Namespace) -> int:
     if is_draft(args.checkpoint):
         raise ValueError(f"{args.checkpoint} is a draft head; export it for an ExecuTorch target with "
                          "export/to_executorch.py HEAD --target CKPT")
-    with Costs() as costs, workspace(args.output, target.directory) as directory:
+    with Costs() as costs, workspace(args.output, target.kind) as directory:
         with costs.phase("open"):
             checkpoint = open_checkpoint(args.checkpoint)
-            names = companions(checkpoint.path, args.output, target.directory)
+            names = companions(checkpoint.path, args.output, target.kind)
             tokenizer, windows = _texts(args, checkpoint)
-            decoder = Decoder(checkpoint, args.quant, args.max_context)
+            decoder = target.build(checkpoint, args)
             _warn_about_context(decoder)
             if args.check != "none":
                 target.require_library()  # its absence should not cost an export
@@ -146,8 +148,7 @@ def _run(target: Target, args: argparse.Namespace) -> int:
         parity = perplexity = None
         if args.check != "none":
             parity, perplexity = _check(target, args, costs, checkpoint, decoder, program, windows)
-        finish = publish_directory if target.directory else publish
-        finish(program, args.output, checkpoint.path, names)
+        PUBLISHERS[target.kind](program, args.output, checkpoint.path, names)
 
     result = {
         "output": str(args.output),
@@ -188,16 +189,9 @@ def _texts(args: argparse.Namespace, checkpoint) -> tuple:
 
 def _check(target: Target, args: argparse.Namespace, costs, checkpoint, decoder, program: Path, windows) -> tuple:
     """(parity, perplexity or None) of the program; QualityError if it must not be published."""
-    from export.decoder import Decoder
     from export.quality import check_parity, check_perplexity, reference_model
     from export.report import bar
     from export.resources import release_pages
-
-    def eager(quant: str) -> Decoder:
-        """With a cache for one chunk: the golden tokens are fewer, and every step copies it."""
-        small = Decoder(checkpoint, quant, 64)
-        small.inv_freq = decoder.inv_freq  # dynamic scaling depends on the context
-        return small
 
     with costs.phase("parity"), bar("parity", 4, "runs") as progress:
 
@@ -209,15 +203,34 @@ def _check(target: Target, args: argparse.Namespace, costs, checkpoint, decoder,
         session = target.open_session(program)
         release_pages(program)
         reference = reference_model(checkpoint, decoder.max_context)
-        quantized = eager(decoder.quant)
-        exact = quantized if decoder.quant == "fp32" else eager("fp32")
-        parity = check_parity(session, quantized, exact, reference, on_run)
+        parity = check_parity(session, *target.references(checkpoint, decoder), reference, on_run)
     if windows is None:
         return parity, None
     with costs.phase("perplexity"), bar("perplexity", 2 * sum(map(len, windows)), "tokens") as progress:
         limit = args.max_perplexity_increase
         perplexity = check_perplexity(session, reference, windows, limit, progress.update)
-    return parity, perplexity
+    return parity, perplexity | getattr(session, "figures", dict)()
+
+
+def build_decoder(checkpoint, args: argparse.Namespace):
+    """The decoder of `blockffn::` operators."""
+    from export.decoder import Decoder
+
+    return Decoder(checkpoint, args.quant, args.max_context)
+
+
+def eager_decoders(checkpoint, decoder) -> tuple:
+    """In the decoder's precision and in float32 (maybe the same), with a cache for one chunk: the golden tokens are
+    fewer, and every step copies it."""
+    from export.decoder import Decoder
+
+    def eager(quant: str) -> Decoder:
+        small = Decoder(checkpoint, quant, 64)
+        small.inv_freq = decoder.inv_freq  # dynamic scaling depends on the context
+        return small
+
+    quantized = eager(decoder.quant)
+    return quantized, quantized if decoder.quant == "fp32" else eager("fp32")
 
 
 def _warn_about_context(decoder) -> None:

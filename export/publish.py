@@ -4,6 +4,9 @@ Everything is written into a hidden-away directory `<name>.XXXX.part` beside the
 the room, /tmp may not) and renamed at the end. On any failure, Ctrl-C or SIGTERM the directory goes,
 and with it every temporary file.
 
+An output is a "file" with the tokenizer's files beside it, a "directory" that holds them too, or a "package": a directory
+that is one model (.mlpackage), with the tokenizer's files beside it.
+
 Errors  ValueError for a target that cannot be used.
 """
 
@@ -20,17 +23,18 @@ from typing import Iterator
 from training.checkpoint import TOKENIZER_FILES
 
 COPIED_FILES = (*TOKENIZER_FILES, "generation_config.json")
+EXPORTED = {"directory": ("model.onnx", "model.onnx.data", *COPIED_FILES), "package": ("Manifest.json", "Data")}
 DISK_FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 
 
-def companions(checkpoint_dir: Path, output: Path, directory: bool = False) -> list[str]:
+def companions(checkpoint_dir: Path, output: Path, kind: str = "file") -> list[str]:
     """Names of the tokenizer files to copy beside `output`, or into it if it is a directory, which gets them all.
 
     ValueError if one of them is beside it with other contents: it belongs to another model.
     """
     if not any((checkpoint_dir / name).is_file() for name in ("tokenizer.json", "tokenizer.model")):
         return []
-    if directory:
+    if kind == "directory":
         return [name for name in COPIED_FILES if (checkpoint_dir / name).is_file()]
     if output.parent.resolve() == checkpoint_dir.resolve():
         return []
@@ -43,13 +47,13 @@ def companions(checkpoint_dir: Path, output: Path, directory: bool = False) -> l
 
 
 @contextmanager
-def workspace(output: Path, directory_output: bool = False) -> Iterator[Path]:
+def workspace(output: Path, kind: str = "file") -> Iterator[Path]:
     """A directory beside `output` that vanishes at the end, as do parents made for it if they stay empty.
 
     SIGTERM raises KeyboardInterrupt meanwhile, so that it cleans up as Ctrl-C does.
     """
-    if directory_output:
-        _require_replaceable(output)
+    if kind != "file":
+        _require_replaceable(output, EXPORTED[kind])
     elif output.is_dir():
         raise ValueError(f"{output} is a directory; name a .pte file")
     missing = [parent for parent in output.absolute().parents if not parent.exists()]
@@ -74,7 +78,7 @@ def workspace(output: Path, directory_output: bool = False) -> Iterator[Path]:
 
 
 def publish(program: Path, output: Path, checkpoint_dir: Path, names: list[str]) -> None:
-    """Moves the finished program to `output`; its companions are there first."""
+    """Moves the finished program, a file or a package, to `output`; its companions are there first."""
     for name in names:
         shutil.copyfile(checkpoint_dir / name, program.parent / name)
     added = []
@@ -82,7 +86,7 @@ def publish(program: Path, output: Path, checkpoint_dir: Path, names: list[str])
         for name in names:
             os.replace(program.parent / name, output.parent / name)
             added.append(output.parent / name)
-        os.replace(program, output)
+        _replace(program, output)
     except BaseException:
         for path in added:
             path.unlink(missing_ok=True)
@@ -91,13 +95,19 @@ def publish(program: Path, output: Path, checkpoint_dir: Path, names: list[str])
 
 def publish_directory(program: Path, output: Path, checkpoint_dir: Path, names: list[str]) -> None:
     """Moves the finished program and its .data file, with its companions, to the directory `output`."""
-    finished, replaced = program.parent / "finished", program.parent / "replaced"
+    finished = program.parent / "finished"
     finished.mkdir()
     for path in (program, program.with_name(program.name + ".data")):
         os.replace(path, finished / path.name)
     for name in names:
         shutil.copyfile(checkpoint_dir / name, finished / name)
-    if output.exists():
+    _replace(finished, output)
+
+
+def _replace(finished: Path, output: Path) -> None:
+    """Renames, also where `output` is a directory that is there already."""
+    replaced = finished.parent / "replaced"
+    if output.is_dir():
         os.replace(output, replaced)
     try:
         os.replace(finished, output)
@@ -107,13 +117,15 @@ def publish_directory(program: Path, output: Path, checkpoint_dir: Path, names: 
         raise
 
 
-def _require_replaceable(output: Path) -> None:
+PUBLISHERS = {"file": publish, "directory": publish_directory, "package": publish}
+
+
+def _require_replaceable(output: Path, known: tuple[str, ...]) -> None:
     """ValueError unless `output` is absent, or a directory that holds an earlier export and nothing else."""
     if not os.path.lexists(output):
         return
     if not output.is_dir() or output.is_symlink():
         raise ValueError(f"{output} is not a directory; name a new one with -o")
-    known = {"model.onnx", "model.onnx.data", *COPIED_FILES}
     others = sorted(path.name for path in output.iterdir() if path.name not in known)
     if others:
         raise ValueError(f"{output} holds {others[0]}, which is no part of an export; name a new directory with -o")

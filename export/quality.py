@@ -41,6 +41,7 @@ KEPT_BRANCH = (0, 2, 5)
 FLOAT_BOUND = 1e-4
 # Measured on random models of width 48, where one rounding weighs most: 0.045 and 0.015 per sqrt(layer).
 ROUNDING_BOUND, ROUNDING_RMS_BOUND = 0.1, 0.03
+HALF_BOUND, HALF_RMS_BOUND = 0.02, 0.004  # of a program in float16 against float32 with the same weights; as above
 
 
 class QualityError(Exception):
@@ -52,6 +53,8 @@ def bounds_of(quant: str, layers: int) -> tuple[float, float]:
     square of all differences as a fraction of that of the values."""
     if quant == "fp32":
         return FLOAT_BOUND, FLOAT_BOUND
+    if quant == "fp16":
+        return HALF_BOUND * math.sqrt(layers), HALF_RMS_BOUND * math.sqrt(layers)
     return min(ROUNDING_BOUND * math.sqrt(layers), 0.5), min(ROUNDING_RMS_BOUND * math.sqrt(layers), 0.15)
 
 

@@ -21,9 +21,9 @@ def bytes_text(count: int | None) -> str:
     return f"{count} B"
 
 
-def render(result: dict, file_bytes: int, runtime: str) -> str:
+def render(result: dict, file_bytes: int, runtime: str | None) -> str:
     """The table of an export: `result` is what the JSON line holds, file_bytes the size of what was written for
-    `runtime`, none of whose own kernels a published program needs."""
+    `runtime`, none of whose own kernels a published program needs. None: it runs on the runtime's kernels alone."""
     nodes, weights = result["nodes"], result["weight_bytes"]
     rows = [("backend / operator", "nodes", "weights")]
     for backend in result["delegates"]:
@@ -31,7 +31,8 @@ def render(result: dict, file_bytes: int, runtime: str) -> str:
     for name in sorted(nodes, key=lambda name: -weights.get(name, 0)):
         shared = "shared" if name in ("logits", "embedding") else "-"
         rows.append((f"  {name}", str(nodes[name]), bytes_text(weights[name]) if weights.get(name) else shared))
-    rows.append((f"{runtime} kernels", "0", "-"))
+    if runtime is not None:
+        rows.append((f"{runtime} kernels", "0", "-"))
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
     lines = [f"{a:<{widths[0]}}  {b:>{widths[1]}}  {c:>{widths[2]}}" for a, b, c in rows]
     lines.insert(1, "-" * len(lines[0]))

@@ -56,12 +56,14 @@ TARGET = command.Target(
     description=__doc__,
     output_help="the .pte to write (default: out/CKPT/model-QUANT.pte)",
     default_name="model-{quant}.pte",
-    directory=False,
+    kind="file",
     file_name="model.pte",
     bytes_key="pte_bytes",
     require_library=_require_library,
     write=_write,
     open_session=_open_session,
+    build=command.build_decoder,
+    references=command.eager_decoders,
     run_draft=_run_draft,
 )
 

@@ -1,0 +1,98 @@
+"""Runs a saved Core ML package as a session: chunks of 1 to 64 tokens, through the interpreter.
+
+It does what an app does with Core ML: a chunk is padded to the next length that the package declares, the states live
+between calls, and a chunk whose experts did not fit is computed again by the dense function of the same package.
+
+Axes    T tokens of a chunk, V vocabulary, D hidden.
+Errors  as runtime_delegates/chunks.py.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from export.coreml_compress import Compression
+from export.coreml_decoder import CoreMLDecoder
+from export.mil_interpreter import MilInterpreter, load_program
+from export.ops import MAX_TOKENS
+from runtime_delegates.chunks import FORMAT_VERSION, ChunkSession
+
+INPUTS = ("token_ids", "positions", "n_past", "tree_mask", "kv_src")
+DENSE_FUNCTION = "dense"
+
+
+def chunk_inputs(inputs: tuple[Tensor, ...], length: int) -> dict[str, Tensor]:
+    """The .pte's inputs as those of a Core ML model for `length` tokens: int32, the mask as a matrix, padding that sees
+    itself alone."""
+    token_ids, positions, n_past, tree_mask, kv_src = inputs[:5]
+    tokens = len(positions)
+    mask_TW = torch.eye(length, MAX_TOKENS, dtype=torch.int32)
+    mask_TW[:tokens] = ((tree_mask[:, None] >> torch.arange(MAX_TOKENS)) & 1).int()
+    padded = [torch.nn.functional.pad(row, (0, length - tokens)) for row in (token_ids[0], positions)]
+    return {name: value.int() for name, value in zip(
+        INPUTS, (padded[0][None], padded[1], n_past, mask_TW, kv_src), strict=True)}
+
+
+class CoreMLSession(ChunkSession):
+    """One package and its states.
+
+    overflows   chunks that needed more experts than are gathered and were computed by the dense function
+    """
+
+    def __init__(self, package: Path):
+        loaded = load_program(package)
+        self._main = MilInterpreter(package, loaded=loaded)
+        metadata = {key: json.loads(value) for key, value in self._main.metadata.items() if key.startswith(("get_", "use_"))}
+        if metadata.get("get_blockffn_format_version") != FORMAT_VERSION:
+            raise RuntimeError(f"{package}: not a package of format version {FORMAT_VERSION}; export the checkpoint again "
+                               "with export/to_coreml.py")
+        self._dense = None
+        if metadata["get_gathered_experts"]:
+            self._dense = MilInterpreter(package, DENSE_FUNCTION, loaded, self._main.states)
+        self.lengths = [shape[0] for shape in self._main.shapes["positions"]]
+        self.max_chunk, self.max_context = max(self.lengths), metadata["get_max_context_len"]
+        self.vocab_size = metadata["get_vocab_size"]
+        self.bos_id = metadata["get_bos_id"] if metadata["get_bos_id"] >= 0 else None
+        self.eos_ids = [i for i in metadata["get_eos_ids"] if i >= 0]
+        self.overflows = 0
+        self.reset()
+
+    def figures(self) -> dict:
+        """For the JSON line of an export."""
+        return {} if self._dense is None else {"chunks": self.steps, "overflowed_chunks": self.overflows}
+
+    def reset(self) -> None:
+        super().reset()
+        self._main.reset()
+
+    def _run(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        tokens = len(inputs[1])
+        length = min(n for n in self.lengths if n >= tokens)
+        arrays = {name: value.numpy() for name, value in chunk_inputs(inputs, length).items()}
+        outputs = self._main.run(arrays)
+        if self._dense is not None and outputs["overflow"][0] > 0:
+            self.overflows += 1
+            arrays["kv_src"] = np.full_like(arrays["kv_src"], -1)  # the first run has moved the rows
+            outputs = self._dense.run(arrays)
+        return tuple(torch.from_numpy(outputs[name][:, :tokens]) for name in ("logits", "hidden"))
+
+
+class EagerDecoder:
+    """A CoreMLDecoder in float32 that takes the .pte's inputs, with the weights as a package holds them."""
+
+    def __init__(self, decoder: CoreMLDecoder, compression: Compression | None = None) -> None:
+        """compression None: the checkpoint's own weights. `decoder` is changed."""
+        self.decoder, self.config = decoder.eval(), decoder.config
+        self.quant = "fp32" if compression is None else "fp16"
+        if compression is not None:
+            for name, weight in decoder.matrices().items():
+                weight.data = weight.half().float() if compression.quant == "fp16" else compression.of(name).dense()
+
+    def reset(self) -> None:
+        self.decoder.reset()
+
+    def __call__(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+        return self.decoder(*chunk_inputs(inputs, len(inputs[1])).values())[:2]

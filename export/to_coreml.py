@@ -1,0 +1,117 @@
+"""Exports a checkpoint directory to a Core ML model (.mlpackage) for iOS 18 and macOS 15.
+
+    python export/to_coreml.py checkpoints/blockffn-22m-docs -o out/model.mlpackage --quant palette4
+
+The model holds the whole decoder with its key/value caches as states, takes chunks of 1, 2, 4, 8, 16, 32 or 64 tokens with
+a tree mask, and computes all experts, those that a token does not use times zero: a form that the Neural Engine can run.
+With --ffn gather its first function computes only the experts that the chunk uses, if they are not too many; its output
+"overflow" says when they were, and the second function, "dense", repeats such a chunk.
+
+Before the package appears, it is interpreted operator by operator on this machine and compared with eager PyTorch (parity),
+and its perplexity on held-out text with that of the float32 model; a larger increase than --max-perplexity-increase fails
+the export. No Apple software takes part in that. The tokenizer's files are copied beside the package. The last line on
+stdout is one JSON object.
+
+Exit status: 0 done, 1 failed or interrupted with nothing left at the output path, 2 bad arguments.
+"""
+
+import sys
+from pathlib import Path
+
+if not __package__:  # run as a file: export/ would be searched first, and its modules shadow others
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from export import command
+
+MAX_INCREASE = {"fp16": 0.005, "int8": 0.01, "int4": 0.05, "palette4": 0.08}
+
+
+def _add_flags(parser) -> None:
+    parser.add_argument("--ffn", choices=("dense", "gather"), default="dense",
+                        help="compute all experts, or gather those of the chunk (default: %(default)s)")
+    parser.add_argument("--gather-experts", type=int, metavar="K",
+                        help="experts that --ffn gather has room for (default: half of them)")
+
+
+def _require_library() -> None:
+    try:
+        import coremltools  # noqa: F401
+    except ImportError as error:
+        raise RuntimeError(f"coremltools cannot be imported ({error}); it has wheels for x86-64 Linux and macOS and for "
+                           "Python before 3.14: pip install coremltools==9.0") from None
+
+
+def _build(checkpoint, args):
+    from export.coreml_compress import Compression
+    from export.coreml_decoder import CoreMLDecoder
+
+    _require_library()
+    gathered = None
+    if args.ffn == "gather":
+        gathered = args.gather_experts or -(-(checkpoint.config.num_experts or 0) // 2)
+    elif args.gather_experts is not None:
+        raise ValueError("--gather-experts needs --ffn gather")
+    decoder = CoreMLDecoder(checkpoint, args.max_context, gathered)
+    decoder.checkpoint = checkpoint
+    decoder.compression = Compression(decoder.matrices(), args.quant)
+    return decoder
+
+
+def _write(decoder, path: Path, eos_ids, on_packed):
+    from export.coreml_decoder import CoreMLDecoder
+    from export.coreml_graph import metadata_of, write_package
+
+    compression = decoder.compression
+    bytes_per_weight = command.PACKED_BYTES_PER_WEIGHT[compression.quant]
+    compression.on_weight = lambda elements: on_packed(int(elements * bytes_per_weight))
+    dense = CoreMLDecoder(decoder.checkpoint, decoder.max_context) if decoder.gathered else None
+    return write_package(decoder, dense, path, compression, metadata_of(decoder, compression.quant, eos_ids))
+
+
+def _open_session(path: Path):
+    from export.coreml_session import CoreMLSession
+
+    return CoreMLSession(path)
+
+
+def _references(checkpoint, decoder) -> tuple:
+    from export.coreml_decoder import CoreMLDecoder
+    from export.coreml_session import EagerDecoder
+
+    def eager(compression):
+        small = CoreMLDecoder(checkpoint, 64)
+        small.cos_PR, small.sin_PR = decoder.cos_PR, decoder.sin_PR  # dynamic scaling depends on the context
+        return EagerDecoder(small, compression)
+
+    return eager(decoder.compression), eager(None)
+
+
+TARGET = command.Target(
+    prog="to_coreml.py",
+    runtime=None,
+    description=__doc__,
+    output_help="the .mlpackage to write (default: out/CKPT/model-QUANT.mlpackage)",
+    default_name="model-{quant}.mlpackage",
+    kind="package",
+    file_name="model.mlpackage",
+    bytes_key="mlpackage_bytes",
+    require_library=_require_library,
+    write=_write,
+    open_session=_open_session,
+    build=_build,
+    references=_references,
+    max_increase=MAX_INCREASE,
+    add_flags=_add_flags,
+)
+
+
+def build_parser():
+    return command.build_parser(TARGET)
+
+
+def main(argv: list[str] | None = None) -> int:
+    return command.main(TARGET, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

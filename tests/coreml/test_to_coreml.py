@@ -1,0 +1,151 @@
+"""The export command: its checks, what they catch, and what it leaves behind."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from export import coreml_compress, coreml_decoder, coreml_graph, to_coreml
+from export.coreml_session import CoreMLSession
+from tests.coreml.conftest import CONTEXT, FLAVOURS, export
+
+
+def result_of(capsys):
+    return json.loads(capsys.readouterr().out.splitlines()[-1])
+
+
+def test_flags_are_frozen():
+    """Scripts depend on them: add, but do not rename or change a default."""
+    actions = {action.option_strings[-1] if action.option_strings else action.metavar: action.default
+               for action in to_coreml.build_parser()._actions}
+    actions.pop("--heldout")
+    assert actions == {
+        "--help": "==SUPPRESS==", "CKPT": None, "--output": None, "--quant": "int8", "--max-context": None, "--check": "full",
+        "--heldout-tokens": 4096, "--max-perplexity-increase": None, "--ffn": "dense", "--gather-experts": None,
+    }
+    assert to_coreml.MAX_INCREASE == {"fp16": 0.005, "int8": 0.01, "int4": 0.05, "palette4": 0.08}
+
+
+def test_other_commands_do_not_import_coremltools():
+    code = "import sys, export.to_executorch, export.to_onnx, export.to_coreml, export.command; " \
+           "sys.exit('coremltools' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=to_coreml.command.ROOT)
+
+
+@pytest.mark.parametrize("flavour, quant, options", [
+    ("mla", "palette4", ("--heldout-tokens", "300", "--ffn", "gather", "--gather-experts", "3")),
+    ("gqa", "int4", ("--check", "parity")), ("mla", "int8", ("--check", "parity")), ("dense", "palette4", ("--check", "parity")),
+])
+def test_checked_export_reports_what_it_found(exported, tiny_checkpoint, tmp_path, capsys, flavour, quant, options):
+    output, checkpoint = tmp_path / "new" / "model.mlpackage", tiny_checkpoint(**FLAVOURS[flavour])
+    assert export(checkpoint, output, "--quant", quant, *options) == 0
+    out = capsys.readouterr().out
+    result = json.loads(out.splitlines()[-1])
+    assert {path.name for path in output.parent.iterdir()} == {"model.mlpackage", "tokenizer.json", "tokenizer_config.json",
+                                                               "generation_config.json"}
+    assert result["mlpackage_bytes"] == sum(file.stat().st_size for file in output.rglob("*") if file.is_file())
+    parity = result["parity"]
+    assert 1e-5 < parity["program_vs_eager"] < 0.02 and parity["eager_vs_reference"] < 1e-5
+    assert "constexpr" in out and "linear" in out and "Core ML kernels" not in out
+    if "--heldout-tokens" in options:
+        assert result["perplexity"]["tokens"] == 300 and abs(result["perplexity"]["increase"]) < 0.08
+        assert 0 < result["perplexity"]["overflowed_chunks"] <= result["perplexity"]["chunks"]
+        assert result["delegates"] == {"Core ML main+dense": 1}
+        alone, both = (next(p.rglob("weight.bin")).stat().st_size for p in (exported(flavour, quant)[1], output))
+        assert both < 1.1 * alone, "the two functions do not share their weights"
+    else:
+        assert result["perplexity"] is None
+    session = CoreMLSession(output)
+    assert (session.max_chunk, session.max_context, session.vocab_size) == (64, CONTEXT, 320)
+    assert (session.bos_id, session.eos_ids) == (1, [2])
+
+
+def refuse(checkpoint, tmp_path, capsys, message, *options):
+    """The export fails with `message`, and leaves nothing, or what was there."""
+    before = sorted(tmp_path.rglob("*"))
+    assert export(checkpoint, tmp_path / "new" / "model.mlpackage", *options) == 1
+    assert message in capsys.readouterr().err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_weight_that_was_not_compressed_stops_the_export(tiny_checkpoint, tmp_path, capsys, monkeypatch):
+    find = coreml_compress.Compression.find
+    monkeypatch.setattr(coreml_compress.Compression, "find",
+                        lambda self, values: None if getattr(values, "shape", None) == (72, 48) else find(self, values))
+    refuse(tiny_checkpoint(), tmp_path, capsys, "2 weights were not compressed, the first is layers.0.mlp.up_proj.weight",
+           "--quant", "palette4")
+
+
+def test_a_compression_that_is_lost_when_saving_stops_the_export(tiny_checkpoint, tmp_path, capsys, monkeypatch):
+    """The count is taken from the saved package: here the pass reports all weights and rewrites none."""
+    monkeypatch.setattr(coreml_graph, "pass_names", lambda: __import__("coremltools").PassPipeline.DEFAULT.passes)
+    monkeypatch.setattr(coreml_compress.Compression, "require_all",
+                        lambda self: self.found.update(self._names.values()))
+    refuse(tiny_checkpoint(), tmp_path, capsys, "0 of 17 weights are compressed in function main", "--quant", "int8")
+
+
+@pytest.mark.parametrize("fault", ["rows are not moved", "mask is ignored", "residual"])
+def test_parity_catches_a_wrong_program(tiny_checkpoint, tmp_path, capsys, monkeypatch, fault):
+    convert, Chunk = coreml_graph.convert, coreml_decoder.Chunk
+    start, update = Chunk.__init__, Chunk.update
+
+    def unmoved(self, cache, rows):
+        self.moves_WW = torch.eye(64)
+        update(self, cache, rows)
+
+    def unmasked(self, n_past, tree_mask, *rest):
+        start(self, n_past, tree_mask * 0 + 1, *rest)
+
+    def wrong(decoder):
+        with monkeypatch.context() as patch:
+            if fault == "rows are not moved":
+                patch.setattr(Chunk, "update", unmoved)
+            elif fault == "mask is ignored":
+                patch.setattr(Chunk, "__init__", unmasked)
+            else:
+                decoder.layers[1].residual_scale *= 1.1
+            return convert(decoder)
+
+    monkeypatch.setattr(coreml_graph, "convert", wrong)
+    refuse(tiny_checkpoint(), tmp_path, capsys, "of the program against eager PyTorch", "--quant", "fp16", "--check", "parity")
+
+
+def test_failures_leave_nothing(tiny_checkpoint, tmp_path, capsys, monkeypatch):
+    refuse(tiny_checkpoint(), tmp_path, capsys, "perplexity", "--heldout-tokens", "200", "--max-perplexity-increase", "-1")
+    refuse(tiny_checkpoint(ffn_type="vanilla"), tmp_path, capsys, "cannot be gathered from a dense model", "--ffn", "gather")
+    refuse(tiny_checkpoint(), tmp_path, capsys, "7 experts cannot be gathered from 6", "--ffn", "gather", "--gather-experts", "7")
+    refuse(tiny_checkpoint(), tmp_path, capsys, "needs --ffn gather", "--gather-experts", "3")
+    refuse(tiny_checkpoint(), tmp_path, capsys, "16 bits", "--max-context", "40000")
+    source = shutil.copytree(tiny_checkpoint(), tmp_path / "ckpt")
+    tensors = load_file(source / "model.safetensors")
+    tensors["model.layers.1.mlp.down_proj"][0, 0] = float("nan")
+    save_file(tensors, source / "model.safetensors")
+    refuse(source, tmp_path, capsys, "damaged", "--check", "none")
+    monkeypatch.setattr(coreml_graph, "inventory", lambda *_: signal.raise_signal(signal.SIGINT))
+    refuse(tiny_checkpoint(), tmp_path, capsys, "interrupted; nothing was written", "--check", "none")
+
+
+def test_an_earlier_package_is_replaced_and_anything_else_is_not(tiny_checkpoint, tmp_path, capsys):
+    output = tmp_path / "model.mlpackage"
+    assert export(tiny_checkpoint(), output, "--check", "none") == 0
+    before = next(output.rglob("weight.bin")).read_bytes()
+    failing = ("--quant", "int4", "--heldout-tokens", "200", "--max-perplexity-increase", "-1")
+    assert export(tiny_checkpoint(), output, *failing) == 1
+    assert next(output.rglob("weight.bin")).read_bytes() == before
+    assert export(tiny_checkpoint(), output, "--quant", "int4", "--check", "none") == 0
+    assert next(output.rglob("weight.bin")).stat().st_size < len(before)
+    assert {path.name for path in tmp_path.iterdir()} == {"model.mlpackage", "tokenizer.json", "tokenizer_config.json",
+                                                          "generation_config.json"}
+    (output / "thesis.txt").write_text("mine")
+    assert export(tiny_checkpoint(), output, "--check", "none") == 1
+    assert "thesis.txt" in capsys.readouterr().err and (output / "thesis.txt").exists()
+
+
+def test_without_coremltools_it_says_where_there_are_wheels(tiny_checkpoint, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "coremltools", None)
+    refuse(tiny_checkpoint(), tmp_path, capsys, "it has wheels for x86-64 Linux and macOS")
