@@ -39,6 +39,7 @@ void int8_one_token(const TileArgs& a, int tile, int token, int cols) {
   int32x4_t sum[8] = {};  // two sets, so that an addition need not wait for the one before
   int k = 0;
   for (; k + 16 <= cols; k += 16, w += 128) {
+    prefetch<128>(w);
     const int8x16_t x0 = load_twice(x + k), x1 = load_twice(x + k + 8);
     for (int i = 0; i < 4; ++i) {
       sum[i] = vdotq_s32(sum[i], load(w + 16 * i), x0);
@@ -64,6 +65,7 @@ void int8_tokens(const TileArgs& a, int tile, int first, int cols) {
   for (int t = 0; t < kTokens; ++t) x[t] = static_cast<const int8_t*>(a.x[first + t]);
   int32x4_t sum[kTokens][2] = {};
   for (int k = 0; k < cols; k += 8, w += 64) {
+    prefetch<64>(w);
     const int8x16_t w01 = load(w), w23 = load(w + 16), w45 = load(w + 32), w67 = load(w + 48);
     const int8x16_t low0 = first_columns(w01, w23), low1 = last_columns(w01, w23);
     const int8x16_t high0 = first_columns(w45, w67), high1 = last_columns(w45, w67);
@@ -100,6 +102,7 @@ void int4_segment(const uint8_t* w, const uint8_t* scales, const PreparedGroup* 
   float32x4_t low = total[0], high = total[1];
   const uint8x16_t nibble = vdupq_n_u8(15);
   for (int g = 0; g < groups; ++g, w += 128, scales += 16) {
+    prefetch<128>(w);
     int32x4_t sum[4];
     for (int i = 0; i < 4; ++i) {
       const uint8x16_t w0 = vld1q_u8(w + 16 * i), w1 = vld1q_u8(w + 64 + 16 * i);
@@ -148,6 +151,7 @@ void int4_segment(const uint8_t* w, const uint8_t* scales, const int8_t* const* 
     float32x4_t sum[kTokens];
     for (int t = 0; t < kTokens; ++t) x[t] = rows[t], sum[t] = total[t][half];
     for (int g = 0; g < groups; ++g) {
+      prefetch<128>(w + 128 * g);
       int8x16_t low[4], high[4];  // columns 0..3, 4..7, 8..11, 12..15 and 16 more
       for (int h = 0; h < 2; ++h) {
         const int8x16_t w0 = load(w + 128 * g + 64 * h), w1 = load(w + 128 * g + 64 * h + 16);

@@ -46,6 +46,7 @@ void int8_segment(const uint8_t* w, const int8x16_t* x, int blocks, int32x4_t (*
   int32x4_t sum[kPairs][4];
   std::memcpy(sum, memory, sizeof sum);
   for (int b = 0; b < blocks; ++b, w += 64, x += kPairs) {
+    prefetch<64>(w);
     const int8x16_t rows[4] = {load(w), load(w + 16), load(w + 32), load(w + 48)};
     for (int p = 0; p < kPairs; ++p)
       for (int i = 0; i < 4; ++i) sum[p][i] = vmmlaq_s32(sum[p][i], rows[i], x[p]);
@@ -89,6 +90,7 @@ void int4_segment(const uint8_t* w, const uint8_t* scales, const int8x16_t* x, c
     float32x4_t sum[kPairs][2];
     for (int p = 0; p < kPairs; ++p) sum[p][0] = total[p][2 * half], sum[p][1] = total[p][2 * half + 1];
     for (int g = 0; g < groups; ++g) {
+      prefetch<128>(w + 128 * g);
       const float32x4_t once = load_4_scales(scales + 16 * g);
       const float32x4_t scale[2] = {vzip1q_f32(once, once), vzip2q_f32(once, once)};  // for the two tokens of a pair
       for (int i = 0; i < 2; ++i) {

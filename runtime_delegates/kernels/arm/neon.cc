@@ -76,6 +76,7 @@ void int8_block(const TileArgs& a, int tile, int first, int cols) {
   int32x4_t sum[kTokens][kTileRows] = {};
   int k = 0;
   for (; k + 16 <= cols; k += 16, w += 128) {
+    prefetch<128>(w);
     int8x16_t x0[kTokens], x1[kTokens];
     for (int t = 0; t < kTokens; ++t) x0[t] = load_twice(x[t] + k), x1[t] = load_twice(x[t] + k + 8);
     for (int i = 0; i < 4; ++i) {
@@ -120,6 +121,7 @@ void int4_block(const TileArgs& a, int tile, int first, int groups) {
   const uint8x16_t nibble = vdupq_n_u8(15);
   float32x4_t total[kTokens][2] = {};
   for (int g = 0; g < groups; ++g, w += 128, scales += 16) {
+    prefetch<128>(w);
     int8x16_t x[kTokens][4];
     for (int t = 0; t < kTokens; ++t)
       for (int i = 0; i < 4; ++i) x[t][i] = load_twice(static_cast<const int8_t*>(a.x[first + t]) + g * kGroupCols + 8 * i);
