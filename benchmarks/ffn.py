@@ -2,6 +2,7 @@
 
     python -m benchmarks.ffn                        # everything: about an hour
     python -m benchmarks.ffn --quick                # the 1.2B layer, T = 1, 8, 32, one thread: a few minutes
+    python -m benchmarks.ffn --build-only           # the models first, 10 minutes, so that a quiet machine only times
     python -m benchmarks.ffn --sizes 1.2B --tokens 1 8 --threads 1 --peers blockffn ort-qmoe
 
 Ours runs through ExecuTorch, as a user's program does. Every peer is first checked against a float64 reference.
@@ -44,6 +45,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--peers", nargs="+", metavar="NAME", default=list(PEERS),
                         help=f"names or their beginnings, of {', '.join(PEERS)}")
     parser.add_argument("--quick", action="store_true", help="one size, three chunk lengths, one thread")
+    parser.add_argument("--build-only", action="store_true", help="build the models for a later run and time nothing")
     parser.add_argument("--rounds", type=int, default=25, help="timed passes of each peer at most (25)")
     parser.add_argument("--least", type=int, default=7, help="timed passes of each peer at least (7)")
     parser.add_argument("--processes", type=int, default=2, help="times that each size is loaded anew; the best counts, "
@@ -73,7 +75,8 @@ def build_key() -> str:
     """Changes whenever the built files would."""
     digest = hashlib.sha256()
     sources = [Path(__file__).with_name(n) for n in ("layers.py", "peers.py", "onnx_peers.py", "traces.py")]
-    for source in [*sources, *sorted((ROOT / "export").glob("*.py"))]:
+    sources += [ROOT / "export" / n for n in ("backend.py", "ops.py", "pack.py", "program.py", "quantize.py")]
+    for source in sources:
         digest.update(source.read_bytes())
     digest.update(json.dumps(measure.machine()["packages"]).encode())
     return digest.hexdigest()[:12]
@@ -157,6 +160,8 @@ def run(args: argparse.Namespace, log: Log, peers: list[str], stderr) -> None:
             bar.set_postfix_str(f"building {name}")
             work({**base, "mode": "build", "size": name}, log, stderr,
                  lambda e: bar.set_postfix_str(f"built {e['size']} {e['peer']}"))
+        if args.build_only:
+            continue
         finished = bar.n
 
         def show(event: dict) -> None:
@@ -204,7 +209,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         context = setting(args)
         args.models.mkdir(parents=True, exist_ok=True)
-        raw = args.out / "raw.jsonl"
+        raw = args.out / ("build.jsonl" if args.build_only else "raw.jsonl")
         args.out.mkdir(parents=True, exist_ok=True)
         events = read_events(raw) or [context]
         if events[0] != context:
@@ -213,6 +218,10 @@ def main(argv: list[str] | None = None) -> int:
         log = Log(raw, events)
         with (args.out / "worker.log").open("w") as stderr:
             run(args, log, [p for p in args.peers if p not in skipped], stderr)
+        if args.build_only:
+            print(json.dumps({"models": str(args.models), "skipped": list(skipped),
+                              "seconds": round(time.monotonic() - started, 1)}))
+            return 0
         rows = write(args, events, skipped)
         wrong = [e for e in events if e["event"] in ("wrong", "failed") and e["peer"].startswith("blockffn")]
         if wrong:

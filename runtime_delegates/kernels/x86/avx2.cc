@@ -180,6 +180,15 @@ KERNEL void int8_alone(const TileArgs& a, int tile, int step, int count, int tok
   }
 }
 
+// Where memory is the limit: a processor's prefetcher does not cope with int4 weights and scales side by side, so what
+// is next of both is asked for. `later_scales` are those of the same group in the next tile.
+INLINE void prefetch_streamed(const uint8_t* group, const uint8_t* later_scales, int g) {
+  constexpr int kAhead = 512;
+  prefetch_near(group + kAhead);
+  prefetch_near(group + kAhead + 64);
+  if (g % 4 == 0) prefetch_near(later_scales);
+}
+
 // The weights are multiplied as 0..15, which `starts` makes up for. The 16 products of a row in a 16-bit lane fit:
 // 16 * 15 * 127 < 2^15.
 template <int kTokens, int kTiles>
@@ -204,12 +213,14 @@ KERNEL void int4_block(const TileArgs& a, int tile, int step, int count, int tok
     for (int g = 0; g < groups; ++g) {
 #pragma GCC unroll 8
       for (int n = 0; n < kTiles; ++n) {
-        const uint8_t* p = w + stride * n + g * 128;
+        const uint8_t *p = w + stride * n + g * 128, *scales = w + stride * n + groups * 128 + g * 16;
         if (kTokens > kStreamedTokens) {
           prefetch(p + ahead);
           prefetch(p + ahead + 64);
+        } else {
+          prefetch_streamed(p, scales + a.tile_bytes, g);
         }
-        const __m256 scale = _mm256_permutevar8x32_ps(halves(w + stride * n + groups * 128 + g * 16), by_lane());
+        const __m256 scale = _mm256_permutevar8x32_ps(halves(scales), by_lane());
         __m256i products[kTokens];
 #pragma GCC unroll 4
         for (int i = 0; i < 4; ++i) {  // columns 4i .. 4i + 3 of the group, and the 16 later ones
@@ -242,11 +253,9 @@ KERNEL void int4_block(const TileArgs& a, int tile, int step, int count, int tok
   }
 }
 
-// One token: the sums of two lanes of a row are added instead of shuffling the weights, with the same result. The
-// prefetcher does not cope with weights and scales side by side; what is next of both is asked for here.
+// One token: the sums of two lanes of a row are added instead of shuffling the weights, with the same result.
 template <int kTiles>
 KERNEL void int4_alone(const TileArgs& a, int tile, int step, int count, int token, ptrdiff_t) {
-  constexpr int kAhead = 512;
   const size_t stride = a.tile_bytes * step;
   const int groups = static_cast<int>(padded_cols(Quant::kInt4, a.cols)) / kGroupCols;
   const __m256i nibble = _mm256_set1_epi8(15), ones = _mm256_set1_epi16(1);
@@ -264,9 +273,7 @@ KERNEL void int4_alone(const TileArgs& a, int tile, int step, int count, int tok
 #pragma GCC unroll 8
       for (int n = 0; n < kTiles; ++n) {
         const uint8_t *p = w + stride * n + g * 128, *scales = w + stride * n + groups * 128 + g * 16;
-        prefetch_near(p + kAhead);
-        prefetch_near(p + kAhead + 64);
-        if (g % 4 == 0) prefetch_near(scales + a.tile_bytes);
+        prefetch_streamed(p, scales + a.tile_bytes, g);
         __m256i half[2];  // of rows
 #pragma GCC unroll 2
         for (int i = 0; i < 2; ++i) {
@@ -313,7 +320,11 @@ void tiles_int4(const TileArgs& a) { multiply(kInt4Shapes, kTokenBlock, kStreame
 KERNEL void quantize_row(const float* x, int cols, int padded, int8_t* q, float* scale, int32_t* starts) {
   const __m256i magnitude = _mm256_set1_epi32(0x7fffffff);
   __m256i peaks = _mm256_setzero_si256();  // magnitudes order like their bit patterns, infinity and NaN last
-  for (int k = 0; k < cols; k += 8) {
+  int k = 0;
+  for (; k + 8 <= cols; k += 8)
+    peaks = _mm256_max_epi32(peaks,
+                             _mm256_and_si256(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(x + k)), magnitude));
+  if (k < cols) {
     const __m256 v = _mm256_maskload_ps(x + k, first_lanes(cols - k));
     peaks = _mm256_max_epi32(peaks, _mm256_and_si256(_mm256_castps_si256(v), magnitude));
   }
@@ -327,7 +338,18 @@ KERNEL void quantize_row(const float* x, int cols, int padded, int8_t* q, float*
     return;
   }
   const __m256 factor = _mm256_set1_ps(inverse);
-  for (int k = 0; k < padded; k += 8) {  // padded is a multiple of 8
+  for (k = 0; k + 32 <= cols; k += 32) {
+    __m256i rounded[4];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i)
+      rounded[i] = _mm256_cvtps_epi32(_mm256_round_ps(_mm256_mul_ps(_mm256_loadu_ps(x + k + 8 * i), factor),
+                                                      _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+    const __m256i bytes =
+        _mm256_packs_epi16(_mm256_packs_epi32(rounded[0], rounded[1]), _mm256_packs_epi32(rounded[2], rounded[3]));
+    const __m256i in_order = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(q + k), in_order);
+  }
+  for (; k < padded; k += 8) {  // padded is a multiple of 8
     const __m256 v = _mm256_mul_ps(_mm256_maskload_ps(x + k, first_lanes(cols - k)), factor);
     const __m256i rounded = _mm256_cvtps_epi32(_mm256_round_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
     const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(rounded), _mm256_extracti128_si256(rounded, 1));
