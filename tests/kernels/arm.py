@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 KERNELS = ROOT / "runtime_delegates" / "kernels"
 COMPILER = "aarch64-linux-gnu-g++"
 EMULATOR = "qemu-aarch64-static"
+OPERATORS = {"attention.cc", "chunk_sparse_ffn.cc", "linear.cc"}  # which need more than a micro-kernel's test links
 FLAGS = ["-std=c++17", "-O3", "-Wall", "-Wextra", "-Werror", "-ffp-contract=off", "-fno-math-errno"]  # as CMakeLists.txt
 
 
@@ -33,8 +34,7 @@ def build(output: Path, compiler: str, sources: list[Path], *flags: str) -> Path
 
 
 def kernel_sources() -> list[Path]:
-    operators = {"attention.cc", "chunk_sparse_ffn.cc", "linear.cc"}
-    return [path for path in sorted(KERNELS.rglob("*.cc")) if path.name not in operators]
+    return [path for path in sorted(KERNELS.rglob("*.cc")) if path.name not in OPERATORS]
 
 
 def build_kernels_test(folder: Path, compiler: str) -> Path:
