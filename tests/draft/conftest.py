@@ -45,3 +45,20 @@ def published_head(tmp_path_factory):
         return path
 
     return make
+
+
+@pytest.fixture(scope="session")
+def draft_data(tmp_path_factory, tiny_tokenizer):
+    """Tokens of a few short documents, in the vocabulary of the tiny checkpoints."""
+    from training.data import prepare
+
+    folder = tmp_path_factory.mktemp("text")
+    words = "the a runtime expert token chunk reads writes needs of and".split()
+    generator = torch.Generator().manual_seed(3)
+    lines = []
+    for number in range(60):
+        picks = torch.randint(len(words), (12 + number % 30,), generator=generator).tolist()
+        lines.append(json.dumps({"text": " ".join(words[i] for i in picks) + ". " + "so it goes on, " * 6}))
+    (folder / "text.jsonl").write_text("\n".join(lines))
+    prepare([str(folder / "text.jsonl")], folder / "tokens", heldout_percent=10, tokenizer=str(tiny_tokenizer), workers=1)
+    return folder / "tokens"
