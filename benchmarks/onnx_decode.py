@@ -1,0 +1,290 @@
+"""Decoding of a whole model in ONNX Runtime: our operator beside stock operators, all in one interleaved run.
+
+    python -m benchmarks.onnx_decode --quick
+    python -m benchmarks.onnx_decode --out benchmarks/results/onnx-decode
+
+Every flavour is a model of its own in a process of its own; the processes take turns, a few tokens each, on the same
+held-out text. blockffn: our operator. qmoe: the same checkpoint in stock operators (QMoE skips the experts that a token
+does not use). dense: a dense twin of equal size with random weights, in float32 or as MatMulNBits. All of them have the
+same attention, cache and vocabulary.
+
+Reported  ms of a decoded token (p10, p50, p90; wall time, and the CPU time of all threads), tokens/s, seconds from
+          nothing to the first logits (ONNX Runtime itself is loaded before), and the anonymous memory that this adds.
+          A row is noisy (~) if p90 exceeds 1.5 times p10.
+Output    OUT/results.json, table.md and decode.png; the table on stdout, and one JSON object as the last line.
+Exit      0 done, 1 failed, 2 bad arguments.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+CHECKPOINT = ROOT / "checkpoints" / "blockffn-22m-docs"
+FLAVOURS = {
+    "blockffn-int8": ("blockffn", "int8"), "blockffn-int4": ("blockffn", "int4"), "qmoe-int8": ("qmoe", "int8"),
+    "qmoe-int4": ("qmoe", "int4"), "dense-fp32": ("dense", "fp32"), "dense-int8": ("dense", "int8"),
+    "dense-int4": ("dense", "int4"),
+}
+PROMPT_TOKENS, CONTEXT = 64, 1024
+WARM_ROUNDS = 2
+
+
+def arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.onnx_decode", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--checkpoint", type=Path, default=CHECKPOINT, help="BlockFFN checkpoint (default: the shipped one)")
+    parser.add_argument("--out", type=Path, default=Path("out/onnx-decode"), help="directory of the results")
+    parser.add_argument("--models", type=Path, default=Path("out/onnx-decode/models"), help="directory of the models")
+    parser.add_argument("--threads", type=int, default=1, help="of every process (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=40, help="turns of each flavour (default: %(default)s)")
+    parser.add_argument("--tokens", type=int, default=16, help="decoded in a turn (default: %(default)s)")
+    parser.add_argument("--quick", action="store_true", help="8 turns")
+    parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--plain", action="store_true", help=argparse.SUPPRESS)
+    args = parser.parse_args(argv)
+    if args.quick:
+        args.rounds = 8
+    if min(args.threads, args.rounds, args.tokens) < 1:
+        parser.error("--threads, --rounds and --tokens must be at least 1")
+    if not args.checkpoint.is_dir():
+        parser.error(f"{args.checkpoint}: not a directory; name a checkpoint directory")
+    return args
+
+
+def dense_twin(checkpoint):
+    """A dense model with as many weights as `checkpoint`, random ones."""
+    import dataclasses
+    from types import SimpleNamespace
+
+    import torch
+
+    c = checkpoint.config
+    experts = 2 * c.hidden_size * c.num_experts * c.expert_size + c.hidden_size * c.num_experts
+    width = round(experts / (3 * c.hidden_size))
+    config = dataclasses.replace(c, ffn_type="vanilla", intermediate_size=width)
+    generator = torch.Generator().manual_seed(0)
+    tensors = {name: w for name, w in checkpoint.tensors.items() if ".mlp." not in name}
+    for layer in range(c.num_hidden_layers):
+        for name, shape in (("gate", (width, c.hidden_size)), ("up", (width, c.hidden_size)), ("down", (c.hidden_size, width))):
+            noise = torch.randn(shape, generator=generator)
+            tensors[f"model.layers.{layer}.mlp.{name}_proj.weight"] = noise * shape[1] ** -0.5
+    return SimpleNamespace(config=config, tensors=tensors)
+
+
+def build(args: argparse.Namespace) -> dict[str, Path]:
+    """Models of all flavours, written once."""
+    from export.decoder import Decoder
+    from export.onnx_graph import write_onnx
+    from export.onnx_stock import write_stock
+    from training.checkpoint import open_checkpoint
+
+    checkpoint = open_checkpoint(args.checkpoint)
+    twin = dense_twin(checkpoint)
+    paths = {}
+    for name, (kind, quant) in FLAVOURS.items():
+        paths[name] = args.models / name / "model.onnx"
+        if paths[name].is_file():
+            continue
+        print(f"writing {name} ...", file=sys.stderr)
+        part = args.models / f"{name}.part"
+        part.mkdir(parents=True, exist_ok=True)
+        write = write_onnx if kind == "blockffn" else write_stock
+        write(Decoder(twin if kind == "dense" else checkpoint, quant, CONTEXT), part / "model.onnx")
+        os.replace(part, paths[name].parent)
+    return paths
+
+
+def text_tokens(checkpoint: Path, count: int) -> list[int]:
+    from export.command import HELDOUT
+    from export.quality import heldout_windows
+    from training.tokenizer import load_tokenizer
+
+    tokenizer = load_tokenizer(checkpoint)
+    return [i for window in heldout_windows([HELDOUT], tokenizer, 1 << 30, 8 * count, 512) for i in window][:count]
+
+
+def serve(args: argparse.Namespace) -> int:
+    """The process of one flavour: loads, then decodes whatever tokens it reads, and answers with times."""
+    import numpy as np
+    import onnx
+    import onnxruntime
+    from onnx import TensorProto, helper
+
+    from export.resources import anonymous_bytes
+    from runtime_delegates.onnx_session import OnnxSession
+
+    info = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "xy"]
+    graph = helper.make_graph([helper.make_node("Abs", ["x"], ["y"])], "warm", info[:1], info[1:])
+    tiny = helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 21)])
+    onnxruntime.InferenceSession(tiny.SerializeToString()).run(None, {"x": np.ones(1, np.float32)})
+    del onnx
+    before, start = anonymous_bytes(), time.perf_counter()
+    session = OnnxSession(args.serve, threads=args.threads, plain=args.plain)
+    session.step([1])
+    print(json.dumps({"load_s": time.perf_counter() - start, "anonymous_bytes": (anonymous_bytes() or 0) - (before or 0)}),
+          flush=True)
+    for line in sys.stdin:
+        job = json.loads(line)
+        if "prompt" in job:
+            session.reset()
+            session.prefill(job["prompt"])
+        wall, cpu = [], []
+        for token in job["tokens"]:
+            at, used = time.perf_counter_ns(), time.process_time_ns()
+            session.step([token])
+            wall.append(time.perf_counter_ns() - at)
+            cpu.append(time.process_time_ns() - used)
+        print(json.dumps({"wall_ns": wall, "cpu_ns": cpu}), flush=True)
+    return 0
+
+
+class Worker:
+    def __init__(self, path: Path, plain: bool, args: argparse.Namespace) -> None:
+        command = [sys.executable, "-m", "benchmarks.onnx_decode", "--serve", str(path), "--threads", str(args.threads)]
+        environment = os.environ | {"OMP_NUM_THREADS": str(args.threads), "OMP_WAIT_POLICY": "PASSIVE"}
+        self.process = subprocess.Popen(command + ["--plain"] * plain, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        text=True, cwd=ROOT, env=environment)
+        self.loaded = self._answer()
+
+    def ask(self, **job) -> dict:
+        self.process.stdin.write(json.dumps(job) + "\n")
+        self.process.stdin.flush()
+        return self._answer()
+
+    def _answer(self) -> dict:
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"a process of the benchmark ended: {' '.join(self.process.args)}")
+        return json.loads(line)
+
+    def close(self) -> None:
+        self.process.stdin.close()
+        self.process.wait(30)
+
+
+def measure(args: argparse.Namespace, paths: dict[str, Path]) -> list[dict]:
+    import numpy as np
+
+    from export.report import bar
+
+    tokens = text_tokens(args.checkpoint, PROMPT_TOKENS + args.rounds * args.tokens)
+    prompt, rest = tokens[:PROMPT_TOKENS], tokens[PROMPT_TOKENS:]
+    per_reset = (CONTEXT - PROMPT_TOKENS) // 2 // args.tokens  # contexts of 64 to about 540 tokens
+    workers: dict[str, Worker] = {}
+    samples = {name: {"wall_ns": [], "cpu_ns": []} for name in paths}
+    try:
+        for name, path in paths.items():
+            workers[name] = Worker(path.resolve(), FLAVOURS[name][0] != "blockffn", args)
+        names = list(paths)
+        with bar("decoding", (args.rounds + WARM_ROUNDS) * len(names), "turns") as progress:
+            for turn in range(-WARM_ROUNDS, args.rounds):
+                i = max(turn, 0)
+                job = {"tokens": (rest[i * args.tokens :] or rest)[: args.tokens]}
+                if turn < 1 or i % per_reset == 0:
+                    job["prompt"] = prompt
+                for name in names[turn % len(names) :] + names[: turn % len(names)]:
+                    got = workers[name].ask(**job)
+                    progress.update()
+                    if turn >= 0:
+                        for key, values in got.items():
+                            samples[name][key] += values
+    finally:
+        for worker in workers.values():
+            worker.close()
+    rows = []
+    for name, (kind, quant) in FLAVOURS.items():
+        row = {"flavour": name, "kind": kind, "quant": quant, "samples": len(samples[name]["wall_ns"]), **workers[name].loaded}
+        for key in ("wall", "cpu"):
+            ms = np.array(samples[name][f"{key}_ns"]) / 1e6
+            row[f"{key}_ms"] = dict(zip(("p10", "p50", "p90"), np.percentile(ms, [10, 50, 90]).round(4).tolist(), strict=True))
+        row["tokens_per_s"] = round(1e3 / row["wall_ms"]["p50"], 1)
+        row["noisy"] = row["wall_ms"]["p90"] > 1.5 * row["wall_ms"]["p10"]
+        data = paths[name].with_name(paths[name].name + ".data")
+        row["file_bytes"] = paths[name].stat().st_size + data.stat().st_size
+        rows.append(row)
+    return rows
+
+
+def ratios(rows: list[dict]) -> dict:
+    """What the other flavours take as multiples of ours."""
+    by = {row["flavour"]: row for row in rows}
+    out = {}
+    for quant in ("int8", "int4"):
+        ours = by[f"blockffn-{quant}"]
+        for other in (f"qmoe-{quant}", f"dense-{quant}", "dense-fp32"):
+            row = by[other]
+            out[f"{other} / blockffn-{quant}"] = {
+                "time": round(row["wall_ms"]["p50"] / ours["wall_ms"]["p50"], 2),
+                "cpu_time": round(row["cpu_ms"]["p50"] / ours["cpu_ms"]["p50"], 2),
+                "load": round(row["load_s"] / ours["load_s"], 1),
+                "anonymous": round(row["anonymous_bytes"] / max(ours["anonymous_bytes"], 1), 1),
+            }
+    return out
+
+
+def table(rows: list[dict], ratio: dict) -> str:
+    lines = ["| flavour | ms a token (p10..p90) | CPU ms | tokens/s | load to first logits | anonymous memory | files |",
+             "|---|---|---|---|---|---|---|"]
+    for r in rows:
+        w = r["wall_ms"]
+        lines.append(f"| {r['flavour']} | {w['p50']:.3f}{'~' if r['noisy'] else ''} ({w['p10']:.3f}..{w['p90']:.3f}) "
+                     f"| {r['cpu_ms']['p50']:.3f} | {r['tokens_per_s']:.0f} | {r['load_s'] * 1e3:.0f} ms "
+                     f"| {r['anonymous_bytes'] / 1e6:.1f} MB | {r['file_bytes'] / 1e6:.1f} MB |")
+    lines += ["", "| as a multiple of ours | time | CPU time | load | anonymous memory |", "|---|---|---|---|---|"]
+    lines += [f"| {name} | {r['time']:.2f}x | {r['cpu_time']:.2f}x | {r['load']:.1f}x | {r['anonymous']:.1f}x |"
+              for name, r in ratio.items()]
+    return "\n".join(lines) + "\n"
+
+
+def picture(rows: list[dict], path: Path, title: str) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    colors = {"blockffn": "#1b7837", "qmoe": "#5e81ac", "dense": "#999999"}
+    figure, axes = plt.subplots(1, 3, figsize=(11, 3.2), sharey=True, layout="constrained")
+    names, shown = [r["flavour"] for r in rows][::-1], [colors[r["kind"]] for r in rows][::-1]
+    panels = (("ms of a decoded token", lambda r: r["wall_ms"]["p50"]), ("load to first logits, ms", lambda r: r["load_s"] * 1e3),
+              ("anonymous memory, MB", lambda r: r["anonymous_bytes"] / 1e6))
+    for axis, (label, value) in zip(axes, panels, strict=True):
+        bars = axis.barh(names, [value(r) for r in rows][::-1], color=shown)
+        axis.bar_label(bars, fmt="%.3g", padding=2, fontsize=8)
+        axis.set_xlabel(label)
+        axis.margins(x=0.15)
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(title, fontsize=10)
+    figure.savefig(path, dpi=130)
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = arguments(argv)
+    if args.serve is not None:
+        return serve(args)
+    from benchmarks.measure import machine
+
+    try:
+        paths = build(args)
+        rows = measure(args, paths)
+    except (RuntimeError, ValueError, OSError) as error:
+        print(f"benchmark failed: {error}", file=sys.stderr)
+        return 1
+    args.out.mkdir(parents=True, exist_ok=True)
+    found = {"machine": machine(), "threads": args.threads, "tokens_a_turn": args.tokens, "rounds": args.rounds, "rows": rows,
+             "ratios": ratios(rows)}
+    text = table(rows, found["ratios"])
+    (args.out / "results.json").write_text(json.dumps(found, indent=1) + "\n")
+    (args.out / "table.md").write_text(text)
+    picture(rows, args.out / "decode.png", f"{args.checkpoint.name} in ONNX Runtime, {args.threads} thread(s)")
+    print(text)
+    print(json.dumps({"out": str(args.out), "ratios": found["ratios"]}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
