@@ -28,6 +28,7 @@ from runtime_delegates.text import ContextFull
 LIBRARY_VARIABLE = "BLOCKFFN_RUNNER_LIB"
 DEFAULT_LIBRARY = Path(__file__).resolve().parent.parent / "build" / "libblockffn_runner.so"
 MODES = ("plain", "spec", "auto")
+DRAFTERS = ("best", "ngram", "head")
 STOPS = ("", "end of text", "max tokens", "callback", "cancelled", "context full", "stop string")
 MAX_ROWS = 64  # of a chunk
 
@@ -53,12 +54,13 @@ class Message(ctypes.Structure):
 
 class Info(ctypes.Structure):
     _fields_ = [("max_context", c_int64), ("vocab_size", c_int64), ("hidden_size", c_int64), ("bos_id", c_int32),
-                ("eos_ids", c_int32 * 8), ("kernels", c_char * 32), ("has_tokenizer", c_int32), ("chat_template", c_char * 16)]
+                ("eos_ids", c_int32 * 8), ("kernels", c_char * 32), ("has_tokenizer", c_int32),
+                ("has_draft_head", c_int32), ("chat_template", c_char * 16)]
 
 
 class Options(ctypes.Structure):
-    _fields_ = [("max_tokens", c_int32), ("mode", c_int32), ("draft_tokens", c_int32), ("draft_width", c_int32),
-                ("temperature", c_double), ("top_k", c_int32), ("top_p", c_double), ("repetition_penalty", c_double),
+    _fields_ = [("max_tokens", c_int32), ("mode", c_int32), ("drafter", c_int32), ("draft_tokens", c_int32),
+                ("draft_width", c_int32), ("draft_depth", c_int32), ("temperature", c_double), ("top_k", c_int32), ("top_p", c_double), ("repetition_penalty", c_double),
                 ("seed", c_uint64)]
 
 
@@ -151,6 +153,7 @@ def load_library(path: Path | None = None) -> ctypes.CDLL:
             ("cancel", None, [c_void_p]),
             ("reset", c_int, [c_void_p]),
             ("get_stats", None, [c_void_p, POINTER(RawStats)]),
+            ("load_draft", c_int, [c_void_p, POINTER(File)]),
             ("load_tokenizer", c_int, [c_void_p, POINTER(File), POINTER(File)]),
             ("encode", c_int, [c_void_p, c_char_p, c_size_t, c_int, POINTER(c_int32), c_int64, POINTER(c_int64)]),
             ("generate_text", c_int, [c_void_p, c_char_p, c_size_t, POINTER(Options), POINTER(c_char_p), c_int32,
@@ -213,7 +216,7 @@ class Runner:
         self.close()
 
     def set_drafter(self, draft: Callable[..., Sequence] | None) -> None:
-        """Replaces the n-gram drafter; None brings it back.
+        """Replaces the built-in drafters; None brings them back.
 
         draft(context, max_tokens, max_depth) -> proposals (token, parent) or (token, parent, confidence) or
         (token, parent, confidence, probs): rows 1, 2, ... of the chunk, see blockffn_draft_fn. `context` is
@@ -254,6 +257,10 @@ class Runner:
         self._check(self._lib.blockffn_runner_load_tokenizer(
             self._handle, ctypes.byref(File.of(tokenizer_json)), None if config is None else ctypes.byref(File.of(config))))
 
+    def load_draft(self, head: str | os.PathLike | File | None) -> None:
+        """A draft head made for this program; None removes it."""
+        self._check(self._lib.blockffn_runner_load_draft(self._handle, None if head is None else ctypes.byref(File.of(head))))
+
     @property
     def chat_template(self) -> str:
         return self._info().chat_template.decode()
@@ -273,7 +280,8 @@ class Runner:
                  on_token: Callable[[int], object] | None = None, **options) -> Result:
         """Continues the prompt. on_token(id) is called for every new token; if it returns true, the text ends there.
 
-        options: draft_tokens, draft_width, temperature, top_k, top_p, repetition_penalty, seed.
+        options: drafter (of DRAFTERS), draft_tokens, draft_width, draft_depth, temperature, top_k, top_p,
+        repetition_penalty, seed.
         """
         raw = self._options(max_tokens, mode, options)
         ids: list[int] = []
@@ -315,6 +323,9 @@ class Runner:
             raise ValueError(f"mode {mode!r}: choose {', '.join(MODES)}")
         raw = Options()
         self._lib.blockffn_runner_default_options(ctypes.byref(raw))
+        if options.get("drafter", "best") not in DRAFTERS:
+            raise ValueError(f"drafter {options['drafter']!r}: choose {', '.join(DRAFTERS)}")
+        options = options | {"drafter": DRAFTERS.index(options.get("drafter", "best"))}
         for name, value in ({"max_tokens": max_tokens, "mode": MODES.index(mode)} | options).items():
             if name not in (field for field, _ in Options._fields_):
                 raise ValueError(f"there is no option {name}")

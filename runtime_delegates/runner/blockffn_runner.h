@@ -50,6 +50,9 @@ BLOCKFFN_RUNNER_API blockffn_runner* blockffn_runner_load(const blockffn_file* p
    if it has more tokens than the model. */
 BLOCKFFN_RUNNER_API int blockffn_runner_load_tokenizer(blockffn_runner* runner, const blockffn_file* tokenizer_json,
                                                        const blockffn_file* tokenizer_config);
+/* A draft head, exported by export/to_executorch.py HEAD --target CKPT; NULL removes it. One that was made for
+   another model (vocabulary, hidden size, weights) is refused. */
+BLOCKFFN_RUNNER_API int blockffn_runner_load_draft(blockffn_runner* runner, const blockffn_file* draft_program);
 /* NULL is allowed. Not while a call runs on it. */
 BLOCKFFN_RUNNER_API void blockffn_runner_free(blockffn_runner* runner);
 /* Sentence for the last call that failed on this runner, else "". Valid until the next call. */
@@ -60,7 +63,7 @@ typedef struct {
   int32_t bos_id;     /* -1: none */
   int32_t eos_ids[8]; /* then -1 */
   char kernels[32];   /* name of the kernels in use */
-  int32_t has_tokenizer;
+  int32_t has_tokenizer, has_draft_head;
   char chat_template[16]; /* "chatml", "minicpm", "llama3"; "": none, or none that this runner knows */
 } blockffn_runner_info;
 BLOCKFFN_RUNNER_API void blockffn_runner_get_info(const blockffn_runner* runner, blockffn_runner_info* out);
@@ -71,18 +74,26 @@ typedef enum {
   BLOCKFFN_AUTO = 2,  /* choose the chunk by measured times and acceptance; may be plain for a while */
 } blockffn_mode;
 
+typedef enum {
+  BLOCKFFN_DRAFT_BEST = 0,  /* n-gram look-up, together with the draft head if one is loaded */
+  BLOCKFFN_DRAFT_NGRAM = 1, /* what followed the end of the text earlier in it */
+  BLOCKFFN_DRAFT_HEAD = 2,  /* the draft head alone */
+} blockffn_drafter;
+
 typedef struct {
   int32_t max_tokens; /* new tokens, at least 1 */
   int32_t mode;
+  int32_t drafter;      /* unless blockffn_runner_set_drafter has replaced it */
   int32_t draft_tokens; /* most proposed tokens of a chunk, 1 to 63 */
-  int32_t draft_width;  /* most continuations of one token that the built-in drafter proposes; 1: a chain */
+  int32_t draft_width;  /* most continuations of one token, and tokens of one depth that a head continues; 1: a chain */
+  int32_t draft_depth;  /* most calls of a draft head in one cycle, which is how deep its tree is */
   double temperature;   /* 0: greedy */
   int32_t top_k;        /* 0: off */
   double top_p;         /* 1: off */
   double repetition_penalty; /* 1: off */
   uint64_t seed;
 } blockffn_runner_options;
-/* Greedy, 256 tokens, mode auto, 31 proposed tokens, width 3. */
+/* Greedy, 256 tokens, mode auto, the best drafter, 31 proposed tokens, width 3, depth 6. */
 BLOCKFFN_RUNNER_API void blockffn_runner_default_options(blockffn_runner_options* out);
 
 /* Receives every new token as it is decided; end-of-text tokens are not reported. Return 0 to go on,
@@ -100,7 +111,7 @@ typedef int (*blockffn_token_fn)(void* user, int32_t token);
    on the drawn values, and all of it is verified. */
 typedef int (*blockffn_draft_fn)(void* user, const int32_t* context, int64_t n, int32_t max_tokens, int32_t max_depth,
                                  int32_t* tokens, int32_t* parents, float* confidence, const double** draft_probs);
-/* Replaces the built-in n-gram drafter (prompt look-up); NULL brings it back. */
+/* Replaces the built-in drafters; NULL brings them back. */
 BLOCKFFN_RUNNER_API int blockffn_runner_set_drafter(blockffn_runner* runner, blockffn_draft_fn draft, void* user);
 
 /* Continues prompt[n] (n >= 1, bos included where the model has one). The part that equals what the

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
+#include <functional>
 
 namespace blockffn::runner {
 namespace {
@@ -11,6 +11,14 @@ constexpr double kFade = 0.98;       // of an observation with every later one
 constexpr double kPriorWeight = 2;   // observations that the drafter's own confidence counts for
 constexpr double kFreeDraft = 0.01;  // of a token's time: a drafter this fast is asked always
 constexpr int kLongestPause = 64;    // cycles
+constexpr double kPriorLevel = 0.6;  // chance that one of a node's children follows it
+
+
+// Finer where confidence is small: most of a tree's nodes are there.
+int bucket_of(float confidence) {
+  constexpr int kBuckets = 16;
+  return std::clamp(static_cast<int>(std::sqrt(confidence) * kBuckets), 0, kBuckets - 1);
+}
 
 }  // namespace
 
@@ -42,56 +50,81 @@ void CostModel::observe_chunk(int tokens, double ms) {
   for (int i = 1; i < kKnots; ++i) ms_[i] = std::max(ms_[i], ms_[i - 1]);
 }
 
-void CostModel::observe_token(float confidence, bool followed) {
-  Bucket& b = buckets_[std::clamp(static_cast<int>(confidence * kBuckets), 0, kBuckets - 1)];
+void CostModel::observe_token(DraftNode::Source source, float confidence, bool followed) {
+  Bucket& b = buckets_[source][bucket_of(confidence)];
   b.tried = kFade * b.tried + 1;
   b.followed = kFade * b.followed + (followed ? 1 : 0);
 }
 
-double CostModel::acceptance(float confidence) const {
-  const Bucket& b = buckets_[std::clamp(static_cast<int>(confidence * kBuckets), 0, kBuckets - 1)];
+double CostModel::acceptance(DraftNode::Source source, float confidence) const {
+  const Bucket& b = buckets_[source][bucket_of(confidence)];
   return (b.followed + kPriorWeight * confidence) / (b.tried + kPriorWeight);
 }
 
-std::vector<uint8_t> CostModel::choose(const DraftTree& tree) const {
-  const auto rows = static_cast<int>(tree.size());
-  std::vector<double> reached(rows, 1);  // probability that a row is accepted
-  for (int i = 1; i < rows; ++i) reached[i] = reached[tree[i].parent] * acceptance(tree[i].confidence);
-  std::vector<int> order(rows);
-  std::iota(order.begin(), order.end(), 0);
-  // Stable, and no row is likelier than its parent: parents come first.
-  std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return reached[a] > reached[b]; });
-  double expected = 0, best_rate = kGain / chunk_ms(1);
-  int best = 1;
-  for (int count = 1; count <= rows; ++count) {
-    expected += reached[order[count - 1]];
-    if (const double rate = expected / chunk_ms(count); count > 1 && rate > best_rate) best_rate = rate, best = count;
-  }
-  std::vector<uint8_t> keep(rows, 0);
-  for (int i = 0; i < best; ++i) keep[order[i]] = 1;
-  return keep;
+std::vector<double> CostModel::reached(const DraftTree& tree) const {
+  std::vector<double> reached(tree.size(), 1);
+  for (size_t i = 1; i < tree.size(); ++i)
+    reached[i] = reached[tree[i].parent] * acceptance(tree[i].source, tree[i].confidence);
+  return reached;
 }
 
-bool CostModel::should_draft() {
-  if (pause_ == 0) return true;
+CostModel::Choice CostModel::choose(const DraftTree& tree, int max_rows, double spent_ms) const {
+  auto reached = this->reached(tree);
+  std::vector<double> ordered = reached;
+  std::sort(ordered.begin(), ordered.end(), std::greater<double>());
+  const int rows = std::min(static_cast<int>(tree.size()), max_rows);
+  const double alone = 1 / (spent_ms + chunk_ms(1));
+  double expected = 0, best_rate = kGain * alone;
+  int best = 1;
+  for (int count = 1; count <= rows; ++count) {
+    expected += ordered[count - 1];
+    if (const double rate = expected / (spent_ms + chunk_ms(count)); count > 1 && rate > best_rate) best_rate = rate, best = count;
+  }
+  return {most_reached(reached, best), best == 1 ? alone : best_rate};
+}
+
+bool CostModel::another_level(const DraftTree& tree, int depth, double promise, int rows, double spent_ms,
+                              double level_ms) const {
+  const Choice now = choose(tree, kMaxRows, spent_ms);
+  const auto reached = this->reached(tree);
+  double expected = 0;
+  int verified = 0;
+  for (size_t i = 0; i < tree.size(); ++i)
+    if (now.keep[i] != 0) expected += reached[i], ++verified;
+  const Bucket& b = levels_[depth];
+  const double goes_on = (b.followed + kPriorWeight * kPriorLevel) / (b.tried + kPriorWeight);
+  const double after = (expected + promise * goes_on) /
+                       (spent_ms + level_ms + chunk_ms(std::min(kMaxRows, verified + (rows + 1) / 2)));
+  return after > now.rate;
+}
+
+void CostModel::observe_level(int depth, bool followed) {
+  Bucket& b = levels_[depth];
+  b.tried = kFade * b.tried + 1;
+  b.followed = kFade * b.followed + (followed ? 1 : 0);
+}
+
+bool Patience::should_ask(double alternative) {
+  if (pause_ == 0) return doubtful() || rate_ == 0 || rate_ > 0.9 * alternative;
   --pause_;
   return false;
 }
 
-void CostModel::observe_draft(double draft_ms, bool paid) {
+void Patience::observe(double draft_ms, double rate, double alternative, double plain_ms) {
   draft_ms_ = draft_ms_ == 0 ? draft_ms : 0.8 * draft_ms_ + 0.2 * draft_ms;
-  if (paid) {
+  rate_ = rate_ == 0 ? rate : 0.8 * rate_ + 0.2 * rate;
+  if (rate > alternative || rate_ > alternative) {  // one cycle without gain among others is no reason to stop
     next_pause_ = 1;
-  } else if (draft_ms_ > kFreeDraft * chunk_ms(1)) {
+  } else if (draft_ms_ > kFreeDraft * plain_ms) {
     pause_ = next_pause_;
     next_pause_ = std::min(2 * next_pause_, kLongestPause);
   }
 }
 
-bool CostModel::drawn_pays(int tokens, double ms) {
+double CostModel::drawn_rate(int tokens, double ms) {
   drawn_tokens_ = 0.9 * drawn_tokens_ + tokens;
   drawn_ms_ = 0.9 * drawn_ms_ + ms;
-  return drawn_tokens_ * chunk_ms(1) > drawn_ms_;
+  return drawn_tokens_ / drawn_ms_;
 }
 
 }  // namespace blockffn::runner

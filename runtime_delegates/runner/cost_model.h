@@ -12,6 +12,20 @@
 
 namespace blockffn::runner {
 
+// Whether a drafter is worth asking in the next cycle. After cycles in which it did not pay, it is asked
+// ever less often. Rates in expected tokens per ms of a cycle.
+class Patience {
+ public:
+  // alternative: what can be had without it.
+  bool should_ask(double alternative);
+  void observe(double draft_ms, double rate, double alternative, double plain_ms);
+  bool doubtful() const { return next_pause_ > 1; }
+
+ private:
+  double draft_ms_ = 0, rate_ = 0;
+  int pause_ = 0, next_pause_ = 1;
+};
+
 class CostModel {
  public:
   static constexpr int kKnots = 7;  // chunks of 1 << i tokens
@@ -24,19 +38,29 @@ class CostModel {
   void observe_chunk(int tokens, double ms);
 
   // One proposal whose parent was accepted did or did not follow it.
-  void observe_token(float confidence, bool followed);
-  double acceptance(float confidence) const;
+  void observe_token(DraftNode::Source source, float confidence, bool followed);
+  double acceptance(DraftNode::Source source, float confidence) const;
+  // For each row of a tree, the probability that it is accepted.
+  std::vector<double> reached(const DraftTree& tree) const;
 
-  // For each row of a tree, whether to verify it; row 0 always. Maximises expected tokens per
-  // millisecond, and keeps only row 0 unless the gain over plain decoding is worth it.
-  std::vector<uint8_t> choose(const DraftTree& tree) const;
+  // What to verify of a tree that took spent_ms to draft.
+  struct Choice {
+    std::vector<uint8_t> keep;  // row 0 always
+    double rate;                // expected tokens per ms of the cycle
+  };
+  // Maximises the rate, at most max_rows; keeps only row 0 unless the gain over it is worth it.
+  Choice choose(const DraftTree& tree, int max_rows, double spent_ms) const;
 
-  // Whether to ask the drafter in this cycle. After a cycle in which drafting did not pay, a drafter
-  // that takes time is asked ever less often.
-  bool should_draft();
-  void observe_draft(double draft_ms, bool paid);
-  // Drawn trees are verified whole, so whether they pay is seen afterwards: tokens of a cycle in ms.
-  bool drawn_pays(int tokens, double ms);
+  // Whether a tree gains by another level: by a call of the draft head that takes level_ms and gives
+  // children to `rows` nodes of this depth, of which `promise` are expected to be accepted.
+  bool another_level(const DraftTree& tree, int depth, double promise, int rows, double spent_ms, double level_ms) const;
+  // An accepted node with children from the head was or was not followed by one of them.
+  void observe_level(int depth, bool followed);
+
+  // Drawn trees are verified whole, so what they yield is seen afterwards: tokens of a cycle in ms.
+  double drawn_rate(int tokens, double ms);
+
+  Patience other, head;  // with the two kinds of drafters
 
  private:
   static constexpr int kBuckets = 16;
@@ -46,9 +70,9 @@ class CostModel {
   struct Bucket {
     double tried = 0, followed = 0;  // older observations fade
   };
-  std::array<Bucket, kBuckets> buckets_;
-  double draft_ms_ = 0, drawn_tokens_ = 0, drawn_ms_ = 0;
-  int pause_ = 0, next_pause_ = 1;
+  std::array<std::array<Bucket, kBuckets>, 2> buckets_;  // by source
+  std::array<Bucket, kMaxRows> levels_;                  // by depth
+  double drawn_tokens_ = 0, drawn_ms_ = 0;
 };
 
 }  // namespace blockffn::runner

@@ -1,6 +1,7 @@
 #include "drafter.h"
 
 #include <algorithm>
+#include <numeric>
 
 namespace blockffn::runner {
 namespace {
@@ -39,6 +40,34 @@ std::vector<Occurrence> find(const int32_t* context, int64_t n) {
 
 }  // namespace
 
+std::vector<double> plain_reached(const DraftTree& tree) {
+  std::vector<double> reached(tree.size(), 1);
+  for (size_t i = 1; i < tree.size(); ++i) reached[i] = reached[tree[i].parent] * tree[i].confidence;
+  return reached;
+}
+
+std::vector<uint8_t> most_reached(const std::vector<double>& reached, int most) {
+  std::vector<int> order(reached.size());
+  std::iota(order.begin(), order.end(), 0);
+  // Stable, and no row is likelier than its parent: parents come first.
+  std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return reached[a] > reached[b]; });
+  std::vector<uint8_t> keep(reached.size(), 0);
+  for (int i = 0; i < std::min<int>(most, static_cast<int>(order.size())); ++i) keep[order[i]] = 1;
+  return keep;
+}
+
+DraftTree pruned(const DraftTree& tree, const std::vector<uint8_t>& keep) {
+  DraftTree kept;
+  std::vector<int32_t> place(tree.size(), -1);
+  for (size_t i = 0; i < tree.size(); ++i) {
+    if (keep[i] == 0) continue;
+    place[i] = static_cast<int32_t>(kept.size());
+    kept.push_back(tree[i]);
+    if (i > 0) kept.back().parent = place[tree[i].parent];
+  }
+  return kept;
+}
+
 void NgramDrafter::propose(const int32_t* context, int64_t n, int max_tokens, int max_depth, DraftTree* tree) {
   if (n < 2 || max_tokens < 1 || max_depth < 1) return;
   std::vector<Open> open;
@@ -76,7 +105,7 @@ void NgramDrafter::propose(const int32_t* context, int64_t n, int max_tokens, in
     const Open best = std::move(open.back());
     open.pop_back();
     const auto row = static_cast<int32_t>(tree->size());
-    tree->push_back({best.token, best.parent, (*tree)[best.parent].depth + 1, best.confidence, nullptr});
+    tree->push_back({best.token, best.parent, (*tree)[best.parent].depth + 1, best.confidence, nullptr, DraftNode::kOther});
     expand(row, best.probability, best.occurrences);
   }
 }

@@ -15,8 +15,16 @@ struct DraftNode {
   int32_t depth = 0;           // of row 0: 0
   float confidence = 1;        // estimate that the token follows its parent
   const double* q = nullptr;   // distribution that the token was drawn from, null if it was not drawn
+  enum Source : uint8_t { kOther, kHead } source = kOther;  // whose confidence it is
 };
-using DraftTree = std::vector<DraftNode>;
+using DraftTree = std::vector<DraftNode>;  // parents before children
+
+// For each row, the product of the confidences down to it.
+std::vector<double> plain_reached(const DraftTree& tree);
+// The tree without the rows whose entry is 0; children of such a row must have 0 too.
+DraftTree pruned(const DraftTree& tree, const std::vector<uint8_t>& keep);
+// For each row whether it is among the `most` that are reached most often.
+std::vector<uint8_t> most_reached(const std::vector<double>& reached, int most);
 
 class Drafter {
  public:

@@ -3,16 +3,15 @@
 #include <sys/resource.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
+
+#include "clock.h"
 
 namespace blockffn::runner {
 namespace {
 
-double now_ms() {
-  using namespace std::chrono;
-  return duration<double, std::milli>(steady_clock::now().time_since_epoch()).count();
-}
+// Tokens that the head catches up with at once in mode auto; while it does not pay: fewer.
+constexpr int kHeadWindow = 64, kDoubtfulWindow = 16;
 
 // One token after the other.
 void make_linear(Chunk* chunk, const int32_t* ids, int tokens) {
@@ -36,13 +35,12 @@ int64_t peak_rss_bytes() {
 #endif
 }
 
-void Generator::set_drafter(std::unique_ptr<Drafter> drafter) { custom_drafter_ = std::move(drafter); }
-
 void Generator::reset() {
   context_.clear();
   kept_.clear();
   chunk_start_ = 0;
   costs_ = CostModel();
+  if (head_ != nullptr) head_->restart(0);
 }
 
 void Generator::check(const int32_t* prompt, int64_t n, const blockffn_runner_options& o) const {
@@ -55,6 +53,10 @@ void Generator::check(const int32_t* prompt, int64_t n, const blockffn_runner_op
   if (o.mode < BLOCKFFN_PLAIN || o.mode > BLOCKFFN_AUTO) bad("mode must be plain (0), spec (1) or auto (2)");
   if (o.draft_tokens < 1 || o.draft_tokens >= kMaxRows) bad("draft_tokens must be 1 to 63");
   if (o.draft_width < 1) bad("draft_width must be at least 1, which is a chain");
+  if (o.draft_depth < 1) bad("draft_depth must be at least 1");
+  if (o.drafter < BLOCKFFN_DRAFT_BEST || o.drafter > BLOCKFFN_DRAFT_HEAD) bad("drafter must be best (0), ngram (1) or head (2)");
+  if (o.drafter == BLOCKFFN_DRAFT_HEAD && o.mode != BLOCKFFN_PLAIN && head_ == nullptr)
+    bad("no draft head is loaded; call blockffn_runner_load_draft first, or choose another drafter");
   if (!(o.temperature >= 0 && std::isfinite(o.temperature))) bad("temperature must be 0 (greedy) or more");
   if (o.top_k < 0) bad("top_k must be 0 (off) or more");
   if (!(o.top_p > 0 && o.top_p <= 1)) bad("top_p must be more than 0, up to 1 (off)");
@@ -76,29 +78,31 @@ void Generator::rewind(int64_t n) {
   context_.resize(n);
 }
 
-const float* Generator::run_chunk(Chunk* chunk) {
+Model::Rows Generator::run_chunk(Chunk* chunk) {
   chunk->n_past = static_cast<int64_t>(context_.size());
   for (int i = 0; i < chunk->tokens; ++i) chunk->positions[i] += chunk->n_past;
   std::fill(chunk->kv_src, chunk->kv_src + kMaxRows, -1);
   // Rows that are in their place need no move.
   if (!kept_.empty() && kept_.back() != static_cast<int>(kept_.size()) - 1)
     std::copy(kept_.begin(), kept_.end(), chunk->kv_src);
-  const float* logits;
+  Model::Rows out;
   try {
-    logits = model_.step(*chunk, &last_read_).logits;
+    out = model_.step(*chunk, &last_read_);
   } catch (const Failure&) {
     rewind(std::min<int64_t>(chunk_start_, chunk->n_past));  // what lies behind may be lost
+    if (head_ != nullptr) head_->restart(static_cast<int64_t>(context_.size()));
     throw;
   }
   chunk_start_ = chunk->n_past;
   kept_.clear();
-  return logits;
+  return out;
 }
 
-void Generator::keep(const Chunk& chunk, const int* rows, int count) {
+void Generator::keep(const Run& run, const Chunk& chunk, const Model::Rows& out, const int* rows, int count) {
   for (int i = 0; i < count; ++i) {
     kept_.push_back(rows[i]);
     context_.push_back(static_cast<int32_t>(chunk.ids[rows[i]]));
+    if (run.head != nullptr) run.head->committed(out.hidden + rows[i] * model_.hidden_size());
   }
 }
 
@@ -109,7 +113,7 @@ bool Generator::cancelled() {
 }
 
 // Logits of the last token; nullptr if cancelled.
-const float* Generator::prefill(const int32_t* ids, int64_t n) {
+const float* Generator::prefill(const Run& run, const int32_t* ids, int64_t n) {
   int every_row[kMaxRows];
   for (int i = 0; i < kMaxRows; ++i) every_row[i] = i;
   const float* last = nullptr;
@@ -118,8 +122,9 @@ const float* Generator::prefill(const int32_t* ids, int64_t n) {
     Chunk chunk;
     make_linear(&chunk, ids + at, static_cast<int>(std::min<int64_t>(kMaxRows, n - at)));
     chunk.logits_start = chunk.tokens - 1;
-    last = run_chunk(&chunk) + static_cast<int64_t>(chunk.tokens - 1) * model_.vocab_size();
-    keep(chunk, every_row, chunk.tokens);
+    const Model::Rows out = run_chunk(&chunk);
+    last = out.logits + static_cast<int64_t>(chunk.tokens - 1) * model_.vocab_size();
+    keep(run, chunk, out, every_row, chunk.tokens);
     stats_.prefill_experts_read += last_read_.experts_read;
     stats_.prefill_experts_total += last_read_.experts_total;
   }
@@ -184,21 +189,53 @@ void Generator::check_tree(const DraftTree& tree, int max_tokens, int max_depth)
   }
 }
 
-DraftTree Generator::draft(Run* run, bool* asked) {
-  DraftTree tree(1);
+Generator::Draft Generator::draft(Run* run) {
+  const double started = now_ms();
+  Draft draft;
+  DraftTree& tree = draft.tree;
+  tree.resize(1);
   tree[0].token = text_.back();
+  draft.chosen = {1};
+  const blockffn_runner_options& o = run->options;
   const int64_t room = model_.max_context() - static_cast<int64_t>(context_.size()) - 1;
-  const int64_t budget = run->options.max_tokens - stats_.generated_tokens - 1;
-  const int max_tokens = static_cast<int>(std::min<int64_t>(run->options.draft_tokens, room));
+  const int64_t budget = o.max_tokens - stats_.generated_tokens - 1;
+  const int max_tokens = static_cast<int>(std::min<int64_t>(o.draft_tokens, room));
   const int max_depth = static_cast<int>(std::min<int64_t>(budget, max_tokens));
-  const bool automatic = run->options.mode == BLOCKFFN_AUTO;
-  *asked = run->options.mode != BLOCKFFN_PLAIN && max_depth > 0 &&
-           (!automatic || (costs_.calibrated() && costs_.should_draft()));
-  if (*asked) {
-    run->drafter->propose(text_.data(), static_cast<int64_t>(text_.size()), max_tokens, max_depth, &tree);
+  const bool automatic = o.mode == BLOCKFFN_AUTO;
+  if (o.mode == BLOCKFFN_PLAIN || max_depth < 1 || (automatic && !costs_.calibrated())) return draft;
+
+  const auto n = static_cast<int64_t>(text_.size());
+  const double plain_ms = automatic ? costs_.chunk_ms(1) : 0;
+  double rate = automatic ? 1 / plain_ms : 0;  // of what is chosen so far
+  const auto choose = [&] {
+    auto choice = costs_.choose(tree, max_tokens + 1, now_ms() - started);
+    draft.chosen = std::move(choice.keep);
+    return choice.rate;
+  };
+  if (run->drafter != nullptr && (!automatic || costs_.other.should_ask(rate))) {
+    run->drafter->propose(text_.data(), n, max_tokens, max_depth, &tree);
     check_tree(tree, max_tokens, max_depth);
+    draft.drawn = std::any_of(tree.begin(), tree.end(), [](const DraftNode& node) { return node.q != nullptr; });
+    if (automatic && !draft.drawn) {
+      const double chosen = choose();
+      costs_.other.observe(now_ms() - started, chosen, rate, plain_ms);
+      rate = chosen;
+    }
   }
-  return tree;
+  if (run->head != nullptr && (!automatic || costs_.head.should_ask(rate))) {
+    const int window = !automatic ? 0 : costs_.head.doubtful() ? kDoubtfulWindow : kHeadWindow;
+    const double before = now_ms();
+    run->head->propose(text_.data(), n, {std::min(max_depth, o.draft_depth), o.draft_width, window},
+                       automatic ? &costs_ : nullptr, before - started, &tree);
+    if (automatic) costs_.head.observe(now_ms() - before, choose(), rate, plain_ms);
+  }
+  // Leaving out tokens because of what was drawn would change the distribution.
+  if (draft.drawn)
+    draft.chosen.assign(tree.size(), 1);
+  else if (!automatic)
+    draft.chosen = most_reached(plain_reached(tree), max_tokens + 1);
+  draft.chosen.resize(tree.size(), 0);
+  return draft;
 }
 
 int Generator::walk(Run* run, const DraftTree& tree, const std::vector<int>& row_of, const float* logits,
@@ -214,12 +251,16 @@ int Generator::walk(Run* run, const DraftTree& tree, const std::vector<int>& row
     const int32_t token = run->sampler.choose(logits + static_cast<int64_t>(row_of[node]) * model_.vocab_size(),
                                               candidates.data(), static_cast<int>(candidates.size()));
     int next = -1;
+    bool asked_head = false, head_followed = false;
     for (int i = node + 1; i < rows; ++i) {
       if (tree[i].parent != node) continue;
       const bool followed = tree[i].token == token;
-      costs_.observe_token(tree[i].confidence, followed);
+      costs_.observe_token(tree[i].source, tree[i].confidence, followed);
+      asked_head |= tree[i].source == DraftNode::kHead;
+      head_followed |= followed;
       if (followed && next < 0 && row_of[i] >= 0) next = i;
     }
+    if (asked_head) costs_.observe_level(std::min(tree[node].depth, kMaxRows - 1), head_followed);
     if (!emit(run, token) || next < 0) return length;
     path[length++] = row_of[next];
     if (stopped()) return length;
@@ -229,13 +270,7 @@ int Generator::walk(Run* run, const DraftTree& tree, const std::vector<int>& row
 
 void Generator::cycle(Run* run) {
   const double started = now_ms();
-  bool asked;
-  const DraftTree tree = draft(run, &asked);
-  const bool drawn = std::any_of(tree.begin(), tree.end(), [](const DraftNode& node) { return node.q != nullptr; });
-  const bool automatic = run->options.mode == BLOCKFFN_AUTO;
-  std::vector<uint8_t> chosen(tree.size(), 1);
-  // Leaving out tokens because of what was drawn would change the distribution.
-  if (automatic && !drawn && tree.size() > 1) chosen = costs_.choose(tree);
+  const auto [tree, chosen, drawn] = draft(run);
   Chunk chunk;
   chunk.tokens = 0;
   std::vector<int> row_of(tree.size(), -1);
@@ -248,18 +283,18 @@ void Generator::cycle(Run* run) {
                                                                             chunk.tree_mask[row_of[tree[i].parent]])));
   }
   const double drafted = now_ms();
-  const float* logits = run_chunk(&chunk);
+  const Model::Rows out = run_chunk(&chunk);
   const double verified = now_ms();
 
   const int64_t before = stats_.generated_tokens;
   int path[kMaxRows];
-  const int length = walk(run, tree, row_of, logits, path);
-  keep(chunk, path, length);
+  const int length = walk(run, tree, row_of, out.logits, path);
+  keep(*run, chunk, out, path, length);
 
   const auto emitted = static_cast<int>(stats_.generated_tokens - before);
   costs_.observe_chunk(chunk.tokens, verified - drafted);
-  if (asked && automatic)
-    costs_.observe_draft(drafted - started, drawn ? costs_.drawn_pays(emitted, verified - started) : chunk.tokens > 1);
+  if (drawn && costs_.calibrated())
+    costs_.other.observe(drafted - started, costs_.drawn_rate(emitted, verified - started), 1 / costs_.chunk_ms(1), costs_.chunk_ms(1));
   stats_.cycles += 1;
   stats_.drafted_tokens += chunk.tokens - 1;
   stats_.accepted_tokens += length - 1;
@@ -279,17 +314,28 @@ void Generator::generate(const int32_t* prompt, int64_t n, const blockffn_runner
   const double started = now_ms();
   SamplingOptions sampling{options.temperature, options.top_p, options.repetition_penalty, options.top_k, options.seed};
   NgramDrafter ngram(options.draft_width);
-  Run run{options, on_token, user, Sampler(sampling, model_.vocab_size()),
-          custom_drafter_ != nullptr ? custom_drafter_.get() : &ngram};
+  Run run{options, on_token, user, Sampler(sampling, model_.vocab_size()), custom_drafter_.get(), nullptr};
+  if (custom_drafter_ == nullptr && options.drafter != BLOCKFFN_DRAFT_HEAD) run.drafter = &ngram;
+  if (custom_drafter_ == nullptr && options.drafter != BLOCKFFN_DRAFT_NGRAM && options.mode != BLOCKFFN_PLAIN) run.head = head_.get();
   text_.assign(prompt, prompt + n);
   for (const int32_t token : text_) run.sampler.saw(token);
 
   // The last token always runs, because its logits are needed.
-  const auto common = std::mismatch(context_.begin(), context_.end(), prompt, prompt + n - 1).first - context_.begin();
+  int64_t common = std::mismatch(context_.begin(), context_.end(), prompt, prompt + n - 1).first - context_.begin();
+  if (run.head != nullptr) {
+    // The head has used up the hidden state of the last common token, whose successor may be another now.
+    common = std::max<int64_t>(0, common - 1);
+    if (run.head->known() == static_cast<int64_t>(context_.size()))
+      run.head->rewind(common);
+    else
+      run.head->restart(common);
+  } else if (head_ != nullptr) {
+    head_->restart(0);  // it does not see this run
+  }
   rewind(common);
   stats_.prompt_tokens = n;
   stats_.reused_tokens = common;
-  const float* logits = prefill(prompt + common, n - common);
+  const float* logits = prefill(run, prompt + common, n - common);
   stats_.prefill_ms = now_ms() - started;
   if (logits != nullptr) {
     emit(&run, run.sampler.choose(logits));

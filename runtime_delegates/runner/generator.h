@@ -9,6 +9,7 @@
 #include "blockffn_runner.h"
 #include "cost_model.h"
 #include "drafter.h"
+#include "head.h"
 #include "model.h"
 #include "sampling.h"
 
@@ -20,8 +21,10 @@ class Generator {
 
   const Model& model() const { return model_; }
   const blockffn_runner_stats& stats() const { return stats_; }
-  // nullptr: the built-in n-gram drafter.
-  void set_drafter(std::unique_ptr<Drafter> drafter);
+  // nullptr: the built-in drafters.
+  void set_drafter(std::unique_ptr<Drafter> drafter) { custom_drafter_ = std::move(drafter); }
+  void set_head(std::unique_ptr<DraftHead> head) { head_ = std::move(head); }
+  bool has_head() const { return head_ != nullptr; }
   // Throws Failure; the context then holds what was known to be good.
   void generate(const int32_t* prompt, int64_t n, const blockffn_runner_options& options, blockffn_token_fn on_token,
                 void* user);
@@ -37,7 +40,8 @@ class Generator {
     blockffn_token_fn on_token;
     void* user;
     Sampler sampler;
-    Drafter* drafter;
+    Drafter* drafter;  // nullptr: none but the head
+    DraftHead* head;   // nullptr: none
   };
 
   void check(const int32_t* prompt, int64_t n, const blockffn_runner_options& options) const;
@@ -45,14 +49,21 @@ class Generator {
   void rewind(int64_t n);
   // Runs the chunk (tokens, ids, positions relative to the context's end, tree_mask) behind the context;
   // then no row of it is kept, until keep().
-  const float* run_chunk(Chunk* chunk);
-  void keep(const Chunk& chunk, const int* rows, int count);
-  const float* prefill(const int32_t* ids, int64_t n);
+  Model::Rows run_chunk(Chunk* chunk);
+  // Rows of the last chunk stay; the head learns their hidden states.
+  void keep(const Run& run, const Chunk& chunk, const Model::Rows& out, const int* rows, int count);
+  const float* prefill(const Run& run, const int32_t* ids, int64_t n);
   void calibrate();
   void cycle(Run* run);
-  DraftTree draft(Run* run, bool* asked);
+  struct Draft {
+    DraftTree tree;               // row 0, then proposals
+    std::vector<uint8_t> chosen;  // which rows to verify; row 0 always
+    bool drawn = false;           // it holds tokens that were drawn from a distribution
+  };
+  Draft draft(Run* run);
   void check_tree(const DraftTree& tree, int max_tokens, int max_depth) const;
-  // Follows the tree while its tokens are what the sampler chooses; rows to keep -> path, number -> result.
+  // Follows the tree, row i of which is row_of[i] of the chunk or not in it, while its tokens are what the
+  // sampler chooses; rows to keep -> path, number -> result.
   int walk(Run* run, const DraftTree& tree, const std::vector<int>& row_of, const float* logits, int path[kMaxRows]);
   // A new token: false for one that ends the text, which does not count.
   bool emit(Run* run, int32_t token);
@@ -61,6 +72,7 @@ class Generator {
 
   Model model_;
   std::unique_ptr<Drafter> custom_drafter_;
+  std::unique_ptr<DraftHead> head_;
   CostModel costs_;
   std::atomic<bool> cancel_{false};
 

@@ -22,6 +22,7 @@ Model::Model(const blockffn_file& file) : file_(file, "program") {
   bos_id_ = bos < 0 ? -1 : static_cast<int32_t>(bos);
   for (const int64_t id : file_.constants("get_eos_ids"))
     if (id >= 0 && id < vocab) eos_ids_.push_back(static_cast<int32_t>(id));
+  if (file_.has("get_model_fingerprint")) fingerprint_ = file_.constant("get_model_fingerprint");
   forward_ = file_.load("forward");
   if (forward_->inputs() != 6 || forward_->outputs() != 2) file_.bad("forward has other inputs or outputs; export it again");
   const auto logits = forward_->output_sizes(0), hidden = forward_->output_sizes(1);

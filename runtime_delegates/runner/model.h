@@ -27,6 +27,7 @@ class Model {
   int64_t hidden_size() const { return hidden_size_; }
   int32_t bos_id() const { return bos_id_; }  // -1: none
   const std::vector<int32_t>& eos_ids() const { return eos_ids_; }
+  int64_t fingerprint() const { return fingerprint_; }  // what draft heads for it name; 0: unknown
 
   // Valid until the next step.
   struct Rows {
@@ -39,7 +40,7 @@ class Model {
  private:
   ProgramFile file_;
   std::unique_ptr<ProgramFile::Method> forward_;  // destroyed before the file that it points into
-  int64_t max_context_ = 0, hidden_size_ = 0;
+  int64_t max_context_ = 0, hidden_size_ = 0, fingerprint_ = 0;
   int32_t vocab_size_ = 0, bos_id_ = -1;
   std::vector<int32_t> eos_ids_;
 };

@@ -92,10 +92,10 @@ int blockffn_parts_choose(const double* chunk_ms, const float* seen_confidence, 
   return guarded(valid, [&] {
     CostModel costs;
     costs.calibrate(chunk_ms, CostModel::kKnots);
-    for (int64_t i = 0; i < n_seen; ++i) costs.observe_token(seen_confidence[i], seen_followed[i] != 0);
+    for (int64_t i = 0; i < n_seen; ++i) costs.observe_token(DraftNode::kOther, seen_confidence[i], seen_followed[i] != 0);
     DraftTree tree(rows);
     for (int i = 1; i < rows; ++i) tree[i].parent = parents[i], tree[i].confidence = confidence[i];
-    const auto chosen = costs.choose(tree);
+    const auto chosen = costs.choose(tree, kMaxRows, 0).keep;
     std::copy(chosen.begin(), chosen.end(), keep);
     return 0;
   });

@@ -149,6 +149,7 @@ void blockffn_runner_get_info(const blockffn_runner* runner, blockffn_runner_inf
   const auto& eos = model.eos_ids();
   std::copy_n(eos.begin(), std::min<size_t>(eos.size(), 8), out->eos_ids);
   std::snprintf(out->kernels, sizeof out->kernels, "%s", blockffn_kernels());
+  out->has_draft_head = runner->generator.has_head();
   out->has_tokenizer = runner->text != nullptr;
   if (runner->text != nullptr)
     std::snprintf(out->chat_template, sizeof out->chat_template, "%s", runner->text->chat.name());
@@ -165,6 +166,14 @@ int blockffn_runner_load_tokenizer(blockffn_runner* runner, const blockffn_file*
                                               " tokens, but the program knows " + std::to_string(vocab) +
                                               "; load the model's own tokenizer"};
     runner->text = std::move(text);
+  });
+}
+
+int blockffn_runner_load_draft(blockffn_runner* runner, const blockffn_file* draft_program) {
+  return exclusively(runner, [&] {
+    auto& generator = runner->generator;
+    generator.set_head(draft_program == nullptr ? nullptr
+                                                : std::make_unique<blockffn::runner::DraftHead>(*draft_program, generator.model()));
   });
 }
 
@@ -186,6 +195,7 @@ void blockffn_runner_default_options(blockffn_runner_options* out) {
   out->mode = BLOCKFFN_AUTO;
   out->draft_tokens = 31;
   out->draft_width = 3;
+  out->draft_depth = 6;
   out->top_p = 1;
   out->repetition_penalty = 1;
 }
