@@ -41,9 +41,8 @@ class ModelFile private constructor(
 
         /** @throws IOException where there is no such asset, or the APK holds it compressed */
         fun asset(context: Context, name: String): ModelFile {
-            context.assets.openFd(name).use { asset ->
-                return ModelFile(null, ParcelFileDescriptor.dup(asset.fileDescriptor), asset.startOffset, asset.length)
-            }
+            val asset = context.assets.openFd(name)
+            return ModelFile(null, asset.parcelFileDescriptor, asset.startOffset, asset.length)
         }
     }
 }

@@ -6,20 +6,22 @@ import android.os.PowerManager
 import android.view.View
 import android.view.Window
 import android.view.WindowInsets
-import java.util.concurrent.Executor
 
 /**
  * The only place that calls what came after API 26 (a test looks for it elsewhere). Every function asks for the version
  * first.
  */
 object NewerApi {
-    /** [onStatus] hears of thermal states, 0 (none) to 6, by [executor]; never before Android 10. */
-    fun watchThermal(power: PowerManager, executor: Executor, onStatus: (Int) -> Unit) {
-        if (Build.VERSION.SDK_INT >= 29) {
-            onStatus(power.currentThermalStatus)
-            power.addThermalStatusListener(executor, object : PowerManager.OnThermalStatusChangedListener {
+    /** [onStatus] hears of thermal states, 0 (none) to 6, on the main thread; never before Android 10. */
+    fun watchThermal(power: PowerManager, onStatus: (Int) -> Unit) {
+        if (Build.VERSION.SDK_INT < 29) return
+        onStatus(power.currentThermalStatus)
+        try {
+            power.addThermalStatusListener(object : PowerManager.OnThermalStatusChangedListener {
                 override fun onThermalStatusChanged(status: Int) = onStatus(status)
             })
+        } catch (refused: RuntimeException) {
+            return  // what the system throws where it cannot measure
         }
     }
 

@@ -12,7 +12,6 @@ import org.blockffn.BlockFFNException
 import org.blockffn.Options
 import org.blockffn.StoppedBy
 import java.io.IOException
-import java.util.concurrent.Executor
 import java.util.concurrent.Executors
 
 /**
@@ -41,7 +40,7 @@ class Session(private val context: Context) {
 
     init {
         val power = context.getSystemService(Context.POWER_SERVICE) as PowerManager
-        NewerApi.watchThermal(power, Executor { main.post(it) }) { status -> main.post { state = state.copy(thermal = status) } }
+        NewerApi.watchThermal(power) { status -> main.post { state = state.copy(thermal = status) } }
         if (state.model == null) state = state.copy(notice = Notice(context.getString(R.string.no_model), true))
     }
 

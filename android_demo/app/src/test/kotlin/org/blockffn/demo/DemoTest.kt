@@ -1,0 +1,364 @@
+package org.blockffn.demo
+
+import android.content.ClipboardManager
+import android.content.ComponentCallbacks2
+import android.content.Context
+import android.content.Intent
+import android.content.res.Configuration
+import android.graphics.Bitmap
+import android.graphics.Canvas
+import android.graphics.Insets
+import android.net.Uri
+import android.os.Build
+import android.os.Bundle
+import android.os.Looper
+import android.os.PowerManager
+import android.view.View
+import android.view.WindowInsets
+import android.widget.Button
+import android.widget.EditText
+import android.widget.RadioGroup
+import android.widget.Spinner
+import android.widget.TextView
+import org.blockffn.BlockFFN
+import org.blockffn.BlockFFNException
+import org.blockffn.ModelFile
+import org.blockffn.Options
+import org.blockffn.Speculation
+import org.blockffn.StoppedBy
+import org.json.JSONObject
+import org.junit.After
+import org.junit.Assert.assertEquals
+import org.junit.Assert.assertFalse
+import org.junit.Assert.assertNotSame
+import org.junit.Assert.assertThrows
+import org.junit.Assert.assertTrue
+import org.junit.Assert.fail
+import org.junit.Test
+import org.junit.runner.RunWith
+import org.robolectric.Robolectric
+import org.robolectric.RobolectricTestRunner
+import org.robolectric.RuntimeEnvironment
+import org.robolectric.Shadows.shadowOf
+import org.robolectric.android.controller.ActivityController
+import org.robolectric.annotation.Config
+import org.robolectric.annotation.ConscryptMode
+import org.robolectric.annotation.GraphicsMode
+import java.io.File
+
+/**
+ * The real activities on the real framework classes of Android 15, over the real engine in a library for this machine's
+ * JVM. System properties: blockffn.golden (file with the text that the Python runtime gives for the default prompt),
+ * blockffn.screenshots (a folder; none: no pictures).
+ */
+@Suppress("DEPRECATION")  // the levels of onTrimMemory
+@RunWith(RobolectricTestRunner::class)
+@Config(sdk = [35], qualifiers = "w411dp-h891dp-xxhdpi")
+@GraphicsMode(GraphicsMode.Mode.NATIVE)
+@ConscryptMode(ConscryptMode.Mode.OFF)  // it would look into android.os.Build before the sandbox is ready
+class DemoTest {
+    private val golden = File(System.getProperty("blockffn.golden")!!).readText()
+    private val app get() = RuntimeEnvironment.getApplication() as DemoApp
+    private val controllers = ArrayList<ActivityController<*>>()
+
+    @After
+    fun close() {
+        app.session.stop()
+        pump("the run's end") { !app.session.state.busy }
+        controllers.forEach { if (!it.get().isDestroyed) it.pause().stop().destroy() }
+        app.session.trimMemory(ComponentCallbacks2.TRIM_MEMORY_COMPLETE)  // closes the model
+        pump("the model's end") { app.session.state.notice?.text == app.getString(R.string.memory_low) }
+    }
+
+    private fun pump(what: String, done: () -> Boolean) {
+        val end = System.nanoTime() + 25_000_000_000
+        while (!done()) {
+            shadowOf(Looper.getMainLooper()).idleFor(java.time.Duration.ofMillis(20))
+            Thread.sleep(2)
+            if (System.nanoTime() > end) fail("$what does not come: ${app.session.state}")
+        }
+        shadowOf(Looper.getMainLooper()).idle()
+    }
+
+    private fun start(saved: Bundle? = null): ActivityController<MainActivity> =
+        Robolectric.buildActivity(MainActivity::class.java).also { controllers.add(it) }.let { if (saved == null) it.setup() else it.setup(saved) }
+
+    private fun <T : View> MainActivity.view(id: Int): T = findViewById(id)
+
+    private fun MainActivity.text(id: Int) = view<TextView>(id).text.toString()
+
+    private fun MainActivity.go() = view<Button>(R.id.go).performClick()
+
+    private fun finish() = pump("the answer") { !app.session.state.busy }
+
+    private fun shot(view: View, name: String) {
+        val folder = System.getProperty("blockffn.screenshots") ?: return
+        shadowOf(Looper.getMainLooper()).idle()
+        val full = Bitmap.createBitmap(view.width, view.height, Bitmap.Config.ARGB_8888)
+        view.draw(Canvas(full))
+        val small = Bitmap.createScaledBitmap(full, view.width * 2 / 5, view.height * 2 / 5, true)
+        File(folder).mkdirs()
+        File(folder, "$name.png").outputStream().use { assertTrue(small.compress(Bitmap.CompressFormat.PNG, 100, it)) }
+    }
+
+    @Test
+    fun everySpeculationGivesTheGoldenText() {
+        val activity = start().get()
+        assertEquals(35, Build.VERSION.SDK_INT)
+        for (button in listOf(R.id.spec_off, R.id.spec_chain, R.id.spec_tree, R.id.spec_ngram)) {
+            activity.view<RadioGroup>(R.id.speculation).check(button)
+            activity.go()
+            assertEquals(app.getString(R.string.stop), activity.text(R.id.go))
+            finish()
+            assertEquals(golden, activity.text(R.id.answer))
+            assertEquals(app.getString(R.string.generate), activity.text(R.id.go))
+            assertTrue(activity.text(R.id.figures), activity.text(R.id.figures).contains(Regex("""first token \d+ ms · [\d.]+ tok/s · [\d.]+ tokens a step""")))
+            assertEquals(View.GONE, activity.view<View>(R.id.notice).visibility)
+            assertTrue(app.session.state.shares.size > 3 && app.session.state.shares.all { it > 0 && it <= 1 })
+        }
+        val stats = app.session.state.stats!!
+        assertEquals(160L, stats.generatedTokens)
+        assertTrue(stats.shareRead in 0.05..0.6)
+        activity.view<Button>(R.id.copy).performClick()
+        val clipboard = app.getSystemService(Context.CLIPBOARD_SERVICE) as ClipboardManager
+        assertEquals(golden, clipboard.primaryClip!!.getItemAt(0).text.toString())
+        shot(activity.window.decorView, "portrait")
+    }
+
+    @Test
+    fun stopEndsTheRun() {
+        val activity = start().get()
+        app.session.settings { copy(maxTokens = 1024, speculation = Speculation.OFF) }
+        activity.go()
+        pump("the first words") { app.session.state.answer.length > 10 }
+        activity.go()
+        assertEquals(app.getString(R.string.stopping), activity.text(R.id.go))
+        finish()
+        assertEquals(app.getString(R.string.stopped), activity.text(R.id.notice))
+        val stats = app.session.state.stats!!
+        assertTrue(stats.stoppedBy == StoppedBy.CANCELLED || stats.stoppedBy == StoppedBy.CALLBACK)
+        assertTrue(stats.generatedTokens in 1..1023)
+        activity.go()
+        pump("another run") { app.session.state.phase == Phase.Running }
+    }
+
+    @Test
+    fun rotationGoesOn() {
+        val controller = start()
+        val first = controller.get()
+        first.view<EditText>(R.id.prompt).append("")
+        app.session.settings { copy(speculation = Speculation.OFF) }
+        first.go()
+        pump("the first words") { app.session.state.answer.isNotEmpty() }
+        RuntimeEnvironment.setQualifiers("+land")
+        controller.configurationChange(app.resources.configuration)
+        val second = controller.get()
+        assertNotSame(first, second)
+        assertEquals(Configuration.ORIENTATION_LANDSCAPE, second.resources.configuration.orientation)
+        controller.visible()
+        finish()
+        assertEquals(golden, second.text(R.id.answer))
+        shot(second.window.decorView, "landscape")
+    }
+
+    @Test
+    fun aKilledAppShowsWhatItHad() {
+        val controller = start()
+        app.session.settings { copy(maxTokens = 512, speculation = Speculation.CHAIN, temperature = 0.3) }
+        controller.get().view<EditText>(R.id.prompt).setText("Some prompt")
+        controller.get().go()
+        pump("the first words") { app.session.state.answer.length > 5 }
+        val saved = Bundle()
+        controller.pause().saveInstanceState(saved)
+        val answer = app.session.state.answer
+        controller.stop().destroy()
+        finish()
+        assertEquals(app.getString(R.string.stopped_background), app.session.state.notice!!.text)
+        // A new process has a new session.
+        val field = DemoApp::class.java.getDeclaredField("session\$delegate").apply { isAccessible = true }
+        app.session.trimMemory(ComponentCallbacks2.TRIM_MEMORY_COMPLETE)
+        pump("the model's end") { app.session.state.notice?.text == app.getString(R.string.memory_low) }
+        field.set(app, lazy { Session(app) })
+        val activity = start(saved).get()
+        assertEquals(answer, activity.text(R.id.answer))
+        assertEquals("Some prompt", activity.text(R.id.prompt))
+        assertEquals(app.getString(R.string.interrupted), activity.text(R.id.notice))
+        assertEquals(Settings(Speculation.CHAIN, maxTokens = 512, temperature = 0.3), app.session.state.settings)
+        activity.go()
+        pump("a run in the new process") { app.session.state.answer.length > 5 && app.session.state.phase == Phase.Running }
+    }
+
+    @Test
+    fun aBrokenModelFileGivesASentence() {
+        val folder = File(app.getExternalFilesDir("models"), "broken").apply { mkdirs() }
+        File(folder, "model.pte").writeBytes(ByteArray(4096) { it.toByte() })
+        File(folder, "tokenizer.json").writeText("{}")
+        val activity = start().get()
+        val spinner = activity.view<Spinner>(R.id.model)
+        spinner.setSelection(app.session.state.models.indexOfFirst { it.id == "pushed:broken" })
+        pump("the choice") { app.session.state.model!!.title == "broken" }
+        activity.go()
+        finish()
+        assertTrue(activity.text(R.id.notice), activity.text(R.id.notice).contains("not an ExecuTorch program"))
+        assertTrue(app.session.state.notice!!.isError)
+        shot(activity.window.decorView, "broken")
+        spinner.setSelection(0)
+        pump("the choice") { app.session.state.model!!.id != "pushed:broken" }
+        activity.go()
+        finish()
+        assertEquals(golden, activity.text(R.id.answer))
+        folder.deleteRecursively()
+    }
+
+    @Test
+    fun aPickedFileIsAModelLikeAnyOther() {
+        val program = File(System.getProperty("blockffn.program")!!)
+        val activity = start().get()
+        val uri = Uri.fromFile(program)
+        app.session.pick(uri)
+        assertEquals(program.name, app.session.state.model!!.title)
+        activity.go()
+        finish()
+        assertEquals(golden, activity.text(R.id.answer))
+    }
+
+    @Test
+    fun lowMemoryHeatAndBackgroundAreVisible() {
+        val controller = start()
+        val activity = controller.get()
+        app.session.settings { copy(maxTokens = 1024, speculation = Speculation.OFF) }
+        shadowOf(app.getSystemService(Context.POWER_SERVICE) as PowerManager).setCurrentThermalStatus(PowerManager.THERMAL_STATUS_SEVERE)
+        pump("heat") { app.session.state.hot }
+        assertTrue(activity.text(R.id.notice).contains("severe") && activity.text(R.id.figures).contains("thermal: severe"))
+        activity.go()
+        pump("the first words") { app.session.state.answer.isNotEmpty() }
+        app.onTrimMemory(ComponentCallbacks2.TRIM_MEMORY_RUNNING_CRITICAL)
+        pump("the model's end") { !app.session.state.busy && app.session.state.info == null }
+        assertTrue(activity.text(R.id.notice).startsWith(app.getString(R.string.memory_low)))
+        shadowOf(app.getSystemService(Context.POWER_SERVICE) as PowerManager).setCurrentThermalStatus(PowerManager.THERMAL_STATUS_NONE)
+        activity.go()
+        pump("the first words") { app.session.state.phase == Phase.Running && app.session.state.answer.isNotEmpty() }
+        controller.pause().stop()
+        finish()
+        controller.restart().start().resume()
+        assertEquals(app.getString(R.string.stopped_background), activity.text(R.id.notice))
+    }
+
+    @Test
+    fun barsCoverNothing() {
+        val activity = start().get()
+        val root = activity.view<View>(R.id.root)
+        val panel = activity.view<View>(R.id.panel)
+        val before = panel.paddingBottom
+        root.dispatchApplyWindowInsets(
+            WindowInsets.Builder().setInsets(WindowInsets.Type.systemBars(), Insets.of(0, 80, 0, 120)).build(),
+        )
+        assertEquals(80, root.paddingTop)
+        assertEquals(before + 120, panel.paddingBottom)
+    }
+
+    @Test
+    fun theBenchmarkSharesJsonAndAPicture() {
+        val intent = Intent(app, BenchmarkActivity::class.java).putExtra(BenchmarkActivity.ROUNDS, 3).putExtra(BenchmarkActivity.TOKENS, 32)
+        val controller = Robolectric.buildActivity(BenchmarkActivity::class.java, intent).also { controllers.add(it) }.setup()
+        val activity = controller.get()
+        activity.findViewById<Button>(R.id.start).performClick()
+        pump("the report") { activity.findViewById<Button>(R.id.share).isEnabled }
+        activity.findViewById<Button>(R.id.share).performClick()
+        val chooser = shadowOf(activity).nextStartedActivity
+        @Suppress("DEPRECATION") val sent = chooser.getParcelableExtra<Intent>(Intent.EXTRA_INTENT)!!
+        @Suppress("DEPRECATION") val uris = sent.getParcelableArrayListExtra<Uri>(Intent.EXTRA_STREAM)!!
+        val provider = Robolectric.setupContentProvider(ShareProvider::class.java, "org.blockffn.demo.share")
+        val files = uris.map { uri -> android.os.ParcelFileDescriptor.AutoCloseInputStream(provider.openFile(uri, "r")).use { it.readBytes() } }
+        val json = JSONObject(String(files[0]))
+        val cases = json.getJSONArray("cases")
+        assertEquals(2, cases.length())
+        for (i in 0 until cases.length()) {
+            val case = cases.getJSONObject(i)
+            val speeds = case.getJSONArray("runs").let { runs -> List(runs.length()) { runs.getJSONObject(it).getDouble("tokens_per_s") } }
+            assertEquals(3, speeds.size)
+            assertEquals(speeds.sorted()[1], case.getDouble("tokens_per_s_median"), 1e-9)
+            assertEquals(speeds.min(), case.getDouble("tokens_per_s_min"), 1e-9)
+        }
+        assertEquals(0x50, files[1][1].toInt())  // "PNG"
+        assertTrue(files[1].size > 2000)
+        assertThrows(java.io.FileNotFoundException::class.java) { provider.openFile(Uri.parse("content://org.blockffn.demo.share/..%2Fother"), "r") }
+        activity.findViewById<View>(R.id.root).scrollTo(0, 0)
+        shot(activity.window.decorView, "benchmark")
+    }
+
+    @Test
+    @Config(qualifiers = "+night")
+    fun night() {
+        val activity = start().get()
+        activity.view<Button>(R.id.settings_toggle).performClick()
+        app.session.settings { copy(maxTokens = 48) }
+        activity.go()
+        finish()
+        shot(activity.window.decorView, "night")
+    }
+
+    @Test
+    fun largeFont() {
+        RuntimeEnvironment.setFontScale(1.6f)
+        val activity = start().get()
+        activity.go()
+        finish()
+        shot(activity.window.decorView, "large-font")
+    }
+
+    @Test
+    @Config(qualifiers = "ar-ldrtl-w411dp-h891dp-xxhdpi")
+    fun rightToLeft() {
+        val activity = start().get()
+        assertEquals(View.LAYOUT_DIRECTION_RTL, activity.view<View>(R.id.root).layoutDirection)
+        activity.go()
+        finish()
+        shot(activity.window.decorView, "right-to-left")
+    }
+
+    @Test
+    fun noticesAreShown() {
+        val controller = Robolectric.buildActivity(NoticesActivity::class.java).also { controllers.add(it) }.setup()
+        val found = ArrayList<View>()
+        controller.get().window.decorView.findViewsWithText(found, "ExecuTorch", View.FIND_VIEWS_WITH_TEXT)
+        assertTrue(found.isNotEmpty())
+    }
+
+    @Test
+    fun theLibraryOnItsOwn() {
+        val tokenizer = { ModelFile.asset(app, "models/blockffn-22m-docs/tokenizer.json") }
+        val program = { ModelFile.asset(app, "models/blockffn-22m-docs/model-int8.pte") }
+        val model = BlockFFN.open(program(), tokenizer())
+        assertTrue(model.info.maxContext > 100 && model.info.kernels.isNotEmpty() && model.info.threads >= 1)
+        val prompt = app.getString(R.string.prompt_default)
+        val text = StringBuilder()
+        var calls = 0
+        model.generate(prompt, Options(maxTokens = 160)) { piece, _ -> text.append(piece); calls++; true }
+        assertEquals(golden, text.toString())
+        val ids = ArrayList<Int>()
+        val stats = model.generateTokens(model.encode(prompt), Options(maxTokens = 12)) { ids.add(it); ids.size < 5 }
+        assertEquals(5, ids.size)
+        assertEquals(StoppedBy.CALLBACK, stats.stoppedBy)
+        // UTF-8, not JNI's modified UTF-8, which would spell the emoji in six bytes.
+        assertEquals("🙂".toByteArray().size, 4)
+        assertTrue(model.encode("🙂").size <= 5)
+        // A callback's exception comes out as it is, and the model goes on.
+        val thrown = assertThrows(IllegalStateException::class.java) { model.generate(prompt) { _, _ -> throw IllegalStateException("mine") } }
+        assertEquals("mine", thrown.message)
+        val bad = assertThrows(BlockFFNException::class.java) { model.generate(prompt, Options(maxTokens = 0)) { _, _ -> true } }
+        assertEquals(BlockFFNException.BAD_ARGUMENT, bad.code)
+        val long = assertThrows(BlockFFNException::class.java) { model.generate("word ".repeat(9000)) { _, _ -> true } }
+        assertEquals(BlockFFNException.CONTEXT_FULL, long.code)
+        val chat = assertThrows(BlockFFNException::class.java) { model.chat(listOf(BlockFFN.Message("user", "hello"))) { _, _ -> true } }
+        assertTrue(chat.message!!, chat.message!!.length > 20)
+        assertEquals(12, ArrayList<Int>().also { model.generateTokens(model.encode(prompt), Options(maxTokens = 12)) { id -> it.add(id) } }.size)
+        model.cancel()
+        model.close()
+        model.close()
+        assertThrows(IllegalStateException::class.java) { model.encode("x") }
+        val swapped = assertThrows(BlockFFNException::class.java) { BlockFFN.open(tokenizer(), tokenizer()) }
+        assertEquals(BlockFFNException.BAD_PROGRAM, swapped.code)
+        assertFalse(swapped.message.isNullOrEmpty())
+    }
+}

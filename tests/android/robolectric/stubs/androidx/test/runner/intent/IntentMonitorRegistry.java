@@ -1,0 +1,5 @@
+package androidx.test.runner.intent;
+
+public final class IntentMonitorRegistry {
+    public static void registerInstance(IntentMonitor monitor) {}
+}
