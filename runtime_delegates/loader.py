@@ -59,6 +59,7 @@ class Backend:
             self._lib.blockffn_kernels.restype = ctypes.c_char_p
             self._lib.blockffn_variant.argtypes = [ctypes.c_int, ctypes.POINTER(ctypes.c_char_p)]
             self._lib.blockffn_last_error.restype = ctypes.c_char_p
+            self._lib.blockffn_device.restype = ctypes.c_char_p
             self._lib.blockffn_set_threads.argtypes = [ctypes.c_int]
             self._lib.blockffn_take_stats.argtypes = [ctypes.POINTER(_CStats)]
             code = self._lib.blockffn_register_backend()
@@ -90,6 +91,11 @@ class Backend:
         while (supported := self._lib.blockffn_variant(len(out), ctypes.byref(name))) >= 0:
             out[name.value.decode()] = bool(supported)
         return out
+
+    @property
+    def device(self) -> str:
+        """Where the program that this thread loaded last runs: "cpu", "gpu NAME", or "cpu: " and why not on the GPU."""
+        return self._lib.blockffn_device().decode(errors="replace")
 
     @property
     def threads(self) -> int:

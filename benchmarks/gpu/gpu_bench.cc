@@ -789,10 +789,11 @@ int main(int argc, char** argv) {
   start_time = Clock::now();
   gpu::StepOptions options;
   options.cpu_too = tiny;
+  options.own_device = true;
   bool good = false;
   {
     std::unique_ptr<gpu::Device> device;
-    if (const Status s = gpu::Device::open(tiny, &device); !s.ok()) {
+    if (const Status s = gpu::Device::open(tiny, {}, &device); !s.ok()) {
       emit("{\"error\": \"%s\"}", s.message);
       return 1;
     }

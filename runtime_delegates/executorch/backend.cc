@@ -9,11 +9,17 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstdlib>
+#include <cstring>
 #include <memory>
 #include <new>
 #include <optional>
+#include <string>
 
 #include "../program/program.h"
+#if defined(BLOCKFFN_GPU)
+#include "../gpu/choose.h"
+#endif
 #include "blockffn.h"
 
 namespace et = executorch::runtime;
@@ -32,6 +38,7 @@ namespace {
 
 thread_local const char* last_error = "";
 thread_local blockffn_stats last_call{};
+thread_local std::string last_device;
 
 struct Totals {
   std::atomic<int64_t> calls{0}, tokens{0}, ffn_calls{0}, experts_read{0}, experts_total{0};
@@ -46,6 +53,7 @@ et::Error report(const blockffn::Status& status) {
     case blockffn::Status::kCorrupt:
       return et::Error::DelegateInvalidCompatibility;
     case blockffn::Status::kNonFinite:
+    case blockffn::Status::kLost:
       return et::Error::InvalidState;
     case blockffn::Status::kNoMemory:
       return et::Error::MemoryAllocationFailed;
@@ -101,6 +109,25 @@ void run_on_pool(void*, int64_t n, void (*task)(void*, int64_t), void* context) 
   work(0);  // what is left: all, if there are no other threads
 }
 
+blockffn::Parallel shared_pool() {
+  auto* pool = executorch::extension::threadpool::get_threadpool();
+  return {run_on_pool, nullptr, pool == nullptr ? 1 : static_cast<int>(pool->get_thread_count())};
+}
+
+// The runtime spec `device` of this load, else the environment's.
+blockffn::Status choose_device(const et::BackendInitContext& context, blockffn::Program* program, std::string* report) {
+  const auto spec = context.get_runtime_spec<const char*>("device");
+  const char* wanted = spec.ok() ? spec.get() : std::getenv("BLOCKFFN_DEVICE");
+#if defined(BLOCKFFN_GPU)
+  return blockffn::gpu::choose_device(wanted, shared_pool(), program, report);
+#else
+  (void)program;
+  const bool cpu = wanted == nullptr || *wanted == '\0' || std::strcmp(wanted, "cpu") == 0;
+  *report = cpu ? "cpu" : "cpu: this library was built without Vulkan";
+  return blockffn::kStatusOk;
+#endif
+}
+
 struct Trace {
   et::EventTracer* tracer;
   et::EventTracerEntry entry;
@@ -146,6 +173,8 @@ class BlockFFNBackend final : public et::BackendInterface {
     ET_LOG(Info, "BlockFFNBackend: kernels %s, %lld weight bytes mapped, %lld bytes of working memory",
            handle->program->kernels().name, static_cast<long long>(handle->program->weights_bytes()),
            static_cast<long long>(handle->program->working_bytes()));
+    if (const auto chosen = choose_device(context, handle->program.get(), &last_device); !chosen.ok()) return report(chosen);
+    if (last_device != "cpu") ET_LOG(Info, "BlockFFNBackend: device %s", last_device.c_str());
     return static_cast<et::DelegateHandle*>(handle.release());
   }
 
@@ -190,11 +219,11 @@ class BlockFFNBackend final : public et::BackendInterface {
                   }};
     blockffn::ReadStats stats;
     last_call = {};
-    auto* pool = executorch::extension::threadpool::get_threadpool();
-    const int threads = pool == nullptr ? 1 : static_cast<int>(pool->get_thread_count());
-    const blockffn::Parallel parallel{run_on_pool, nullptr, threads};
-    if (const auto status = program.run(static_cast<int>(tokens), parallel, observer, &stats); !status.ok())
-      return report(status);
+    const bool on_gpu = program.accelerator() != nullptr;
+    const auto status = program.run(static_cast<int>(tokens), shared_pool(), observer, &stats);
+    if (on_gpu && program.accelerator() == nullptr)
+      ET_LOG(Error, "BlockFFNBackend: the GPU was lost; this program runs on the CPU from now on");
+    if (!status.ok()) return report(status);
     last_call = {stats.calls, stats.tokens, stats.ffn_calls, stats.experts_read, stats.experts_total};
     totals.calls += stats.calls;
     totals.tokens += stats.tokens;
@@ -246,6 +275,8 @@ int blockffn_set_threads(int threads) {
 }
 
 int blockffn_default_threads(void) { return blockffn::big_cores(); }
+
+const char* blockffn_device(void) { return last_device.c_str(); }
 
 void blockffn_take_stats(blockffn_stats* out) {
   *out = {totals.calls.exchange(0), totals.tokens.exchange(0), totals.ffn_calls.exchange(0),

@@ -34,6 +34,10 @@ BLOCKFFN_API int blockffn_set_threads(int threads);
 /* Threads that pay on this machine: the fast cores among those that the process may use. */
 BLOCKFFN_API int blockffn_default_threads(void);
 
+/* Device of the program that this thread loaded last: "cpu", "gpu NAME", or "cpu: " and why the GPU that the environment
+   variable BLOCKFFN_DEVICE (cpu, gpu or auto) or the runtime spec `device` asked for is not used. */
+BLOCKFFN_API const char* blockffn_device(void);
+
 /* What the delegates of this process read since the last call. experts_read / experts_total is the
    share of the experts' weights that was read. */
 typedef struct {

@@ -45,15 +45,31 @@ uint32_t down_classes(const Ffn& w, uint32_t threads) {
 Status Step::create(const Program& program, const StepOptions& options, std::unique_ptr<Step>* out) {
   std::unique_ptr<Step> step(new Step);
   step->options_ = options;
-  if (Status s = Device::open(options.cpu_too, &step->device_); !s.ok()) return s;
-  if (options.staged) step->device_->pretend_discrete();
+  const bool faulty = options.faults.shared_bytes != 0 || options.faults.memory_bytes != 0 ||
+                      options.faults.lose_after >= 0 || options.faults.discrete;
+  if (options.own_device || faulty || options.threads != 0) {
+    std::unique_ptr<Device> own;
+    if (Status s = Device::open(options.cpu_too, options.faults, &own); !s.ok()) return s;
+    step->device_ = std::move(own);
+  } else if (Status s = Device::shared(options.cpu_too, &step->device_); !s.ok()) {
+    return s;
+  }
+  std::unique_lock<std::mutex> lock(step->device_->mutex());
   if (options.threads != 0) step->device_->set_threads(options.threads);
-  if (Status s = step->plan(program); !s.ok()) return s;
+  const Status planned = step->plan(program);
+  lock.unlock();  // the destructor of a step that failed takes it
+  if (!planned.ok()) return planned;
   *out = std::move(step);
   return kStatusOk;
 }
 
+uint64_t Step::room() const {
+  return options_.window != 0 ? options_.window : device_->limits().binding_bytes - kPlaceAlign;
+}
+
 Step::~Step() {
+  if (device_ == nullptr) return;
+  const std::lock_guard<std::mutex> lock(device_->mutex());
   Device& d = *device_;
   if (d.handle() == VK_NULL_HANDLE) return;
   d.DeviceWaitIdle(d.handle());
@@ -238,7 +254,7 @@ uint32_t Step::rope_table(const float* inv_freq, int rope, int32_t) {
 
 Status Step::add_linear(const Matrix& w, const Value* bias, float scale, Region x, uint32_t x_group, Region y,
                         uint32_t y_group, bool logits) {
-  const uint64_t room = device_->limits().binding_bytes - kPlaceAlign;
+  const uint64_t room = this->room();
   const uint32_t tiles = static_cast<uint32_t>(w.tiles_per_group());
   const uint32_t window =
       static_cast<uint32_t>(std::min<uint64_t>({room / w.tile_bytes, device_->limits().groups[0], tiles}));
@@ -297,7 +313,7 @@ Status Step::add_rms_norm(const Value& weights, float eps, Region x, Region y, b
 Status Step::add_ffn(const Ffn& w, Region x, Region y) {
   if (w.experts > kMaxGpuExperts) return unsupported("the GPU takes at most 2048 experts");
   const uint32_t experts = static_cast<uint32_t>(w.experts), width = static_cast<uint32_t>(w.width);
-  const uint64_t room = device_->limits().binding_bytes - kPlaceAlign;
+  const uint64_t room = this->room();
   const uint64_t region = w.up_bytes + w.down_tile_bytes * (round_up(w.hidden, kTileRows) / kTileRows);
   if (room < region) return unsupported("an expert exceeds what the GPU can bind");
   const uint32_t window = static_cast<uint32_t>(std::min<uint64_t>((room - region) / w.expert_stride + 1, experts));
@@ -306,7 +322,8 @@ Status Step::add_ffn(const Ffn& w, Region x, Region y) {
   const Region route =
       work(Work::kRoute, experts, 0, kRouteSlots + uint64_t{experts} * (kSlotWords + 2 * kMaxTokens), 0);
   const Region hidden = work(Work::kHidden, experts, width, uint64_t{experts} * kMaxTokens * h_stride, h_stride);
-  if (hidden.bytes > room) return unsupported("the experts' hidden values exceed what the GPU can bind");
+  if (hidden.bytes > device_->limits().binding_bytes)
+    return unsupported("the experts' hidden values exceed what the GPU can bind");
   const uint32_t wide = device_->limits().wide_threads, classes = down_classes(w, wide);
   const uint32_t up_tiles = (width + 7) / 8, down_tiles = static_cast<uint32_t>(w.hidden + 7) / 8;
   const bool fused =
@@ -492,8 +509,7 @@ Status Step::add_op(const Program& program, const Op& op) {
       if (!same(&ids_, op.args[0])) return two_inputs;
       const Matrix& m = arg(1).matrix;
       const uint32_t tiles = static_cast<uint32_t>(m.tiles_per_group());
-      const uint32_t window = static_cast<uint32_t>(
-          std::min<uint64_t>((device_->limits().binding_bytes - kPlaceAlign) / m.tile_bytes, tiles));
+      const uint32_t window = static_cast<uint32_t>(std::min<uint64_t>(room() / m.tile_bytes, tiles));
       if (window == 0) return unsupported("a matrix exceeds what the GPU can bind");
       for (uint32_t t = 0; t < tiles; t += window) {
         const uint32_t count = std::min(window, tiles - t);
@@ -777,6 +793,7 @@ Status Step::record_outputs(const Program& program, int tokens) {
 }
 
 Status Step::run(const Program& program, int tokens, ReadStats* read) {
+  const std::lock_guard<std::mutex> lock(device_->mutex());
   const int index = bucket_index(tokens);
   Status s = kStatusOk;
   if (recorded_[index] == VK_NULL_HANDLE) s = record(1 << index, Stamps::kNone, &recorded_[index]);
@@ -822,6 +839,7 @@ Status Step::make_queries() {
 }
 
 Status Step::time(int tokens, int repeat, std::vector<double>* nanoseconds) {
+  const std::lock_guard<std::mutex> lock(device_->mutex());
   Device& d = *device_;
   if (Status s = make_queries(); !s.ok()) return s;
   VkCommandBuffer commands;
@@ -839,6 +857,7 @@ Status Step::time(int tokens, int repeat, std::vector<double>* nanoseconds) {
 }
 
 Status Step::profile(int tokens, std::vector<Pass>* passes) {
+  const std::lock_guard<std::mutex> lock(device_->mutex());
   Device& d = *device_;
   if (Status s = make_queries(); !s.ok()) return s;
   VkCommandBuffer commands;

@@ -17,13 +17,15 @@
 namespace blockffn::gpu {
 
 struct StepOptions {
-  bool cpu_too = false;    // admit a software driver
-  bool serialize = false;  // for measurements: a barrier between all operators
-  bool fused = true;       // the router's last workgroup makes the union, instead of a pass of its own
-  bool direct = false;     // for measurements: the up pass sized for all experts instead of indirectly
-  uint32_t threads = 0;    // of a workgroup; 0 chooses
-  bool staged = false;     // for tests: as on a GPU whose memory the CPU cannot reach
-  int skip_barrier = -1;   // for tests of the validation: leaves out one barrier
+  bool cpu_too = false;     // admit a software driver
+  bool serialize = false;   // for measurements: a barrier between all operators
+  bool fused = true;        // the router's last workgroup makes the union, instead of a pass of its own
+  bool direct = false;      // for measurements: the up pass sized for all experts instead of indirectly
+  uint32_t threads = 0;     // of a workgroup; 0 chooses
+  uint64_t window = 0;      // for tests: bytes of weights that one binding may hold; 0 is the device's limit
+  Faults faults;            // for tests; with any, the step has a device of its own
+  bool own_device = false;  // not the one that programs share
+  int skip_barrier = -1;    // for tests of the validation: leaves out one barrier
 };
 
 class Step : public Accelerator {
@@ -106,7 +108,8 @@ class Step : public Accelerator {
   Dispatch& dispatch(Shader shader);
   Region region(const Program& program, int32_t id) const;
 
-  std::unique_ptr<Device> device_;
+  std::shared_ptr<Device> device_;
+  uint64_t room() const;  // bytes of weights that a binding may hold
   StepOptions options_;
   std::vector<std::unique_ptr<Buffer>> blocks_;  // weights
   std::map<const void*, Place> places_;

@@ -27,6 +27,13 @@ Status unavailable(const char* message) { return {Status::kInvalidArgument, mess
 
 const char* shader_name(Shader shader) { return kModules[static_cast<int>(shader)].name; }
 
+uint64_t shaders_hash() {
+  uint64_t hash = 0xcbf29ce484222325u;  // FNV-1a
+  for (const Module& m : kModules)
+    for (size_t i = 0; i < m.bytes / 4; ++i) hash = (hash ^ m.words[i]) * 0x100000001b3u;
+  return hash;
+}
+
 Status Device::check(VkResult result, const char* message) {
   switch (result) {
     case VK_SUCCESS:
@@ -46,10 +53,24 @@ Status Device::check(VkResult result, const char* message) {
   }
 }
 
-Status Device::open(bool cpu_too, std::unique_ptr<Device>* out) {
+Status Device::open(bool cpu_too, const Faults& faults, std::unique_ptr<Device>* out) {
   std::unique_ptr<Device> device(new Device);
+  device->faults_ = faults;
   if (Status s = device->start(cpu_too); !s.ok()) return s;
   *out = std::move(device);
+  return kStatusOk;
+}
+
+Status Device::shared(bool cpu_too, std::shared_ptr<Device>* out) {
+  static std::mutex mutex;
+  static std::weak_ptr<Device> open_device[2];
+  const std::lock_guard<std::mutex> lock(mutex);
+  *out = open_device[cpu_too].lock();
+  if (*out != nullptr && !(*out)->lost()) return kStatusOk;
+  std::unique_ptr<Device> device;
+  if (Status s = open(cpu_too, {}, &device); !s.ok()) return s;
+  *out = std::move(device);
+  open_device[cpu_too] = *out;
   return kStatusOk;
 }
 
@@ -181,9 +202,9 @@ Status Device::choose(bool cpu_too) {
   limits_.binding_align = std::max<VkDeviceSize>(l.minStorageBufferOffsetAlignment, 16);
   for (int i = 0; i < 3; ++i) limits_.groups[i] = l.maxComputeWorkGroupCount[i];
   if (l.maxComputeWorkGroupInvocations < limits_.threads || l.maxComputeWorkGroupSize[0] < limits_.threads ||
-      l.maxComputeSharedMemorySize < 16384 || l.maxPushConstantsSize < kPushBytes ||
-      l.maxPerStageDescriptorStorageBuffers < kBindings || limits_.binding_bytes < (uint64_t{1} << 27) ||
-      limits_.binding_align > 256)
+      (faults_.shared_bytes != 0 ? faults_.shared_bytes : l.maxComputeSharedMemorySize) < 16384 ||
+      l.maxPushConstantsSize < kPushBytes || l.maxPerStageDescriptorStorageBuffers < kBindings ||
+      limits_.binding_bytes < (uint64_t{1} << 27) || limits_.binding_align > 256)
     return unavailable("the Vulkan device's limits are below what Vulkan 1.1 guarantees");
   return kStatusOk;
 }
@@ -211,6 +232,9 @@ int Device::memory_type(uint32_t allowed, VkMemoryPropertyFlags wanted) const {
 }
 
 Status Device::allocate(VkDeviceSize bytes, Memory kind, Buffer* out) {
+  if (faults_.memory_bytes != 0 && allocated_ + bytes > faults_.memory_bytes)
+    return check(VK_ERROR_OUT_OF_DEVICE_MEMORY, "");
+  allocated_ += bytes;
   VkBufferCreateInfo info{};
   info.sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO;
   info.size = round_up(std::max<VkDeviceSize>(bytes, 256), 256);
@@ -246,8 +270,8 @@ Status Device::allocate(VkDeviceSize bytes, Memory kind, Buffer* out) {
     }
     made.local = (memory_.memoryTypes[type].propertyFlags & kLocal) != 0;
     result = BindBufferMemory(device_, made.buffer, made.memory, 0);
-    if (pretend_discrete_ && kind != Memory::kDevice) made.local = false;
-    if (pretend_discrete_ && kind == Memory::kDevice) break;
+    if (faults_.discrete && kind != Memory::kDevice) made.local = false;
+    if (faults_.discrete && kind == Memory::kDevice) break;
     if (result == VK_SUCCESS && (memory_.memoryTypes[type].propertyFlags & kVisible) == kVisible)
       result = MapMemory(device_, made.memory, 0, VK_WHOLE_SIZE, 0, &made.mapped);
     break;
@@ -273,6 +297,8 @@ Status Device::command_buffer(VkCommandBuffer* out) {
 }
 
 Status Device::submit_and_wait(const VkCommandBuffer* buffers, uint32_t count) {
+  if (faults_.lose_after == 0) return check(VK_ERROR_DEVICE_LOST, "");
+  if (faults_.lose_after > 0) --faults_.lose_after;
   VkSubmitInfo info{};
   info.sType = VK_STRUCTURE_TYPE_SUBMIT_INFO;
   info.commandBufferCount = count;

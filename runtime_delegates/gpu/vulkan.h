@@ -10,6 +10,7 @@
 
 #include <map>
 #include <memory>
+#include <mutex>
 #include <tuple>
 #include <vector>
 
@@ -17,24 +18,26 @@
 
 namespace blockffn::gpu {
 
-#define BLOCKFFN_VK_INSTANCE(F)                                                                   \
-  F(DestroyInstance)                                                                              \
-  F(EnumeratePhysicalDevices) F(GetPhysicalDeviceProperties) F(GetPhysicalDeviceMemoryProperties) \
-      F(GetPhysicalDeviceQueueFamilyProperties) F(CreateDevice) F(GetDeviceProcAddr)              \
-          F(EnumerateDeviceExtensionProperties)
-#define BLOCKFFN_VK_DEVICE(F)                                                                                        \
-  F(DestroyDevice)                                                                                                   \
-  F(GetDeviceQueue) F(CreateBuffer) F(DestroyBuffer) F(GetBufferMemoryRequirements) F(AllocateMemory) F(FreeMemory)  \
-      F(BindBufferMemory) F(MapMemory) F(CreateShaderModule) F(DestroyShaderModule) F(CreateDescriptorSetLayout)     \
-          F(DestroyDescriptorSetLayout) F(CreatePipelineLayout) F(DestroyPipelineLayout) F(CreateComputePipelines)   \
-              F(DestroyPipeline) F(CreateDescriptorPool) F(DestroyDescriptorPool) F(AllocateDescriptorSets)          \
-                  F(UpdateDescriptorSets) F(CreateCommandPool) F(DestroyCommandPool) F(AllocateCommandBuffers)       \
-                      F(FreeCommandBuffers) F(BeginCommandBuffer) F(EndCommandBuffer) F(CmdBindPipeline)             \
-                          F(CmdBindDescriptorSets) F(CmdPushConstants) F(CmdDispatch) F(CmdDispatchIndirect)         \
-                              F(CmdPipelineBarrier) F(CmdCopyBuffer) F(CmdFillBuffer) F(CmdResetQueryPool)           \
-                                  F(CmdWriteTimestamp) F(CreateQueryPool) F(DestroyQueryPool) F(GetQueryPoolResults) \
-                                      F(QueueSubmit) F(CreateFence) F(DestroyFence) F(WaitForFences) F(ResetFences)  \
-                                          F(DeviceWaitIdle)
+#define BLOCKFFN_VK_INSTANCE(F)                                                                                       \
+  F(DestroyInstance)                                                                                                  \
+  F(EnumeratePhysicalDevices)                                                                                         \
+  F(GetPhysicalDeviceProperties)                                                                                      \
+  F(GetPhysicalDeviceMemoryProperties) F(GetPhysicalDeviceQueueFamilyProperties) F(CreateDevice) F(GetDeviceProcAddr) \
+      F(EnumerateDeviceExtensionProperties)
+#define BLOCKFFN_VK_DEVICE(F)                                                                                      \
+  F(DestroyDevice)                                                                                                 \
+  F(GetDeviceQueue)                                                                                                \
+  F(CreateBuffer)                                                                                                  \
+  F(DestroyBuffer) F(GetBufferMemoryRequirements) F(AllocateMemory) F(FreeMemory) F(BindBufferMemory) F(MapMemory) \
+      F(CreateShaderModule) F(DestroyShaderModule) F(CreateDescriptorSetLayout) F(DestroyDescriptorSetLayout)      \
+          F(CreatePipelineLayout) F(DestroyPipelineLayout) F(CreateComputePipelines) F(DestroyPipeline)            \
+              F(CreateDescriptorPool) F(DestroyDescriptorPool) F(AllocateDescriptorSets) F(UpdateDescriptorSets)   \
+                  F(CreateCommandPool) F(DestroyCommandPool) F(AllocateCommandBuffers) F(FreeCommandBuffers)       \
+                      F(BeginCommandBuffer) F(EndCommandBuffer) F(CmdBindPipeline) F(CmdBindDescriptorSets)        \
+                          F(CmdPushConstants) F(CmdDispatch) F(CmdDispatchIndirect) F(CmdPipelineBarrier)          \
+                              F(CmdCopyBuffer) F(CmdFillBuffer) F(CmdResetQueryPool) F(CmdWriteTimestamp)          \
+                                  F(CreateQueryPool) F(DestroyQueryPool) F(GetQueryPoolResults) F(QueueSubmit)     \
+                                      F(CreateFence) F(DestroyFence) F(WaitForFences) F(ResetFences) F(DeviceWaitIdle)
 
 // The compute modules, in the order of kModules in shaders.inc (sorted by name).
 enum class Shader {
@@ -57,6 +60,7 @@ inline Shader variant(Shader first, Quant quant) {
 }
 
 const char* shader_name(Shader shader);
+uint64_t shaders_hash();  // of all modules: what a cached verdict on a driver depends on
 
 struct Buffer {
   VkBuffer buffer = VK_NULL_HANDLE;
@@ -76,14 +80,23 @@ struct Limits {
   uint32_t groups[3];  // workgroups of a dispatch
 };
 
+// What tests pretend of a device.
+struct Faults {
+  uint32_t shared_bytes = 0;  // of a workgroup's memory, instead of what the device has
+  uint64_t memory_bytes = 0;  // allocations beyond fail
+  int lose_after = -1;        // submissions that succeed before the device is lost
+  bool discrete = false;      // memory that the CPU cannot reach, filled by copies alone
+};
+
 class Device {
  public:
   static constexpr int kBindings = 7;
   static constexpr int kPushBytes = 128;
 
   // Opens the best device, or the one whose number BLOCKFFN_GPU names; cpu_too admits software drivers.
-  // `validate` turns on VK_LAYER_KHRONOS_validation with synchronization checks, for tests.
-  static Status open(bool cpu_too, std::unique_ptr<Device>* out);
+  static Status open(bool cpu_too, const Faults& faults, std::unique_ptr<Device>* out);
+  // The one that all programs of this process share; opened on the first call, closed with the last user.
+  static Status shared(bool cpu_too, std::shared_ptr<Device>* out);
   ~Device();
   Device(const Device&) = delete;
   Device& operator=(const Device&) = delete;
@@ -107,7 +120,7 @@ class Device {
   VkDevice handle() const { return device_; }
   uint32_t timestamp_bits() const { return timestamp_bits_; }
   bool lost() const { return lost_; }
-  void pretend_discrete() { pretend_discrete_ = true; }  // for tests: memory of its own, filled by copies alone
+  std::mutex& mutex() { return mutex_; }  // hold it while using the device, where programs share it
   void set_threads(uint32_t threads) { limits_.threads = limits_.wide_threads = threads; }
 
 #define F(name) PFN_vk##name name = nullptr;
@@ -137,7 +150,10 @@ class Device {
   VkPipelineLayout layout_ = VK_NULL_HANDLE;
   std::map<std::tuple<Shader, uint32_t, uint32_t>, VkPipeline> pipelines_;
   Buffer staging_;
-  bool lost_ = false, pretend_discrete_ = false;
+  bool lost_ = false;
+  Faults faults_;
+  uint64_t allocated_ = 0;
+  std::mutex mutex_;
 };
 
 }  // namespace blockffn::gpu

@@ -126,11 +126,17 @@ class Program {
 
   // From now on runs go to the accelerator; no run may have written a cache yet.
   void set_accelerator(std::unique_ptr<Accelerator> accelerator) { accelerator_ = std::move(accelerator); }
+  std::unique_ptr<Accelerator> take_accelerator() { return std::move(accelerator_); }
   const Accelerator* accelerator() const { return accelerator_.get(); }
+  // No row of any cache counts as written any more.
+  void forget() {
+    for (uint32_t id : states_) values_[id].rows_written = 0;
+  }
 
   const Kernels& kernels() const { return *kernels_; }
   const std::vector<Value>& values() const { return values_; }
   const std::vector<Op>& ops() const { return ops_; }
+  const std::vector<uint32_t>& inputs() const { return inputs_; }
   const std::vector<uint32_t>& outputs() const { return outputs_; }
   MlaWeights mla_weights(const Op& op) const;
   GqaWeights gqa_weights(const Op& op) const;

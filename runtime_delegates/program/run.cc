@@ -117,7 +117,10 @@ Status Program::run(int tokens, const Parallel& parallel, const Observer& observ
       values_[op.args[first_cache(op.code)]].rows_written = 0;
     }
     read = {1, tokens, 0, 0, 0};
-    if (begins) ran = run_ops(tokens, parallel, observer, &read);
+    if (begins)
+      ran = run_ops(tokens, parallel, observer, &read);
+    else
+      ran.message = "the GPU was lost, and the context with it: begin the text again, it will run on the CPU";
   }
   if (!ran.ok()) return ran;
   for (uint32_t id : outputs_)

@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "../../runtime_delegates/gpu/choose.h"
 #include "../../runtime_delegates/gpu/step.h"
 
 using namespace blockffn;
@@ -41,6 +42,11 @@ int refused(const char* what, const Status& status) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  if (argc >= 3 && std::strcmp(argv[1], "self_test") == 0) {
+    const Status s = gpu::self_test(true, static_cast<Quant>(std::atoi(argv[2])), argc > 3);
+    std::printf("%s\n", s.ok() ? "passed" : s.message);
+    return s.ok() ? 0 : 1;
+  }
   if (argc < 6) {
     std::fprintf(stderr, "usage: run_step cpu|gpu PROGRAM WEIGHTS STEPS OUTPUT [NAME=N ...]\n");
     return 2;
@@ -54,7 +60,11 @@ int main(int argc, char** argv) {
     if (name == "threads") options.threads = static_cast<uint32_t>(n);
     if (name == "serialize") options.serialize = n != 0;
     if (name == "fused") options.fused = n != 0;
-    if (name == "staged") options.staged = n != 0;
+    if (name == "staged") options.faults.discrete = n != 0;
+    if (name == "window") options.window = static_cast<uint64_t>(n);
+    if (name == "shared_bytes") options.faults.shared_bytes = static_cast<uint32_t>(n);
+    if (name == "memory_bytes") options.faults.memory_bytes = static_cast<uint64_t>(n);
+    if (name == "lose_after") options.faults.lose_after = n;
     if (name == "direct") options.direct = n != 0;
     if (name == "skip_barrier") options.skip_barrier = n;
   }
@@ -105,6 +115,8 @@ int main(int argc, char** argv) {
       output.write(reinterpret_cast<const char*>(out.data()), static_cast<std::streamsize>(out.size()));
     }
   }
+  // A step that lost its device is gone.
+  if (program->accelerator() == nullptr) step = nullptr;
   std::printf("{\"device\": \"%s\", \"barriers\": %d, \"experts_read\": %lld, \"experts_total\": %lld}\n",
               step == nullptr ? program->kernels().name : step->name(), step == nullptr ? 0 : step->barriers(),
               static_cast<long long>(stats.experts_read), static_cast<long long>(stats.experts_total));

@@ -1,0 +1,28 @@
+// Which device a program runs on, and whether its GPU can be trusted.
+#pragma once
+
+#include <string>
+
+#include "../program/program.h"
+#include "vulkan.h"
+
+namespace blockffn::gpu {
+
+// A small program of every operator in one precision, run 20 times on the device: a prefill, a tree, a kept branch, a
+// token. Every output must lie within 1e-4 of its row's root mean square of what the CPU computes in float32 from the
+// same weights, a hundred times what rounding makes and a hundredth of what one wrong weight does; and all runs must
+// give the same bits. plant_fault damages one weight of the GPU's copy, for tests of the test.
+Status self_test(bool cpu_too, Quant quant, bool plant_fault = false);
+
+// The same, asked once per process, driver and set of shaders: the verdict is kept in $BLOCKFFN_CACHE_DIR, else in
+// $XDG_CACHE_HOME/blockffn or ~/.cache/blockffn. Nothing is kept where none of them can be written.
+Status trusted(bool cpu_too, Quant quant);
+
+// Sets the accelerator of a program that was just loaded. wanted: "cpu", "gpu" or "auto" (null: "cpu").
+// gpu   a Vulkan device, software drivers too; auto a hardware one, where an estimate of 256 tokens of prompt and 192
+// of answer (four chunks of 64, 64 steps of one token, 16 chunks of 8) is shorter there, by times measured here and
+// now. A program has one device: the caches are in its memory. *report says which, and why it is the CPU where a GPU
+// was asked for. Fails only if `wanted` is none of the three.
+Status choose_device(const char* wanted, const Parallel& parallel, Program* program, std::string* report);
+
+}  // namespace blockffn::gpu
