@@ -27,7 +27,7 @@ Status measure(Program& program, const Parallel& parallel, Times* times) {
   for (uint32_t id : program.inputs()) buffers[id].assign(values[id].elements(kMaxTokens), 0);
   for (const Op& op : program.ops()) {
     if (!is_attention(op)) continue;
-    const size_t n = op.args.size();
+    const size_t n = op.code == Opcode::kMlaAttention ? 11 : 10;  // positions, n_past, tree_mask and kv_src end here
     for (int t = 0; t < kMaxTokens; ++t) {
       buffers[static_cast<size_t>(op.args[n - 4])][static_cast<size_t>(t)] = t;
       buffers[static_cast<size_t>(op.args[n - 2])][static_cast<size_t>(t)] = t < 63 ? (int64_t{1} << (t + 1)) - 1 : -1;

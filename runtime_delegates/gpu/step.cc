@@ -11,7 +11,7 @@ constexpr uint64_t kBlockBytes = uint64_t{1} << 29;  // weights of one allocatio
 constexpr uint64_t kPlaceAlign = 256;                // the largest alignment of a binding that Vulkan allows
 constexpr uint32_t kStepRope = 272, kStepWords = 1u << 14, kRouteSlots = 16, kSlotWords = 4;
 constexpr uint32_t kFewGroups = 192;  // below, wider workgroups keep a large GPU busy
-constexpr int kPart = 256, kMaxClasses = 8, kMaxGpuExperts = 2048, kMaxHeadCounts = 4;
+constexpr int kPart = 256, kMaxClasses = 8, kMaxGpuExperts = 2048, kMaxHeadCounts = 3;
 
 Status unsupported(const char* message) { return {Status::kInvalidArgument, message}; }
 
@@ -502,6 +502,12 @@ Status Step::add_op(const Program& program, const Op& op) {
     if (*seen < 0) *seen = id;
     return *seen == id;
   };
+  // An attention operator may have the rows of a tree as its last argument; then all must.
+  const auto same_tree = [&](size_t at) {
+    const int32_t id = op.args.size() > at ? op.args[at] : -1;
+    if (states_.empty()) tree_ = id;
+    return tree_ == id;
+  };
   const Status two_inputs = unsupported("the GPU takes one chunk description for all operators");
   const uint32_t threads = device_->limits().threads;
   switch (op.code) {
@@ -559,7 +565,7 @@ Status Step::add_op(const Program& program, const Op& op) {
       return add_ffn(arg(1).ffn, in(0), y);
     case Opcode::kMlaAttention: {
       if (!same(&positions_, op.args[7]) || !same(&past_, op.args[8]) || !same(&mask_, op.args[9]) ||
-          !same(&kv_src_, op.args[10]))
+          !same(&kv_src_, op.args[10]) || !same_tree(11))
         return two_inputs;
       const MlaWeights w = program.mla_weights(op);
       const uint32_t heads = static_cast<uint32_t>(w.heads), nope = static_cast<uint32_t>(w.nope),
@@ -583,7 +589,7 @@ Status Step::add_op(const Program& program, const Op& op) {
     }
     case Opcode::kGqaAttention: {
       if (!same(&positions_, op.args[6]) || !same(&past_, op.args[7]) || !same(&mask_, op.args[8]) ||
-          !same(&kv_src_, op.args[9]))
+          !same(&kv_src_, op.args[9]) || !same_tree(10))
         return two_inputs;
       const GqaWeights w = program.gqa_weights(op);
       const uint32_t dim = static_cast<uint32_t>(w.head_dim), wide = pad(dim, 4),
@@ -724,6 +730,7 @@ Status Step::write_step(const Program& program, int tokens) {
   const int64_t past = past_ >= 0 ? *ints(past_) : 0;
   words[1] = static_cast<uint32_t>(past);
   words[2] = logits_first_ >= 0 ? static_cast<uint32_t>(*ints(logits_first_)) : 0;
+  words[13] = tree_ >= 0 ? static_cast<uint32_t>(*ints(tree_)) : 0;
   for (size_t i = 0; i < head_counts_.size(); ++i) {
     words[4 + 3 * i] = static_cast<uint32_t>(tokens);
     words[5 + 3 * i] = static_cast<uint32_t>(head_counts_[i]);

@@ -137,7 +137,7 @@ class Step : public Accelerator {
   std::vector<Table> tables_;
   uint32_t table_words_ = 0;
   std::vector<int> head_counts_;  // of the attention operators: one set of dispatch arguments each
-  int32_t ids_ = -1, positions_ = -1, past_ = -1, mask_ = -1, kv_src_ = -1, logits_first_ = -1;
+  int32_t ids_ = -1, positions_ = -1, past_ = -1, mask_ = -1, kv_src_ = -1, tree_ = -1, logits_first_ = -1;
   std::vector<int32_t> logits_outputs_;
   std::vector<int> ffn_experts_;
   std::vector<Dispatch> keeps_, dispatches_;

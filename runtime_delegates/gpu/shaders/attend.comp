@@ -1,6 +1,6 @@
 #version 450
-// Attention of one head of one token over PART visible rows: those before n_past and the chunk's tokens that its tree
-// mask names, in that order. Which rows form a block or a part depends on their places in that list alone, so a token
+// Attention of one head of one token over PART visible rows: those before the tree and the tree's nodes and chunk's tokens
+// that its mask names, in that order. Which rows form a block or a part depends on their places in that list alone, so a token
 // gets the same bits whether its context came in this chunk or earlier. Writes maximum, denominator and weighted sum.
 #include "common.glsl"
 layout(set = 0, binding = 1) readonly buffer Query { vec4 query[]; };
@@ -25,7 +25,7 @@ shared uint chunk_rows[64];
 
 void main() {
   const uint tid = gl_LocalInvocationID.x, t = gl_WorkGroupID.x, head = gl_WorkGroupID.y, part = gl_WorkGroupID.z;
-  const uint past = step_[STEP_PAST];
+  const uint past = step_[STEP_PAST] - step_[STEP_TREE];
   if (t >= step_[STEP_TOKENS]) return;
   const uint low = step_[STEP_MASK_LOW + t], high = step_[STEP_MASK_HIGH + t];
   const uint visible = past + bitCount(low) + bitCount(high);

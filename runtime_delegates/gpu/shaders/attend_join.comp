@@ -10,7 +10,7 @@ layout(push_constant) uniform Push { uint heads, value_dim, max_parts, y_stride,
 void main() {
   const uint tid = gl_LocalInvocationID.x, t = gl_WorkGroupID.x, head = gl_WorkGroupID.y;
   if (t >= step_[STEP_TOKENS]) return;
-  const uint visible = step_[STEP_PAST] + bitCount(step_[STEP_MASK_LOW + t]) + bitCount(step_[STEP_MASK_HIGH + t]);
+  const uint visible = step_[STEP_PAST] - step_[STEP_TREE] + bitCount(step_[STEP_MASK_LOW + t]) + bitCount(step_[STEP_MASK_HIGH + t]);
   const uint count = (visible + PART - 1) / PART, size = p.value_dim + 2;
   const uint from = (t * p.heads + head) * p.max_parts * size;
   float largest = parts[from];

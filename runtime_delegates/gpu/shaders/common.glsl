@@ -11,6 +11,7 @@ layout(constant_id = 1) const uint TOKENS = 1;  // tokens that one workgroup mul
 #define STEP_PAST 1
 #define STEP_LOGITS 2
 #define STEP_KEPT 3
+#define STEP_TREE 13  // the last so many rows before n_past are nodes of a tree; masks count from the first of them
 #define STEP_IDS 16
 #define STEP_MASK_LOW 80
 #define STEP_MASK_HIGH 144
