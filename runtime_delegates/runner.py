@@ -84,6 +84,7 @@ class Result:
     text              the new text, up to a stop string; of generate_text() and generate_chat()
     tokens_per_cycle  decoding alone: the first token comes from the prefill
     emitted           {k: cycles that yielded k tokens}
+    chunks            {T: cycles that verified a chunk of T tokens}
     union_share       {T: share of the experts that chunks of T tokens read}; empty without experts
     chunk_ms          {T: what mode auto expects a chunk of T tokens to take}; empty before it has measured
     """
@@ -105,6 +106,7 @@ class Result:
     other_ms: float
     calibrate_ms: float
     emitted: dict[int, int]
+    chunks: dict[int, int]
     union_share: dict[int, float]
     prefill_union_share: float | None
     chunk_ms: dict[int, float]
@@ -380,7 +382,7 @@ class Runner:
         same = {name: getattr(stats, name) for name in Result.__dataclass_fields__ if hasattr(stats, name)}
         return Result(**same | dict(
             ids=ids, text=text, stopped_by=STOPS[stats.stopped_by], kernels=self.kernels,
-            emitted=by_size(stats.emitted_histogram),
+            emitted=by_size(stats.emitted_histogram), chunks=by_size(stats.chunks),
             union_share={t: stats.experts_read[t] / total for t, total in by_size(stats.experts_total).items()},
             prefill_union_share=(stats.prefill_experts_read / stats.prefill_experts_total
                                  if stats.prefill_experts_total else None),

@@ -45,7 +45,7 @@ void CostModel::observe_chunk(int tokens, double ms) {
   const double ratio = std::clamp(ms / chunk_ms(tokens), 0.5, 2.0);
   for (int i = 0; i < kKnots; ++i) {
     const double distance = std::fabs(std::log2(tokens) - i);
-    ms_[i] *= std::pow(ratio, 0.02 + 0.1 * std::max(0.0, 1 - distance));
+    ms_[i] *= std::pow(ratio, 0.08 + 0.06 * std::max(0.0, 1 - distance));
   }
   for (int i = 1; i < kKnots; ++i) ms_[i] = std::max(ms_[i], ms_[i - 1]);
 }

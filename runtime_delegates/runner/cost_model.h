@@ -1,7 +1,7 @@
 // Decides how much of a draft is worth verifying on this machine, in tokens per second.
 //
 // Time: measured for chunks of 1, 2, 4 ... 64 tokens, interpolated between, and corrected by every chunk
-// that runs (a longer context or a busier machine moves all sizes a little, the size itself more).
+// that runs (a longer context or a busier machine moves all sizes, the size itself a little more).
 // Acceptance: how often tokens of about the same confidence followed their parent so far.
 #pragma once
 
