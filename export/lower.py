@@ -7,8 +7,10 @@ and the backend streams what it packs into a file beside the program.
 
 import operator
 import os
+import struct
 import tempfile
 import warnings
+import zlib
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -86,9 +88,22 @@ def lower(
         with open(path, "wb") as file:
             program.write_to_file(file)
             file.flush()
+            file.write(check_trailer(path))
+            file.flush()
             os.fsync(file.fileno())
     lowered.file_bytes = os.path.getsize(path)
     return lowered
+
+
+def check_trailer(path: str) -> bytes:
+    """What ends our files: "BFCHECK1", bytes of the program's flatbuffer (u64), their CRC-32 (u64).
+
+    ExecuTorch ends the process when some fields of a flatbuffer are damaged; with this the runtimes see it before.
+    """
+    with open(path, "rb") as file:
+        size = struct.unpack("<Q", file.read(24)[16:])[0]  # of the extended header
+        file.seek(0)
+        return b"BFCHECK1" + struct.pack("<QQ", size, zlib.crc32(file.read(size)))
 
 
 def _inventory(graph_module: torch.fx.GraphModule) -> Lowered:

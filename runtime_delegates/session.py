@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import struct
+import zlib
 from pathlib import Path
 
 from torch import Tensor
@@ -21,6 +22,7 @@ from runtime_delegates.chunks import FORMAT_VERSION, ChunkSession
 from runtime_delegates.loader import executorch_runtime, load_backend
 from runtime_delegates.text import ContextFull  # noqa: F401  callers catch it
 
+TRAILER_BYTES = 24  # of our exports
 PTE_IDENTIFIER = b"ET12"
 
 
@@ -108,25 +110,33 @@ class Session(ChunkSession):
 
 
 def check_pte(path: Path) -> None:
-    """RuntimeError unless `path` starts as an ExecuTorch program and is as long as its header says.
+    """RuntimeError unless `path` starts as an ExecuTorch program, is as long as its header says, and has the
+    checksum that our exports end with (export/lower.py), if there is one.
 
-    ExecuTorch maps the file, so a segment beyond its end would kill the process instead of raising.
+    ExecuTorch maps the file, so a segment beyond its end would kill the process instead of raising; and so would
+    some damaged fields.
     """
     try:
+        size = path.stat().st_size
         with open(path, "rb") as file:
             head = file.read(48)
-        size = path.stat().st_size
+            file.seek(max(0, size - TRAILER_BYTES))
+            magic, checked, checksum = struct.unpack("<8sQQ", file.read(TRAILER_BYTES).rjust(TRAILER_BYTES))
+            file.seek(0)
+            whole = magic != b"BFCHECK1" or checked <= size and zlib.crc32(file.read(checked)) == checksum
     except OSError as error:
         raise RuntimeError(f"{path}: {error.strerror or error}; name a .pte file") from None
     # All four bytes: ExecuTorch's Python binding ends the process when it logs an identifier that is not text.
     if len(head) < 48 or head[4:8] != PTE_IDENTIFIER:
         raise RuntimeError(f"{path}: not an ExecuTorch program; name a .pte file written by export/to_executorch.py")
+    if not whole:
+        raise RuntimeError(f"{path}: damaged, its checksum differs; copy or export it again")
     if head[8:12] != b"eh00":
         return  # a program without weights of its own has no such header; ExecuTorch verifies the rest
     # Extended header: magic, u32 its length, u64 program bytes, u64 offset and u64 bytes of the segments.
     length, program_bytes, segments_offset, segments_bytes = struct.unpack("<IQQQ", head[12:40])
     end = max(program_bytes, segments_offset + segments_bytes if length >= 32 else 0)
-    if size < end:
+    if size < end or (end < size < end + TRAILER_BYTES):
         raise RuntimeError(f"{path}: truncated, {size} of {end} bytes; copy or export it again")
 
 

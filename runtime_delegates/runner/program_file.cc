@@ -26,6 +26,28 @@ std::string code_text(et::Error error) {
   return text;
 }
 
+uint32_t crc32(const uint8_t* data, size_t bytes) {
+  uint32_t table[256];
+  for (uint32_t i = 0; i < 256; ++i) {
+    table[i] = i;
+    for (int bit = 0; bit < 8; ++bit) table[i] = table[i] >> 1 ^ (table[i] & 1 ? 0xEDB88320u : 0);
+  }
+  uint32_t crc = ~0u;
+  for (size_t i = 0; i < bytes; ++i) crc = crc >> 8 ^ table[(crc ^ data[i]) & 0xFF];
+  return ~crc;
+}
+
+// Our exports end with "BFCHECK1", the bytes of the program's flatbuffer and their CRC-32 (export/lower.py):
+// ExecuTorch ends the process when some fields of it are damaged.
+constexpr size_t kTrailer = 24;
+bool damaged(const MappedFile& file) {
+  const uint8_t* trailer = file.data() + file.size() - kTrailer;
+  uint64_t bytes, checksum;
+  std::memcpy(&bytes, trailer + 8, sizeof bytes);
+  std::memcpy(&checksum, trailer + 16, sizeof checksum);
+  return std::memcmp(trailer, "BFCHECK1", 8) == 0 && (bytes > file.size() || crc32(file.data(), bytes) != checksum);
+}
+
 // Why the bytes cannot be a whole program, or "": ExecuTorch itself does not look for segments that end
 // beyond the file.
 std::string check(const MappedFile& file) {
@@ -35,6 +57,7 @@ std::string check(const MappedFile& file) {
     return "not an ExecuTorch program; name a .pte file written by export/to_executorch.py";
   if (reinterpret_cast<uintptr_t>(file.data()) % kAlignment != 0)
     return "it starts at a byte of its container that is no multiple of 64; store it uncompressed and aligned there";
+  if (damaged(file)) return "damaged, its checksum differs; copy or export it again";
   if (std::memcmp(head + 8, "eh00", 4) != 0) return "";  // without segments; ExecuTorch verifies the rest
   uint32_t length;
   uint64_t sizes[3];  // program bytes, offset of the segments, bytes of the segments
@@ -45,7 +68,7 @@ std::string check(const MappedFile& file) {
     if (sizes[1] > UINT64_MAX - sizes[2]) return "its header is damaged; copy or export it again";
     end = std::max(end, sizes[1] + sizes[2]);
   }
-  if (file.size() < end)
+  if (file.size() < end || (file.size() > end && file.size() < end + kTrailer))
     return "truncated, " + std::to_string(file.size()) + " of " + std::to_string(end) + " bytes; copy or export it again";
   return "";
 }

@@ -12,6 +12,7 @@ import sys
 import pytest
 import torch
 
+from runtime_delegates.runner import Runner
 from runtime_delegates.session import check_pte
 
 TRY_FILES = """
@@ -77,6 +78,25 @@ def test_flipped_header_bits(tmp_path, pte_bytes):
     results = try_files(paths)
     refused = [name for name, result in results.items() if result.startswith("refused")]
     assert {f"bit{bit:04}" for bit in range(32, 64)} <= set(refused)  # the file's magic
+
+
+def test_flipped_bits_of_the_program_are_refused_before_executorch_sees_them(tmp_path, pte_bytes, backend):
+    """Some of its fields would end the process: ExecuTorch's own verifier checks structure, not values."""
+    _, program_bytes, segments_offset, _ = struct.unpack("<IQQQ", pte_bytes[12:40])
+    assert pte_bytes[-24:-16] == b"BFCHECK1" and program_bytes <= segments_offset
+    path = tmp_path / "model.pte"
+    for bit in random.Random(2).sample(range(8 * 8, 8 * program_bytes), 400):
+        path.write_bytes(flip(bit)(bytearray(pte_bytes)))
+        with pytest.raises(RuntimeError, match="damaged, its checksum differs"):
+            check_pte(path)
+        with pytest.raises(RuntimeError, match="damaged, its checksum differs"):
+            Runner(path)
+
+
+def test_a_program_without_checksum_is_not_refused(tmp_path, pte_bytes, backend):
+    path = tmp_path / "model.pte"
+    path.write_bytes(pte_bytes[:-24])
+    assert try_files([path])["model.pte"] == "ran" and Runner(path).generate([5], 2).ids
 
 
 def test_flipped_delegate_and_weight_bits(tmp_path, pte_bytes):
