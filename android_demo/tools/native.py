@@ -55,7 +55,7 @@ def executorch_wheel() -> Path:
 def run(command: list, what: str, **more) -> str:
     done = subprocess.run([str(c) for c in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **more)
     if done.returncode != 0:
-        raise ValueError(f"{what} failed:\n{done.stdout[-6000:]}")
+        raise ValueError(f"{what} failed:\n{done.stdout[-20000:]}")
     return done.stdout
 
 
@@ -96,8 +96,10 @@ def bionic_symbols() -> dict[str, set[str]]:
 
 def make_sysroot(abi: str, out: Path, executorch: Path) -> None:
     """Everything to link with that the NDK would hold: stub libraries, start files, libunwind."""
-    if (out / "done").exists():
+    sources = [Path(__file__), *(p for p in (HERE / "native").rglob("*") if p.is_file())]
+    if (out / "done").exists() and (out / "done").stat().st_mtime > max(p.stat().st_mtime for p in sources):
         return
+    shutil.rmtree(out, ignore_errors=True)
     lib = out / "lib"
     lib.mkdir(parents=True, exist_ok=True)
     toolchain = (HERE / "native" / "toolchain.cmake").read_text()
@@ -120,17 +122,18 @@ def make_sysroot(abi: str, out: Path, executorch: Path) -> None:
         run([zig(), "clang", *flags, "-O2", "-std=c11", "-Wall", "-Wextra", "-c", HERE / "native" / "src" / f"{name}.c", "-o", target],
             f"compiling {name}.c")
     run([zig(), "ar", "qc", lib / "libruntime.a", *objects, out / "emutls.o"], "archiving libunwind")
-    # libc++abi, for the library that is not linked with ExecuTorch's.
+    # libc++abi and some of libc++, for the library that is not linked with ExecuTorch's.
     abi_sources = zig().parent / "lib" / "libcxxabi"
     objects = []
-    for source in [*sorted((abi_sources / "src").glob("*.cpp")), abi_sources.parent / "libcxx" / "src" / "new_helpers.cpp"]:
+    parts = ("error_category", "memory", "mutex", "mutex_destructor", "new_helpers", "stdexcept", "string", "system_error", "verbose_abort")
+    for source in [*sorted((abi_sources / "src").glob("*.cpp")), *(abi_sources.parent / "libcxx" / "src" / f"{part}.cpp" for part in parts)]:
         if source.stem not in ("cxa_noexception", "cxa_demangle"):
-            objects.append(out / f"{source.stem}.o")
+            objects.append(out / f"{source.parent.parent.name}-{source.stem}.o")
             run([zig(), "clang", "-x", "c++", *cxx_flags(), *c_flags(abi), "-std=c++23", "-O2", "-fvisibility=hidden", "-w",
-                 "-D_LIBCXXABI_BUILDING_LIBRARY", "-D_LIBCPP_BUILDING_LIBRARY", "-DLIBCXXABI_NON_DEMANGLING_TERMINATE",
-                 "-DHAVE___CXA_THREAD_ATEXIT_IMPL", f"-I{abi_sources}/include", f"-I{zig().parent}/lib/libcxx/src",
+                 "-D_LIBCXXABI_BUILDING_LIBRARY", "-D_LIBCPP_BUILDING_LIBRARY", "-DLIBCXX_BUILDING_LIBCXXABI", "-DLIBCXXABI_NON_DEMANGLING_TERMINATE",
+                 "-DHAVE___CXA_THREAD_ATEXIT_IMPL", f"-I{abi_sources}/include", f"-I{zig().parent}/lib/libcxx/src", f"-I{zig().parent}/lib/libcxx/libc",
                  "-c", source, "-o", objects[-1]], f"compiling {source.name}")
-    run([zig(), "ar", "qc", lib / "libc++abi.a", *objects], "archiving libc++abi")
+    run([zig(), "ar", "qc", lib / "libc++_static.a", *objects], "archiving libc++")
 
     # A stub has what the NDK-built ExecuTorch imports of it, and what our list adds.
     symbols = {library: set() for library in LINKED} | bionic_symbols()
@@ -147,7 +150,7 @@ def make_sysroot(abi: str, out: Path, executorch: Path) -> None:
 
 def stub(abi: str, path: Path, symbols: list[str], version: str | None) -> None:
     """A library that has these symbols; whoever calls one of them is stopped."""
-    data = {"stderr", "stdout", "stdin", "__sF", "environ"}
+    data = {"stderr", "stdout", "stdin", "__sF", "environ", "optarg", "optind"}
     source = ["__attribute__((noreturn)) static void stop(void) { __builtin_trap(); }"]
     for i, symbol in enumerate(symbols):
         kind = f"char s{i}[8]" if symbol in data else f"void s{i}(void)"
@@ -222,15 +225,16 @@ def build_android(abi: str, out: Path) -> dict[str, int]:
             if not (view / name).exists():
                 (view / name).symlink_to(target)
         folder = work / abi / "cmake"
-        build_cmake(folder, ["blockffn_jni", "blockffn_onnxruntime"], f"-DCMAKE_TOOLCHAIN_FILE={HERE}/native/toolchain.cmake",
+        build_cmake(folder, ["blockffn_jni", "blockffn_onnxruntime", "blockffn-run"], f"-DCMAKE_TOOLCHAIN_FILE={HERE}/native/toolchain.cmake",
                     f"-DANDROID_ABI={abi}", f"-DBLOCKFFN_ZIG={zig()}", f"-DBLOCKFFN_SYSROOT={sysroot}",
                     f"-DBLOCKFFN_EXECUTORCH_ANDROID={view}", f"-Dexecutorch_DIR={HERE}/native/cmake")
         libs, programs = out / "jniLibs" / abi, out / "bin" / abi
         for target, files in ((libs, [folder / "libblockffn_jni.so", view / "lib" / "libexecutorch_jni.so", sysroot / "lib" / "libfbjni.so"]),
-                              (programs, [folder / "runtime" / "libblockffn_onnxruntime.so"])):
+                              (programs, [folder / "runtime" / "libblockffn_onnxruntime.so", folder / "blockffn-run"])):
             target.mkdir(parents=True, exist_ok=True)
             for file in files:
                 shutil.copyfile(file, target / (file.name + ".part"))
+                shutil.copymode(file, target / (file.name + ".part"))
                 (target / (file.name + ".part")).rename(target / file.name)
     return {str(f.relative_to(out)): f.stat().st_size for folder in (libs, programs) for f in sorted(folder.iterdir())}
 

@@ -22,6 +22,7 @@ PROMPTS = [[1, 100, 200, 300, 400], [1] + [7, 9, 11, 13] * 10, [1] + list(range(
 TEXT = "To install the package,"
 MODES = {"plain": dict(mode="plain"), "chain": dict(mode="spec", draft_tokens=7, draft_width=1),
          "tree": dict(mode="spec", draft_tokens=7, draft_width=3)}
+# (The n-gram drafter: the host asks for it where no draft head is named.)
 MAX_TOKENS = 24
 
 
@@ -82,7 +83,7 @@ def test_maps_the_model_inside_the_apk_without_a_copy(abi, emulators, apk, shipp
     lines = emulators[abi].host("--range", apk["apk"], entry.offset, entry.size, *arguments(0))
     check_tokens(lines, golden, 0)
     # Caches and scratch are a few MB; a copy of the weights would be all of the file.
-    assert 0 <= lines[-1]["anonymous_kb"] * 1024 < entry.size / 2
+    assert lines[-1]["anonymous_kb"] * 1024 < entry.size / 2
 
 
 @pytest.mark.parametrize("abi", native.ABIS)
@@ -144,14 +145,14 @@ SYSTEM = {"libc.so", "libm.so", "libdl.so", "liblog.so"}
 
 @pytest.mark.parametrize("abi", native.ABIS)
 def test_libraries_are_what_android_loads(abi, android):
-    libraries = {path.name: elf.read(path) for path in [*(android / "jniLibs" / abi).glob("*.so"), *(android / "bin" / abi).glob("*.so")]}
-    assert set(libraries) == {"libblockffn_jni.so", "libexecutorch_jni.so", "libfbjni.so", "libblockffn_onnxruntime.so"}
+    libraries = {path.name: elf.read(path) for path in [*(android / "jniLibs" / abi).glob("*.so"), *(android / "bin" / abi).iterdir()]}
+    assert set(libraries) == {"libblockffn_jni.so", "libexecutorch_jni.so", "libfbjni.so", "libblockffn_onnxruntime.so", "blockffn-run"}
     known = libraries["libexecutorch_jni.so"]
     listed = native.bionic_symbols()
     for name, library in libraries.items():
-        assert library.soname == name and library.machine == {"arm64-v8a": 183, "x86_64": 62}[abi]
+        assert library.soname == ("" if name == "blockffn-run" else name) and library.machine == {"arm64-v8a": 183, "x86_64": 62}[abi]
         assert set(library.load_alignments) == {16384}, name
-        assert library.relro and not (library.has_tls or library.executable_stack or library.writable_code or library.text_relocations), name
+        assert library.relro and not (library.has_tls and name != "blockffn-run" or library.executable_stack or library.writable_code or library.text_relocations), name
         # What it imports of the system, an NDK-built library imports too, or our list with API levels has it.
         for symbol, of in library.imports.items():
             if of in SYSTEM:
@@ -164,6 +165,15 @@ def test_libraries_are_what_android_loads(abi, android):
     assert set(ours.needed) <= {"libexecutorch_jni.so"} | SYSTEM
     onnx = libraries["libblockffn_onnxruntime.so"]
     assert onnx.exports == {"RegisterCustomOps"} and set(onnx.needed) <= SYSTEM
+
+
+@pytest.mark.parametrize("abi", native.ABIS)
+def test_the_program_for_adb_shell(abi, emulators, android, shipped_program, golden):
+    emulator = emulators[abi]
+    done = subprocess.run(emulator.command(android / "bin" / abi / "blockffn-run", shipped_program, "--tokenizer", CHECKPOINT / "tokenizer.json",
+                                           "-p", TEXT, "-n", str(MAX_TOKENS)), capture_output=True, text=True, env={"SHIM_NPROC": "2"}, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert golden["text"] in done.stdout
 
 
 def test_the_libraries_are_small_enough(android):

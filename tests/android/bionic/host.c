@@ -1,7 +1,7 @@
 /* A stand-in for the virtual machine: loads libblockffn_jni.so as System.loadLibrary does and calls its native
    methods through JNI, with just the functions of JNI that the library uses. Objects are structs of this file.
 
-   host [--path FILE | --range FILE OFFSET BYTES] [--tokenizer FILE] [--cancel-after N] (--tokens ID,ID,... | --text STRING)
+   host [--path FILE | --range FILE OFFSET BYTES] [--tokenizer FILE] [--draft FILE] [--cancel-after N] (--tokens ID,ID,... | --text STRING)
         [--mode plain|chain|tree|auto]... [--max-tokens N]
 
    Per --mode one line of JSON: {"mode", "tokens" | "text", "stopped_by", "cycles", "error"}, then one with the memory:
@@ -181,7 +181,7 @@ static array* bytes_of(const char* s) {
 int main(int argc, char** argv) {
   (void)*(volatile char*)reserved;
   setvbuf(stdout, NULL, _IOLBF, 0);
-  const char *path = NULL, *range = NULL, *tokenizer = NULL, *prompt_tokens = NULL, *prompt_text = NULL, *modes[8];
+  const char *path = NULL, *range = NULL, *tokenizer = NULL, *draft = NULL, *prompt_tokens = NULL, *prompt_text = NULL, *modes[8];
   jlong offset = 0, bytes = 0;
   int mode_count = 0, max_tokens = 32;
   for (int i = 1; i < argc; ++i) {
@@ -189,6 +189,7 @@ int main(int argc, char** argv) {
     if (strcmp(a, "--path") == 0) path = argv[++i];
     else if (strcmp(a, "--range") == 0) range = argv[++i], offset = atoll(argv[++i]), bytes = atoll(argv[++i]);
     else if (strcmp(a, "--tokenizer") == 0) tokenizer = argv[++i];
+    else if (strcmp(a, "--draft") == 0) draft = argv[++i];
     else if (strcmp(a, "--cancel-after") == 0) cancel_after = atoi(argv[++i]);
     else if (strcmp(a, "--tokens") == 0) prompt_tokens = argv[++i];
     else if (strcmp(a, "--text") == 0) prompt_text = argv[++i];
@@ -235,6 +236,10 @@ int main(int argc, char** argv) {
         env, NULL, runner, (jbyteArray)bytes_of(tokenizer), -1, 0, 0, 0, NULL, -1, 0, 0);
     if (thrown.pending) return report_error(), 0;
   }
+  if (draft != NULL) {
+    ((void (*)(JNIEnv*, jclass, jlong, jbyteArray, jint, jlong, jlong))method("loadDraft"))(env, NULL, runner, (jbyteArray)bytes_of(draft), -1, 0, 0);
+    if (thrown.pending) return report_error(), 0;
+  }
   array* kernels = ((array * (*)(JNIEnv*, jclass)) method("kernels"))(env, NULL);
 
   array *ids = NULL, *contents = NULL;
@@ -250,8 +255,8 @@ int main(int argc, char** argv) {
   }
   for (int m = 0; m < mode_count; ++m) {
     const int plain = strcmp(modes[m], "plain") == 0, automatic = strcmp(modes[m], "auto") == 0, tree = strcmp(modes[m], "tree") == 0;
-    array *ints = new_array(5, 4), *doubles = new_array(3, 8);
-    const jint values[5] = {max_tokens, plain ? 0 : automatic ? 2 : 1, 7, tree ? 3 : 1, 0};
+    array *ints = new_array(6, 4), *doubles = new_array(3, 8);
+    const jint values[6] = {max_tokens, plain ? 0 : automatic ? 2 : 1, 7, tree ? 3 : 1, 0, draft != NULL && !automatic ? 2 : 1};
     memcpy(ints->data, values, sizeof values);
     ((jdouble*)doubles->data)[1] = ((jdouble*)doubles->data)[2] = 1;
     seen = 0, text_bytes = 0;

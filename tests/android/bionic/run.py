@@ -28,7 +28,8 @@ class Emulator:
         arch, debian = ARCH[abi]
         self.folder = out / abi
         self.loader = self.folder / f"ld-musl-{arch}.so.1"
-        if (self.folder / "done").exists():
+        newest = max(path.stat().st_mtime for path in HERE.glob("*.c"))
+        if (self.folder / "done").exists() and (self.folder / "done").stat().st_mtime > newest:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory() as unpacked:

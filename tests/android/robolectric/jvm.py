@@ -34,8 +34,8 @@ def compile_tests(classes: Path, work: Path) -> Path:
     return out
 
 
-def run_tests(app: list[Path], tests: Path, apk: Path, library: Path, work: Path, *options: str) -> str:
-    """JUnit's output; ValueError if a test fails. `app` holds the classes under test."""
+def run_tests(app: list[Path], tests: Path, apk: Path, library: Path, work: Path, *options: str, only: str = "") -> str:
+    """JUnit's output; ValueError with it if a test fails. `app` holds the classes under test."""
     config = work / "config" / "com" / "android" / "tools"
     config.mkdir(parents=True, exist_ok=True)
     manifest = work / "AndroidManifest.xml"
@@ -52,4 +52,4 @@ def run_tests(app: list[Path], tests: Path, apk: Path, library: Path, work: Path
     return builder.java(
         "--add-opens=java.base/java.io=ALL-UNNAMED", "--add-opens=java.base/java.lang=ALL-UNNAMED", "--add-opens=java.base/java.util=ALL-UNNAMED",
         f"-Djava.library.path={library.parent}", "-Drobolectric.offline=true", f"-Drobolectric.dependency.dir={builder.android_jar().parent}",
-        *options, "-cp", os.pathsep.join(map(str, path)), "org.junit.runner.JUnitCore", TEST, what="the app's tests", heap="2g")
+        *options, f"-Dblockffn.only={only}", "-cp", os.pathsep.join(map(str, path)), "org.junit.runner.JUnitCore", TEST, what="the app's tests", heap="2g")

@@ -85,9 +85,9 @@ jbyteArray new_bytes(JNIEnv* env, const char* data, size_t size) {
 blockffn_runner_options options_of(JNIEnv* env, jintArray ints, jdoubleArray doubles, jlong seed) {
   blockffn_runner_options options;
   blockffn_runner_default_options(&options);
-  jint i[5];
+  jint i[6];
   jdouble d[3];
-  env->GetIntArrayRegion(ints, 0, 5, i);
+  env->GetIntArrayRegion(ints, 0, 6, i);
   env->GetDoubleArrayRegion(doubles, 0, 3, d);
   if (env->ExceptionCheck()) return options;
   options.max_tokens = i[0];
@@ -95,6 +95,7 @@ blockffn_runner_options options_of(JNIEnv* env, jintArray ints, jdoubleArray dou
   options.draft_tokens = i[2];
   options.draft_width = i[3];
   options.top_k = i[4];
+  options.drafter = i[5];
   options.temperature = d[0];
   options.top_p = d[1];
   options.repetition_penalty = d[2];
@@ -151,6 +152,13 @@ void load_tokenizer(JNIEnv* env, jclass, jlong handle, jbyteArray path, jint fd,
     const File tokenizer(env, path, fd, offset, bytes), config(env, config_path, config_fd, config_offset, config_bytes);
     check(env, runner_of(handle),
           blockffn_runner_load_tokenizer(runner_of(handle), &tokenizer.file, has_config ? &config.file : nullptr));
+  });
+}
+
+void load_draft(JNIEnv* env, jclass, jlong handle, jbyteArray path, jint fd, jlong offset, jlong bytes) {
+  guarded(env, [&] {
+    const File draft(env, path, fd, offset, bytes);
+    check(env, runner_of(handle), blockffn_runner_load_draft(runner_of(handle), &draft.file));
   });
 }
 
@@ -241,7 +249,7 @@ jdoubleArray stats(JNIEnv* env, jclass, jlong handle) {
 jlongArray info(JNIEnv* env, jclass, jlong handle) {
   blockffn_runner_info i;
   blockffn_runner_get_info(runner_of(handle), &i);
-  jlong values[] = {i.max_context, i.vocab_size, i.hidden_size, i.bos_id, i.has_tokenizer};
+  jlong values[] = {i.max_context, i.vocab_size, i.hidden_size, i.bos_id, i.has_tokenizer, i.has_draft_head};
   const jsize n = sizeof values / sizeof values[0];
   jlongArray array = env->NewLongArray(n);
   if (array != nullptr) env->SetLongArrayRegion(array, 0, n, values);
@@ -293,6 +301,7 @@ extern "C" JNIEXPORT jint JNICALL JNI_OnLoad(JavaVM* machine, void*) {
       METHOD("load", "([BIJJ)J", load),
       METHOD("release", "(J)V", release),
       METHOD("loadTokenizer", "(J[BIJJZ[BIJJ)V", load_tokenizer),
+      METHOD("loadDraft", "(J[BIJJ)V", load_draft),
       METHOD("encode", "(J[BZ)[I", encode),
       METHOD("generate", "(J[[B[[B[I[DJ[[BLorg/blockffn/Native$Listener;)V", generate),
       METHOD("generateTokens", "(J[I[I[DJLorg/blockffn/Native$Listener;)V", generate_tokens),

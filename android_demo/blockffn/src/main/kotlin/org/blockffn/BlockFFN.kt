@@ -134,15 +134,18 @@ class BlockFFN private constructor(private val thread: ExecutorService) : Closea
          * Maps the files and checks them.
          * @param tokenizer `tokenizer.json`
          * @param tokenizerConfig `tokenizer_config.json`, which names the chat template
+         * @param draft a draft head that was made for this model
          * @param threads of the pool that all models of a process share; the first model sets it. 0: as many as this
          *   processor has fast cores
          * @throws BlockFFNException with the reason
          */
         @JvmOverloads
-        fun open(program: ModelFile, tokenizer: ModelFile, tokenizerConfig: ModelFile? = null, threads: Int = 0): BlockFFN {
+        fun open(
+            program: ModelFile, tokenizer: ModelFile, tokenizerConfig: ModelFile? = null, draft: ModelFile? = null, threads: Int = 0,
+        ): BlockFFN {
             val model = BlockFFN(Executors.newSingleThreadExecutor { work -> Thread(work, "BlockFFN") })
             try {
-                model.thread.submit(Callable { model.load(program, tokenizer, tokenizerConfig, threads) }).get()
+                model.thread.submit(Callable { model.load(program, tokenizer, tokenizerConfig, draft, threads) }).get()
             } catch (error: ExecutionException) {
                 model.close()
                 throw error.cause!!
@@ -166,7 +169,7 @@ class BlockFFN private constructor(private val thread: ExecutorService) : Closea
         fun kernels(): String = String(Native.kernels(), Charsets.UTF_8)
     }
 
-    private fun load(program: ModelFile, tokenizer: ModelFile, config: ModelFile?, threads: Int) {
+    private fun load(program: ModelFile, tokenizer: ModelFile, config: ModelFile?, draft: ModelFile?, threads: Int) {
         val used = poolThreads(threads)
         val loaded = Native.load(program.path, program.fd, program.offset, program.bytes)
         synchronized(lock) { handle = loaded }
@@ -174,8 +177,9 @@ class BlockFFN private constructor(private val thread: ExecutorService) : Closea
             loaded, tokenizer.path, tokenizer.fd, tokenizer.offset, tokenizer.bytes, config != null, config?.path,
             config?.fd ?: -1, config?.offset ?: 0, config?.bytes ?: 0,
         )
+        if (draft != null) Native.loadDraft(loaded, draft.path, draft.fd, draft.offset, draft.bytes)
         val values = Native.info(loaded)
-        info = ModelInfo(values[0], values[1], values[2], String(Native.chatTemplate(loaded), Charsets.UTF_8), kernels(), used)
+        info = ModelInfo(values[0], values[1], values[2], String(Native.chatTemplate(loaded), Charsets.UTF_8), kernels(), used, values[5] != 0L)
     }
 }
 

@@ -25,6 +25,8 @@ internal object Native {
         hasConfig: Boolean, configPath: ByteArray?, configFd: Int, configOffset: Long, configBytes: Long,
     )
 
+    @JvmStatic external fun loadDraft(handle: Long, path: ByteArray?, fd: Int, offset: Long, bytes: Long)
+
     @JvmStatic external fun encode(handle: Long, text: ByteArray, addBos: Boolean): IntArray
 
     @JvmStatic external fun generate(

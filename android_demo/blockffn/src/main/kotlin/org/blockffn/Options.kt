@@ -12,6 +12,16 @@ enum class Speculation(internal val mode: Int, internal val width: Int) {
     TREE(1, 3),
 }
 
+/** Who proposes. */
+enum class Drafter(internal val code: Int) {
+    /** The text so far, together with the draft head where the model has one. */
+    BEST(0),
+    /** What followed the end of the text earlier in it. */
+    NGRAM(1),
+    /** The draft head alone. */
+    HEAD(2),
+}
+
 /**
  * @param maxTokens new tokens at most
  * @param draftTokens proposed tokens of a step at most, 1 to 63
@@ -24,6 +34,7 @@ enum class Speculation(internal val mode: Int, internal val width: Int) {
 data class Options(
     val maxTokens: Int = 256,
     val speculation: Speculation = Speculation.AUTO,
+    val drafter: Drafter = Drafter.BEST,
     val draftTokens: Int = 31,
     val temperature: Double = 0.0,
     val topK: Int = 0,
@@ -31,7 +42,7 @@ data class Options(
     val repetitionPenalty: Double = 1.0,
     val seed: Long = 0,
 ) {
-    internal fun ints() = intArrayOf(maxTokens, speculation.mode, draftTokens, speculation.width, topK)
+    internal fun ints() = intArrayOf(maxTokens, speculation.mode, draftTokens, speculation.width, topK, drafter.code)
 
     internal fun doubles() = doubleArrayOf(temperature, topP, repetitionPenalty)
 }

@@ -61,4 +61,5 @@ data class ModelInfo(
     val chatTemplate: String,
     val kernels: String,
     val threads: Int,
+    val hasDraftHead: Boolean,
 )

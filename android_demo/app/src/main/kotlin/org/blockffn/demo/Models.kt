@@ -24,7 +24,7 @@ data class ModelEntry(
 /** Where a model's files are. */
 sealed class Source {
     /** Uncompressed assets in one folder of the APK. */
-    data class Assets(val folder: String, val program: String, val hasConfig: Boolean) : Source()
+    data class Assets(val folder: String, val program: String, val hasConfig: Boolean, val draft: String? = null) : Source()
 
     /** A folder that `adb push` filled. */
     data class Folder(val folder: File, val program: File) : Source()
@@ -45,7 +45,7 @@ class Models(private val context: Context) {
             val folder = "models/" + model.getString("id")
             ModelEntry(
                 model.getString("id"), model.getString("title"),
-                Source.Assets(folder, model.getString("program"), model.optBoolean("tokenizer_config")),
+                Source.Assets(folder, model.getString("program"), model.optBoolean("tokenizer_config"), model.optString("draft").ifEmpty { null }),
                 model.optString("dense_twin").ifEmpty { null }, model.optBoolean("dense"),
             )
         }
@@ -58,7 +58,7 @@ class Models(private val context: Context) {
     private fun pushed(): List<ModelEntry> {
         val folders = context.getExternalFilesDir("models")?.listFiles().orEmpty().filter { it.isDirectory }.sortedBy { it.name }
         return folders.mapNotNull { folder ->
-            val program = folder.listFiles().orEmpty().filter { it.extension == "pte" }.minByOrNull { it.name }
+            val program = folder.listFiles().orEmpty().filter { it.extension == "pte" && it.name != "draft.pte" }.minByOrNull { it.name }
             if (program == null || !File(folder, "tokenizer.json").exists()) return@mapNotNull null
             ModelEntry("pushed:${folder.name}", folder.name, Source.Folder(folder, program))
         }
@@ -76,15 +76,17 @@ class Models(private val context: Context) {
     /** Opens a model; takes a while, so not on the main thread. */
     fun open(entry: ModelEntry): BlockFFN {
         val files = when (val source = entry.source) {
-            is Source.Assets -> listOf(ModelFile.asset(context, "${source.folder}/${source.program}")) + tokenizer(source)
+            is Source.Assets -> listOf(ModelFile.asset(context, "${source.folder}/${source.program}")) + tokenizer(source) +
+                source.draft?.let { ModelFile.asset(context, "${source.folder}/$it") }
             is Source.Folder -> listOf(
                 ModelFile.of(source.program), ModelFile.of(File(source.folder, "tokenizer.json")),
                 File(source.folder, "tokenizer_config.json").takeIf { it.exists() }?.let { ModelFile.of(it) },
+                File(source.folder, "draft.pte").takeIf { it.exists() }?.let { ModelFile.of(it) },
             )
-            is Source.Picked -> listOf(ModelFile.of(context, source.uri)) + tokenizer(source.tokenizer)
+            is Source.Picked -> listOf(ModelFile.of(context, source.uri)) + tokenizer(source.tokenizer) + null
         }
         try {
-            return BlockFFN.open(files[0]!!, files[1]!!, files[2])
+            return BlockFFN.open(files[0]!!, files[1]!!, files[2], files[3])
         } finally {
             files.forEach { it?.close() }  // mapped by now
         }

@@ -9,7 +9,9 @@ import android.os.PowerManager
 import android.os.SystemClock
 import org.blockffn.BlockFFN
 import org.blockffn.BlockFFNException
+import org.blockffn.Drafter
 import org.blockffn.Options
+import org.blockffn.Speculation
 import org.blockffn.StoppedBy
 import java.io.IOException
 import java.util.concurrent.Executors
@@ -82,7 +84,7 @@ class Session(private val context: Context) {
         if (state.busy || model == null) return
         val s = state.settings
         val options = Options(
-            maxTokens = s.maxTokens, speculation = s.speculation, temperature = s.temperature,
+            maxTokens = s.maxTokens, speculation = s.speculation, drafter = drafterOf(s.speculation), temperature = s.temperature,
             topP = if (s.temperature > 0) s.topP else 1.0, repetitionPenalty = s.repetitionPenalty, seed = s.seed,
         )
         reasonToStop = null
@@ -91,6 +93,9 @@ class Session(private val context: Context) {
         )
         worker.execute { run(model, prompt, options) }
     }
+
+    /** The switch "n-gram" means the text alone; chain and tree take the draft head as well, where there is one. */
+    private fun drafterOf(speculation: Speculation) = if (speculation == Speculation.AUTO) Drafter.NGRAM else Drafter.BEST
 
     /** The dense twin of the chosen model where the switch says so. */
     private fun chosen(): ModelEntry? {

@@ -28,6 +28,9 @@ import org.blockffn.Speculation
 import org.blockffn.StoppedBy
 import org.json.JSONObject
 import org.junit.After
+import org.junit.Assume.assumeTrue
+import org.junit.Before
+import org.junit.Rule
 import org.junit.Assert.assertEquals
 import org.junit.Assert.assertFalse
 import org.junit.Assert.assertNotSame
@@ -35,6 +38,7 @@ import org.junit.Assert.assertThrows
 import org.junit.Assert.assertTrue
 import org.junit.Assert.fail
 import org.junit.Test
+import org.junit.rules.TestName
 import org.junit.runner.RunWith
 import org.robolectric.Robolectric
 import org.robolectric.RobolectricTestRunner
@@ -49,7 +53,7 @@ import java.io.File
 /**
  * The real activities on the real framework classes of Android 15, over the real engine in a library for this machine's
  * JVM. System properties: blockffn.golden (file with the text that the Python runtime gives for the default prompt),
- * blockffn.screenshots (a folder; none: no pictures).
+ * blockffn.screenshots (a folder; none: no pictures), blockffn.only (name of one test).
  */
 @Suppress("DEPRECATION")  // the levels of onTrimMemory
 @RunWith(RobolectricTestRunner::class)
@@ -59,7 +63,14 @@ import java.io.File
 class DemoTest {
     private val golden = File(System.getProperty("blockffn.golden")!!).readText()
     private val app get() = RuntimeEnvironment.getApplication() as DemoApp
+    @get:Rule val name = TestName()
     private val controllers = ArrayList<ActivityController<*>>()
+
+    @Before
+    fun chosen() {
+        val only = System.getProperty("blockffn.only").orEmpty()
+        assumeTrue(only.isEmpty() || only == name.methodName)
+    }
 
     @After
     fun close() {
@@ -93,6 +104,7 @@ class DemoTest {
 
     private fun shot(view: View, name: String) {
         val folder = System.getProperty("blockffn.screenshots") ?: return
+        view.findViewById<View>(R.id.scroll)?.scrollTo(0, 0)
         shadowOf(Looper.getMainLooper()).idle()
         val full = Bitmap.createBitmap(view.width, view.height, Bitmap.Config.ARGB_8888)
         view.draw(Canvas(full))
@@ -128,7 +140,7 @@ class DemoTest {
     @Test
     fun stopEndsTheRun() {
         val activity = start().get()
-        app.session.settings { copy(maxTokens = 1024, speculation = Speculation.OFF) }
+        app.session.settings { copy(maxTokens = 3000, speculation = Speculation.OFF) }
         activity.go()
         pump("the first words") { app.session.state.answer.length > 10 }
         activity.go()
@@ -137,7 +149,7 @@ class DemoTest {
         assertEquals(app.getString(R.string.stopped), activity.text(R.id.notice))
         val stats = app.session.state.stats!!
         assertTrue(stats.stoppedBy == StoppedBy.CANCELLED || stats.stoppedBy == StoppedBy.CALLBACK)
-        assertTrue(stats.generatedTokens in 1..1023)
+        assertTrue(stats.generatedTokens in 1..2999)
         activity.go()
         pump("another run") { app.session.state.phase == Phase.Running }
     }
@@ -146,7 +158,6 @@ class DemoTest {
     fun rotationGoesOn() {
         val controller = start()
         val first = controller.get()
-        first.view<EditText>(R.id.prompt).append("")
         app.session.settings { copy(speculation = Speculation.OFF) }
         first.go()
         pump("the first words") { app.session.state.answer.isNotEmpty() }
@@ -164,8 +175,9 @@ class DemoTest {
     @Test
     fun aKilledAppShowsWhatItHad() {
         val controller = start()
-        app.session.settings { copy(maxTokens = 512, speculation = Speculation.CHAIN, temperature = 0.3) }
-        controller.get().view<EditText>(R.id.prompt).setText("Some prompt")
+        app.session.settings { copy(maxTokens = 3000, speculation = Speculation.OFF, seed = 7) }
+        val prompt = app.getString(R.string.prompt_default) + " "
+        controller.get().view<EditText>(R.id.prompt).setText(prompt)
         controller.get().go()
         pump("the first words") { app.session.state.answer.length > 5 }
         val saved = Bundle()
@@ -181,9 +193,9 @@ class DemoTest {
         field.set(app, lazy { Session(app) })
         val activity = start(saved).get()
         assertEquals(answer, activity.text(R.id.answer))
-        assertEquals("Some prompt", activity.text(R.id.prompt))
+        assertEquals(prompt, activity.text(R.id.prompt))
         assertEquals(app.getString(R.string.interrupted), activity.text(R.id.notice))
-        assertEquals(Settings(Speculation.CHAIN, maxTokens = 512, temperature = 0.3), app.session.state.settings)
+        assertEquals(Settings(Speculation.OFF, maxTokens = 3000, seed = 7), app.session.state.settings)
         activity.go()
         pump("a run in the new process") { app.session.state.answer.length > 5 && app.session.state.phase == Phase.Running }
     }
@@ -226,7 +238,7 @@ class DemoTest {
     fun lowMemoryHeatAndBackgroundAreVisible() {
         val controller = start()
         val activity = controller.get()
-        app.session.settings { copy(maxTokens = 1024, speculation = Speculation.OFF) }
+        app.session.settings { copy(maxTokens = 3000, speculation = Speculation.OFF) }
         shadowOf(app.getSystemService(Context.POWER_SERVICE) as PowerManager).setCurrentThermalStatus(PowerManager.THERMAL_STATUS_SEVERE)
         pump("heat") { app.session.state.hot }
         assertTrue(activity.text(R.id.notice).contains("severe") && activity.text(R.id.figures).contains("thermal: severe"))
