@@ -25,6 +25,10 @@ endif()
 set(CMAKE_C_COMPILER ${BLOCKFFN_ZIG} clang)
 set(CMAKE_CXX_COMPILER ${BLOCKFFN_ZIG} clang)
 set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_FIND_ROOT_PATH ${BLOCKFFN_SYSROOT})  # what this machine has installed is for this machine
+foreach(kind INCLUDE LIBRARY)
+  set(CMAKE_FIND_ROOT_PATH_MODE_${kind} ONLY)
+endforeach()
 set(CMAKE_SKIP_RPATH ON)
 
 get_filename_component(blockffn_lib ${BLOCKFFN_ZIG} DIRECTORY)
