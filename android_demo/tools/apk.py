@@ -193,6 +193,12 @@ def build(args: argparse.Namespace) -> dict:
             part.rename(out)
         finally:
             part.unlink(missing_ok=True)
+        if args.assets:
+            for name, content in entries.items():
+                if name.startswith("assets/"):
+                    target = args.assets / name[len("assets/"):]
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    target.write_bytes(content)
         if args.classes:
             shutil.rmtree(args.classes, ignore_errors=True)
             shutil.copytree(work / "classes", args.classes)
@@ -222,6 +228,7 @@ def main() -> int:
     parser.add_argument("--key-password", default="android")
     parser.add_argument("--native", type=Path, default=native.ROOT / "build/android", help="folder of native.py")
     parser.add_argument("--classes", type=Path, help="also leave the class files here, for the tests")
+    parser.add_argument("--assets", type=Path, help="also unpack the assets here, for the Gradle project")
     parser.add_argument("-o", "--out", type=Path, default=HERE / "dist/blockffn-demo.apk")
     args = parser.parse_args()
     try:

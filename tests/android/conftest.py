@@ -81,5 +81,5 @@ def apk(android, shipped_program) -> dict:
         if not out.exists() or out.stat().st_mtime < newest:
             builder.build(argparse.Namespace(
                 program=shipped_program, checkpoint=CHECKPOINT, title="BlockFFN 22M, manuals (int8)", dense_program=None, key=builder.HERE / "debug.p12",
-                key_password="android", native=android, classes=out.parent / "classes", out=out))
+                key_password="android", native=android, classes=out.parent / "classes", assets=None, out=out))
     return builder.report(out) | {"classes": out.parent / "classes"}

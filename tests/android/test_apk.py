@@ -55,7 +55,7 @@ def test_same_inputs_same_bytes(apk, android, shipped_program, tmp_path, monkeyp
     import argparse
 
     args = argparse.Namespace(program=shipped_program, checkpoint=CHECKPOINT, title="BlockFFN 22M, manuals (int8)", dense_program=None,
-                              key=builder.HERE / "debug.p12", key_password="android", native=android, classes=None, out=tmp_path / "again" / "other-name.apk")
+                              key=builder.HERE / "debug.p12", key_password="android", native=android, classes=None, assets=None, out=tmp_path / "again" / "other-name.apk")
     assert builder.build(args)["sha256"] == apk["sha256"]
 
 

@@ -1,0 +1,29 @@
+plugins {
+    alias(libs.plugins.android.application)
+    alias(libs.plugins.kotlin.android)
+}
+
+android {
+    namespace = "org.blockffn.demo"
+    compileSdk = 35
+    defaultConfig {
+        applicationId = "org.blockffn.demo"
+        minSdk = 26
+        targetSdk = 35
+        versionCode = 1
+        versionName = "0.1.0"
+    }
+    // models.json, the models and NOTICES.txt, unpacked by `python android_demo/tools/apk.py --assets`.
+    sourceSets["main"].assets.srcDir(rootDir.resolve("../build/android/assets"))
+    androidResources { noCompress += listOf("pte", "json") }  // they are mapped in place
+    packaging { jniLibs { useLegacyPackaging = false } }
+    compileOptions {
+        sourceCompatibility = JavaVersion.VERSION_1_8
+        targetCompatibility = JavaVersion.VERSION_1_8
+    }
+    kotlinOptions { jvmTarget = "1.8" }
+}
+
+dependencies {
+    implementation(project(":blockffn"))
+}
