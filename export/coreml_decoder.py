@@ -247,7 +247,7 @@ class CoreMLDecoder(nn.Module):
         self.register_buffer("sin_PR", angle_PR.sin().float())
 
     def forward(self, token_ids: Tensor, positions: Tensor, n_past: Tensor, tree_mask: Tensor, kv_src: Tensor):
-        chunk = Chunk(n_past, tree_mask, kv_src, self.cos_PR.index_select(0, positions),
+        chunk = self.chunk_type(n_past, tree_mask, kv_src, self.cos_PR.index_select(0, positions),
                       self.sin_PR.index_select(0, positions), self.rows)
         h_TD = nn.functional.embedding(token_ids[0], self.embed_tokens.weight) * self.config.scale_emb
         missing = []
@@ -264,6 +264,7 @@ class CoreMLDecoder(nn.Module):
         return {name: weight for name, weight in self.named_parameters() if weight.dim() > 1 and "router" not in name}
 
     metadata = Decoder.metadata
+    chunk_type = Chunk
 
     @torch.no_grad()
     def reset(self) -> None:

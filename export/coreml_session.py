@@ -42,10 +42,11 @@ class CoreMLSession(ChunkSession):
     overflows   chunks that needed more experts than are gathered and were computed by the dense function
     """
 
-    def __init__(self, package: Path):
+    def __init__(self, package: Path, metadata: dict | None = None):
+        """metadata: of a .pte, whose package has none."""
         loaded = load_program(package)
         self._main = MilInterpreter(package, loaded=loaded)
-        metadata = {key: json.loads(value) for key, value in self._main.metadata.items() if key.startswith(("get_", "use_"))}
+        metadata = metadata or {key: json.loads(value) for key, value in self._main.metadata.items() if key.startswith(("get_", "use_"))}
         if metadata.get("get_blockffn_format_version") != FORMAT_VERSION:
             raise RuntimeError(f"{package}: not a package of format version {FORMAT_VERSION}; export the checkpoint again "
                                "with export/to_coreml.py")
@@ -77,7 +78,8 @@ class CoreMLSession(ChunkSession):
             self.overflows += 1
             arrays["kv_src"] = np.full_like(arrays["kv_src"], -1)  # the first run has moved the rows
             outputs = self._dense.run(arrays)
-        return tuple(torch.from_numpy(outputs[name][:, :tokens]) for name in ("logits", "hidden"))
+        logits, hidden = list(outputs.values())[:2]  # ExecuTorch gives them names of its own
+        return torch.from_numpy(logits[:, :tokens]), torch.from_numpy(hidden[:, :tokens])
 
 
 class EagerDecoder:

@@ -88,7 +88,7 @@ OPERATORS = {
     "add": lambda x, y: x + y,
     "cast": _cast,
     "clip": lambda x, alpha, beta: np.clip(x, alpha, beta),
-    "concat": lambda values, axis, interleave=False: np.concatenate(values, axis),
+    "concat": lambda values, axis, interleave=False: np.concatenate([np.atleast_1d(v) for v in values], axis),
     "cumsum": lambda x, axis, exclusive=False, reverse=False: np.cumsum(x, axis, dtype=x.dtype),
     "equal": lambda x, y: x == y,
     "expand_dims": lambda x, axes: np.expand_dims(x, tuple(axes)),

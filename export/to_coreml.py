@@ -7,7 +7,9 @@ a tree mask, and computes all experts, those that a token does not use times zer
 With --ffn gather its first function computes only the experts that the chunk uses, if they are not too many; its output
 "overflow" says when they were, and the second function, "dense", repeats such a chunk.
 
-Before the package appears, it is interpreted operator by operator on this machine and compared with eager PyTorch (parity),
+With --executorch the same program becomes a .pte for ExecuTorch's Core ML delegate.
+
+Before the output appears, the saved package is interpreted operator by operator on this machine and compared with eager PyTorch (parity),
 and its perplexity on held-out text with that of the float32 model; a larger increase than --max-perplexity-increase fails
 the export. No Apple software takes part in that. The tokenizer's files are copied beside the package. The last line on
 stdout is one JSON object.
@@ -15,6 +17,7 @@ stdout is one JSON object.
 Exit status: 0 done, 1 failed or interrupted with nothing left at the output path, 2 bad arguments.
 """
 
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -31,6 +34,7 @@ def _add_flags(parser) -> None:
                         help="compute all experts, or gather those of the chunk (default: %(default)s)")
     parser.add_argument("--gather-experts", type=int, metavar="K",
                         help="experts that --ffn gather has room for (default: half of them)")
+    parser.add_argument("--executorch", action="store_true", help="write a .pte for ExecuTorch's Core ML delegate")
 
 
 def _require_library() -> None:
@@ -46,6 +50,9 @@ def _build(checkpoint, args):
     from export.coreml_decoder import CoreMLDecoder
 
     _require_library()
+    if args.executorch and args.ffn == "gather":
+        raise ValueError("--executorch needs --ffn dense: methods of a .pte do not share Core ML states, so that no dense one "
+                         "could repeat a chunk")
     gathered = None
     if args.ffn == "gather":
         gathered = args.gather_experts or -(-(checkpoint.config.num_experts or 0) // 2)
@@ -57,13 +64,18 @@ def _build(checkpoint, args):
     return decoder
 
 
+def _packing(decoder, on_packed):
+    """The decoder's compression, which reports the bytes it makes."""
+    bytes_per_weight = command.PACKED_BYTES_PER_WEIGHT[decoder.compression.quant]
+    decoder.compression.on_weight = lambda elements: on_packed(int(elements * bytes_per_weight))
+    return decoder.compression
+
+
 def _write(decoder, path: Path, eos_ids, on_packed):
     from export.coreml_decoder import CoreMLDecoder
     from export.coreml_graph import metadata_of, write_package
 
-    compression = decoder.compression
-    bytes_per_weight = command.PACKED_BYTES_PER_WEIGHT[compression.quant]
-    compression.on_weight = lambda elements: on_packed(int(elements * bytes_per_weight))
+    compression = _packing(decoder, on_packed)
     dense = CoreMLDecoder(decoder.checkpoint, decoder.max_context) if decoder.gathered else None
     return write_package(decoder, dense, path, compression, metadata_of(decoder, compression.quant, eos_ids))
 
@@ -72,6 +84,29 @@ def _open_session(path: Path):
     from export.coreml_session import CoreMLSession
 
     return CoreMLSession(path)
+
+
+def _write_pte(decoder, path: Path, eos_ids, on_packed):
+    from export.coreml_executorch import write_pte
+    from export.coreml_graph import metadata_of
+
+    compression = _packing(decoder, on_packed)
+    return write_pte(decoder, path, compression, metadata_of(decoder, compression.quant, eos_ids))
+
+
+def _open_pte(path: Path):
+    from export.coreml_executorch import extract_package, pte_metadata
+    from export.coreml_session import CoreMLSession
+
+    return CoreMLSession(extract_package(path, path.with_name("extracted")), pte_metadata(path))
+
+
+def _variant(args) -> command.Target:
+    if not args.executorch:
+        return TARGET
+    return dataclasses.replace(
+        TARGET, default_name="coreml-{quant}.pte", kind="file", file_name="model.pte", bytes_key="pte_bytes",
+        write=_write_pte, open_session=_open_pte)
 
 
 def _references(checkpoint, decoder) -> tuple:
@@ -90,7 +125,7 @@ TARGET = command.Target(
     prog="to_coreml.py",
     runtime=None,
     description=__doc__,
-    output_help="the .mlpackage to write (default: out/CKPT/model-QUANT.mlpackage)",
+    output_help="the .mlpackage or .pte to write (default: out/CKPT/model-QUANT.mlpackage or coreml-QUANT.pte)",
     default_name="model-{quant}.mlpackage",
     kind="package",
     file_name="model.mlpackage",
@@ -102,6 +137,7 @@ TARGET = command.Target(
     references=_references,
     max_increase=MAX_INCREASE,
     add_flags=_add_flags,
+    variant=_variant,
 )
 
 

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from export import coreml_compress, coreml_decoder, coreml_graph, to_coreml
+from export.coreml_executorch import extract_package, pte_metadata
 from export.coreml_session import CoreMLSession
 from tests.coreml.conftest import CONTEXT, FLAVOURS, export
 
@@ -27,6 +28,7 @@ def test_flags_are_frozen():
     assert actions == {
         "--help": "==SUPPRESS==", "CKPT": None, "--output": None, "--quant": "int8", "--max-context": None, "--check": "full",
         "--heldout-tokens": 4096, "--max-perplexity-increase": None, "--ffn": "dense", "--gather-experts": None,
+        "--executorch": False,
     }
     assert to_coreml.MAX_INCREASE == {"fp16": 0.005, "int8": 0.01, "int4": 0.05, "palette4": 0.08}
 
@@ -63,6 +65,26 @@ def test_checked_export_reports_what_it_found(exported, tiny_checkpoint, tmp_pat
     session = CoreMLSession(output)
     assert (session.max_chunk, session.max_context, session.vocab_size) == (64, CONTEXT, 320)
     assert (session.bos_id, session.eos_ids) == (1, [2])
+
+
+@pytest.mark.parametrize("flavour, quant", [("mla", "palette4"), ("gqa", "int8"), ("dense", "int4")])
+def test_the_same_program_for_executorch(tiny_checkpoint, tmp_path, capsys, flavour, quant):
+    """The package taken out of the .pte again, with all its checks; the eager side never sees its update of the cache."""
+    output = tmp_path / "model.pte"
+    options = ("--executorch", "--quant", quant, "--heldout-tokens", "200")
+    assert export(tiny_checkpoint(**FLAVOURS[flavour]), output, *options) == 0
+    result = result_of(capsys)
+    assert result["delegates"] == {"ExecuTorch CoreMLBackend": 1} and result["pte_bytes"] == output.stat().st_size
+    assert 1e-5 < result["parity"]["program_vs_eager"] < 0.02 and result["perplexity"]["tokens"] == 200
+    assert sum(n for kind, n in result["nodes"].items() if kind.startswith("constexpr_")) == {"mla": 17, "gqa": 14, "dense": 15}[flavour]
+    assert {path.name for path in tmp_path.iterdir()} == {"model.pte", "tokenizer.json", "tokenizer_config.json",
+                                                          "generation_config.json"}
+    session = CoreMLSession(extract_package(output, tmp_path / "extracted"), pte_metadata(output))
+    assert session.lengths == [1, 2, 4, 8, 16, 32, 64] and (session.bos_id, session.eos_ids) == (1, [2])
+    one, many = session.step([5]), session.step([6, 7, 8])
+    session.reset()
+    chunk = session.step([5, 6, 7, 8])[0]
+    torch.testing.assert_close(torch.cat([one[0], many[0]]), chunk, atol=0.02 * float(chunk.abs().max()), rtol=0)
 
 
 def refuse(checkpoint, tmp_path, capsys, message, *options):
@@ -120,6 +142,7 @@ def test_failures_leave_nothing(tiny_checkpoint, tmp_path, capsys, monkeypatch):
     refuse(tiny_checkpoint(ffn_type="vanilla"), tmp_path, capsys, "cannot be gathered from a dense model", "--ffn", "gather")
     refuse(tiny_checkpoint(), tmp_path, capsys, "7 experts cannot be gathered from 6", "--ffn", "gather", "--gather-experts", "7")
     refuse(tiny_checkpoint(), tmp_path, capsys, "needs --ffn gather", "--gather-experts", "3")
+    refuse(tiny_checkpoint(), tmp_path, capsys, "needs --ffn dense", "--executorch", "--ffn", "gather")
     refuse(tiny_checkpoint(), tmp_path, capsys, "16 bits", "--max-context", "40000")
     source = shutil.copytree(tiny_checkpoint(), tmp_path / "ckpt")
     tensors = load_file(source / "model.safetensors")
