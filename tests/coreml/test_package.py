@@ -45,7 +45,7 @@ def golden_of_oracle(checkpoint, golden):
 
 @pytest.mark.parametrize("flavour, options", [
     ("mla", ()), ("gqa", ()), ("dense", ()), ("none", ()),
-    ("gqa", ("--ffn", "gather", "--gather-experts", "6")), ("mla", ("--ffn", "gather", "--gather-experts", "2")),
+    ("gqa", ("--ffn", "gather", "--gather-experts", "4")), ("mla", ("--ffn", "gather", "--gather-experts", "2")),
 ])
 def test_chunks_a_tree_and_a_kept_branch(exported, flavour, options):
     checkpoint, package = exported(flavour, "fp16", *options)
@@ -53,7 +53,7 @@ def test_chunks_a_tree_and_a_kept_branch(exported, flavour, options):
     for got, want in zip(run_session(session, golden), golden_of_oracle(checkpoint, golden), strict=True):
         require_close(got, want)
     if options:
-        assert (session.overflows > 0) == (options[-1] == "2")
+        assert 0 < session.overflows <= 3
 
 
 @pytest.mark.parametrize("flavour", ["mla", "gqa"])
