@@ -19,7 +19,9 @@ func compiled(
   .target(
     name: "CBlockFFN",
     dependencies: libraries,
-    exclude: ["fallback", "runner/tokenizer/unicode_letters.inc", "runner/tokenizer/unicode_numbers.inc"],
+    exclude: [
+      "fallback", "runner/main.cc", "runner/tokenizer/unicode_letters.inc", "runner/tokenizer/unicode_numbers.inc",
+    ],
     sources: ["executorch", "kernels", "program", "runner"],
     publicHeadersPath: "include",
     cxxSettings: [

@@ -54,11 +54,13 @@ def model(backend, tmp_path_factory):
         made = run(["make", "-C", ROOT, PTE])
     assert made.returncode == 0, made.stdout + made.stderr
     from runtime_delegates.session import Session
+    from tests.runner.heads import Reference
     from training.tokenizer import load_tokenizer
 
     folder = tmp_path_factory.mktemp("model")
     for file in (ROOT / PTE).parent.iterdir():
         (folder / file.name).symlink_to(file)
+    Reference(ROOT / "checkpoints" / PTE.parent.name, draft_vocab=1024).export(folder / "draft-int8.pte")
     session, tokenizer = Session(folder / PTE.name, threads=1), load_tokenizer(folder)
     cases = []
     for prompt, count in PROMPTS.items():

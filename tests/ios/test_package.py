@@ -1,6 +1,7 @@
 """The Swift package on Linux: built, formatted, and tested on the shipped checkpoint's program."""
 
 import re
+from pathlib import Path
 
 import pytest
 from tests.ios.conftest import PACKAGE, ROOT, SCRATCH
@@ -22,6 +23,19 @@ def test_swift_tests(swift, tests_built, model):
     assert done.returncode == 0, output[-8000:]
     count = re.search(r"Test run with (\d+) tests passed", output)
     assert count and int(count[1]) == sum(len(re.findall(r"^\s*@Test", path.read_text(), re.M)) for path in SOURCES)
+
+
+def test_sources_compiled_by_the_package(swift, model):
+    """As Apple platforms get the native part: SwiftPM compiles the C++ sources, here with Swift's clang."""
+    import executorch
+
+    wheel = str(Path(list(executorch.__path__)[0]).resolve())
+    done = swift("swift", "test", "--scratch-path", f"{SCRATCH}-source", "--filter", "EngineTests", BLOCKFFN_EXECUTORCH=wheel,
+                 BLOCKFFN_TEST_MODEL=str(model))
+    output = done.stdout + done.stderr
+    assert done.returncode == 0, output[-8000:]
+    assert re.search(r"Test run with \d\d tests passed", output)
+    assert "warning:" not in output, output[-6000:]
 
 
 def test_format(swift):

@@ -84,7 +84,14 @@ def test_links_of_the_package_lead_to_the_sources():
     runtime = ROOT / "runtime_delegates"
     assert all(link.resolve().is_relative_to(runtime) and link.exists() for link in links)
     assert all(str(link.readlink()).startswith("../") for link in links)
+    # SwiftPM takes every other file for a source too.
+    manifest = (DEMO / "BlockFFNKit" / "Package.swift").read_text()
+    for folder in ("executorch", "kernels", "program", "runner"):
+        for file in (runtime / folder).rglob("*"):
+            if file.is_file() and file.suffix not in (".cc", ".h"):
+                assert f'"{file.relative_to(runtime).as_posix()}"' in manifest, f"exclude {file} in Package.swift"
     # Xcode compiles every source below the links; the desktop's CMake names them one by one.
+    assert '"runner/main.cc"' in manifest  # the desktop's command
     cmake = (runtime / "CMakeLists.txt").read_text()
     for folder in ("executorch", "kernels", "program", "runner"):
         for source in (runtime / folder).rglob("*.cc"):

@@ -22,7 +22,9 @@ public let loadEngine: EngineLoader = { entry, dense in
   }
   return try await Engine.load(
     program: .url(program), tokenizer: .url(entry.tokenizer),
-    tokenizerConfig: entry.tokenizerConfig.map { .url($0) })
+    tokenizerConfig: entry.tokenizerConfig.map { .url($0) },
+    // A head drafts for the program that it was trained on.
+    draftHead: dense ? nil : entry.draftHead.map { .url($0) })
 }
 
 /// How hot the device is; the same steps as ProcessInfo.ThermalState, which Linux lacks.

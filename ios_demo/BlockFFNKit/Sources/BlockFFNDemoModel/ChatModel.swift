@@ -74,14 +74,16 @@ import Observation
   public var canChooseDense: Bool { selected?.denseTwin != nil }
 
   public func isAvailable(_ speculation: Speculation) -> Bool {
-    !speculation.needsDraftHead || selected?.draftHead != nil
+    !speculation.needsDraftHead || (selected?.draftHead != nil && !settings.dense)
   }
 
   /// Takes over new settings; another program is loaded if they ask for it.
   public func apply(_ new: DemoSettings) async {
     var new = new
     if !canChooseDense { new.dense = false }
-    if !isAvailable(new.speculation) { new.speculation = settings.speculation }
+    if new.speculation.needsDraftHead, new.dense || selected?.draftHead == nil {
+      new.speculation = settings.speculation.needsDraftHead ? .ngram : settings.speculation
+    }
     let reloads = new.dense != settings.dense && selected != nil
     settings = new
     if reloads { await reload() }

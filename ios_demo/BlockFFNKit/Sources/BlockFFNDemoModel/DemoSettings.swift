@@ -47,6 +47,7 @@ extension GenerationOptions {
   /// Drafting stays subject to the runner's cost model, which leaves it out where it is slower.
   mutating func speculate(_ speculation: Speculation) {
     mode = speculation == .off ? .plain : .automatic
+    drafter = speculation.needsDraftHead ? .head : .ngram
     draftWidth = speculation == .chain ? 1 : 3
   }
 }

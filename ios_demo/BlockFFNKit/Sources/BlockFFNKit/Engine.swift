@@ -29,9 +29,10 @@ public actor Engine {
     info = ModelInfo(handle)
   }
 
-  /// Maps a program and, for text, its tokenizer. Throws `EngineError`.
+  /// Maps a program and, for text, its tokenizer; a draft head proposes tokens better than look-up alone. One of
+  /// another model is refused. Throws `EngineError`.
   public static func load(
-    program: ModelFile, tokenizer: ModelFile? = nil, tokenizerConfig: ModelFile? = nil
+    program: ModelFile, tokenizer: ModelFile? = nil, tokenizerConfig: ModelFile? = nil, draftHead: ModelFile? = nil
   ) async throws -> Engine {
     let executor = NativeExecutor()
     let handle = try await executor.run {
@@ -43,6 +44,9 @@ public actor Engine {
             try check(handle, blockffn_runner_load_tokenizer(handle.pointer, tokenizer, config))
           }
         }
+      }
+      if let draftHead {
+        try draftHead.withNative { try check(handle, blockffn_runner_load_draft(handle.pointer, $0)) }
       }
       return handle
     }

@@ -53,13 +53,15 @@ public struct ModelInfo: Sendable, Equatable {
   /// The CPU kernels in use, for example "i8mm".
   public let kernels: String
   public let hasTokenizer: Bool
+  public let hasDraftHead: Bool
   /// Name of the chat template; nil if there is none, or none that the runner knows.
   public let chatTemplate: String?
 
   /// For engines that stand in for this package's.
   public init(
     maxContext: Int, vocabularySize: Int, hiddenSize: Int, bosID: Int32? = nil, eosIDs: [Int32] = [],
-    kernels: String, hasTokenizer: Bool = true, chatTemplate: String? = nil
+    kernels: String, hasTokenizer: Bool = true, hasDraftHead: Bool = false,
+    chatTemplate: String? = nil
   ) {
     self.maxContext = maxContext
     self.vocabularySize = vocabularySize
@@ -68,6 +70,7 @@ public struct ModelInfo: Sendable, Equatable {
     self.eosIDs = eosIDs
     self.kernels = kernels
     self.hasTokenizer = hasTokenizer
+    self.hasDraftHead = hasDraftHead
     self.chatTemplate = chatTemplate
   }
 
@@ -82,6 +85,7 @@ public struct ModelInfo: Sendable, Equatable {
       .map { $0 }
     kernels = string(of: raw.kernels)
     hasTokenizer = raw.has_tokenizer != 0
+    hasDraftHead = raw.has_draft_head != 0
     let template = string(of: raw.chat_template)
     chatTemplate = template.isEmpty ? nil : template
   }

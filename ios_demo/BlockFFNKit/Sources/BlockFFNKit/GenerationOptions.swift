@@ -14,6 +14,16 @@ public struct GenerationOptions: Sendable, Equatable {
     case automatic
   }
 
+  /// Who proposes tokens.
+  public enum Drafter: Sendable, Equatable {
+    /// N-gram look-up, together with the draft head if one is loaded.
+    case best
+    /// What followed the end of the text earlier in it.
+    case ngram
+    /// The draft head alone.
+    case head
+  }
+
   /// New tokens, at least 1.
   public var maxTokens = 256
   public var mode = Mode.automatic
@@ -21,6 +31,9 @@ public struct GenerationOptions: Sendable, Equatable {
   public var draftTokens = 31
   /// Most continuations proposed for one token; 1 is a chain, more a tree.
   public var draftWidth = 3
+  /// Most calls of a draft head in one cycle, which is how deep its tree is.
+  public var draftDepth = 6
+  public var drafter = Drafter.best
   /// 0 is greedy.
   public var temperature = 0.0
   /// 0 is off.
@@ -42,6 +55,12 @@ public struct GenerationOptions: Sendable, Equatable {
     case .speculative: options.mode = Int32(BLOCKFFN_SPEC.rawValue)
     case .automatic: options.mode = Int32(BLOCKFFN_AUTO.rawValue)
     }
+    switch drafter {
+    case .best: options.drafter = Int32(BLOCKFFN_DRAFT_BEST.rawValue)
+    case .ngram: options.drafter = Int32(BLOCKFFN_DRAFT_NGRAM.rawValue)
+    case .head: options.drafter = Int32(BLOCKFFN_DRAFT_HEAD.rawValue)
+    }
+    options.draft_depth = Int32(clamping: draftDepth)
     options.draft_tokens = Int32(clamping: draftTokens)
     options.draft_width = Int32(clamping: draftWidth)
     options.temperature = temperature

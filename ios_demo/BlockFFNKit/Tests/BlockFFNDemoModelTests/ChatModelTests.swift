@@ -89,6 +89,7 @@ import Testing
     }
     let options = engine.calls.map(\.options)
     #expect(options.map(\.mode) == [.plain, .automatic, .automatic, .automatic])
+    #expect(options.map(\.drafter) == [.ngram, .ngram, .head, .head])
     #expect(options.map(\.draftWidth)[2] == 1 && options.map(\.draftWidth)[3] > 1)
     #expect(options.allSatisfy { $0.maxTokens == 7 })
     #expect(options.map(\.topP) == [1, 1, 1, 0.95])
@@ -112,10 +113,13 @@ import Testing
     let model = ChatModel(load: loader.loader)
     await model.select(.fake(dense: true, head: true))
     var settings = model.settings
-    settings.dense = true
     settings.speculation = .chain
     await model.apply(settings)
+    #expect(model.settings.speculation == .chain && model.isAvailable(.tree))
+    settings.dense = true
+    await model.apply(settings)
     #expect(loader.loads.map(\.dense) == [false, true] && model.phase == .ready)
+    #expect(model.settings.speculation == .ngram && !model.isAvailable(.chain))  // the head is the sparse program's
     await model.select(.fake("other"))
     #expect(!model.settings.dense && model.settings.speculation == .ngram)
     #expect(loader.loads.last?.name == "other, int8" && loader.loads.last?.dense == false)

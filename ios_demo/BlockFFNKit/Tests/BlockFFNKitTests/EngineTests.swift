@@ -70,6 +70,23 @@ import Testing
     #expect(texts.first?.hasPrefix(golden.text.prefix(40)) == false, "sampling gave greedy text")
   }
 
+  @Test(arguments: [1, 3])
+  func aDraftHeadChangesNoToken(_ width: Int) async throws {
+    let engine = try await Engine.load(program: .url(Fixture.program), draftHead: .url(Fixture.draftHead))
+    #expect(engine.info.hasDraftHead)
+    for golden in Fixture.golden.cases {
+      for drafter in [GenerationOptions.Drafter.head, .best] {
+        var options = options(2, maxTokens: golden.tokens.count)
+        options.drafter = drafter
+        options.draftWidth = width
+        options.draftDepth = 4
+        let (tokens, stats) = try await engine.generate(tokens: golden.promptTokens, options: options).collect()
+        #expect(tokens == golden.tokens)
+        #expect(try #require(stats).draftedTokens > 0)
+      }
+    }
+  }
+
   @Test func stopStringsEndTheText() async throws {
     let engine = try await Fixture.engine()
     let golden = try #require(Fixture.golden.cases.first)

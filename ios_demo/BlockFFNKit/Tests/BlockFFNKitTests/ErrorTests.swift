@@ -46,6 +46,18 @@ import Testing
     #expect(error != nil && error?.message.isEmpty == false)
   }
 
+  @Test func aProgramThatIsNoDraftHeadIsRefused() async throws {
+    var error = await engineError {
+      _ = try await Engine.load(program: .url(Fixture.program), draftHead: .url(Fixture.program))
+    }
+    #expect(error?.code == .badProgram, "\(error?.message ?? "no error")")
+    let engine = try await Fixture.engine()
+    var options = options(2, maxTokens: 5)
+    options.drafter = .head
+    error = await engineError { _ = try await engine.generate("Hi", options: options).collect() }
+    #expect(error?.message.contains("head") == true, "\(error?.message ?? "no error")")
+  }
+
   @Test func textWithoutATokenizerIsRefused() async throws {
     let engine = try await Engine.load(program: .url(Fixture.program))
     let error = await engineError { _ = try await engine.generate("Hello").collect() }
@@ -62,6 +74,7 @@ import Testing
     let changes: [(String, (inout GenerationOptions) -> Void)] = [
       ("max_tokens", { $0.maxTokens = 0 }), ("draft_tokens", { $0.draftTokens = 64 }),
       ("draft_tokens", { $0.draftTokens = Int.max }), ("draft_width", { $0.draftWidth = 0 }),
+      ("draft_depth", { $0.draftDepth = 0 }),
       ("temperature", { $0.temperature = .nan }), ("temperature", { $0.temperature = -1 }),
       ("top_k", { $0.topK = -1 }), ("top_p", { $0.topP = 0 }),
       ("repetition_penalty", { $0.repetitionPenalty = 0 }),

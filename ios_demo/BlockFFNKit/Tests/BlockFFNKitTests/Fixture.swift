@@ -23,6 +23,8 @@ struct Fixture: Decodable {
     return URL(fileURLWithPath: path)
   }()
   static let program = folder.appendingPathComponent("model-int8.pte")
+  /// Untrained, so that it is nearly always wrong, which changes no text.
+  static let draftHead = folder.appendingPathComponent("draft-int8.pte")
   static let tokenizer = folder.appendingPathComponent("tokenizer.json")
   static let tokenizerConfig = folder.appendingPathComponent("tokenizer_config.json")
   static let golden: Fixture = {
