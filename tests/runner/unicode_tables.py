@@ -2,7 +2,7 @@
 
     python -m tests.runner.unicode_tables
 
-Run it after an upgrade of `tokenizers`; test_tokenizer.py says when the tables are out of date.
+Run it after an upgrade of `tokenizers`; test_native_tokenizer.py says when the tables are out of date.
 """
 
 from pathlib import Path
