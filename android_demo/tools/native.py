@@ -227,7 +227,7 @@ def build_android(abi: str, out: Path) -> dict[str, int]:
         folder = work / abi / "cmake"
         build_cmake(folder, ["blockffn_jni", "blockffn_onnxruntime", "blockffn-run"], f"-DCMAKE_TOOLCHAIN_FILE={HERE}/native/toolchain.cmake",
                     f"-DANDROID_ABI={abi}", f"-DBLOCKFFN_ZIG={zig()}", f"-DBLOCKFFN_SYSROOT={sysroot}",
-                    f"-DBLOCKFFN_EXECUTORCH_ANDROID={view}", f"-Dexecutorch_DIR={HERE}/native/cmake", "-DBLOCKFFN_GPU=OFF")  # no Vulkan headers for Android here
+                    f"-DBLOCKFFN_EXECUTORCH_ANDROID={view}", f"-Dexecutorch_DIR={HERE}/native/cmake")
         libs, programs = out / "jniLibs" / abi, out / "bin" / abi
         for target, files in ((libs, [folder / "libblockffn_jni.so", view / "lib" / "libexecutorch_jni.so", sysroot / "lib" / "libfbjni.so"]),
                               (programs, [folder / "runtime" / "libblockffn_onnxruntime.so", folder / "blockffn-run"])):
