@@ -161,6 +161,16 @@ class DecoderLayer(nn.Module):
         return ops.add(h_TD, self.mlp(normed, self.residual_scale))
 
 
+def checked_context(config, quant: str, max_context: int | None) -> int:
+    """Rows of the caches: max_context, or what the config says. ValueError for an unknown quant or less than one chunk."""
+    if quant not in QUANTS:
+        raise ValueError(f"unknown quantization {quant!r}; choose {', '.join(QUANTS)}")
+    rows = config.max_position_embeddings if max_context is None else max_context
+    if rows < MAX_TOKENS:
+        raise ValueError(f"a context of {rows} tokens is shorter than one chunk; choose at least {MAX_TOKENS}")
+    return rows
+
+
 class Decoder(nn.Module):
     """One chunk of a language model.
 
@@ -176,14 +186,7 @@ class Decoder(nn.Module):
     def __init__(self, checkpoint, quant: str = "fp32", max_context: int | None = None) -> None:
         super().__init__()
         config = checkpoint.config
-        if quant not in QUANTS:
-            raise ValueError(f"unknown quantization {quant!r}; choose {', '.join(QUANTS)}")
-        self.config, self.quant = config, quant
-        self.max_context = config.max_position_embeddings if max_context is None else max_context
-        if self.max_context < MAX_TOKENS:
-            raise ValueError(
-                f"a context of {self.max_context} tokens is shorter than one chunk; choose at least {MAX_TOKENS}"
-            )
+        self.config, self.quant, self.max_context = config, quant, checked_context(config, quant, max_context)
         weights = _Weights(checkpoint.tensors)
         self.embed_tokens = weights("model.embed_tokens.weight")
         self.layers = nn.ModuleList(

@@ -13,9 +13,8 @@ Inputs  see the "Chunk" paragraph of export/ops.py.
 import torch
 from torch import Tensor, nn
 
-from export.decoder import DenseFFN, GqaAttention, _Weights, rope_frequencies
+from export.decoder import DenseFFN, GqaAttention, _Weights, checked_context, rope_frequencies
 from export.ops import MAX_TOKENS
-from export.quantize import QUANTS
 from training.draft import REMAP
 from training.draft_files import fingerprint
 
@@ -54,14 +53,7 @@ class DraftDecoder(nn.Module):
     def __init__(self, draft, target, quant: str = "fp32", max_context: int | None = None) -> None:
         super().__init__()
         config = draft.config
-        if quant not in QUANTS:
-            raise ValueError(f"unknown quantization {quant!r}; choose {', '.join(QUANTS)}")
-        self.config, self.quant = config, quant
-        self.max_context = config.max_position_embeddings if max_context is None else max_context
-        if self.max_context < MAX_TOKENS:
-            raise ValueError(
-                f"a context of {self.max_context} tokens is shorter than one chunk; choose at least {MAX_TOKENS}"
-            )
+        self.config, self.quant, self.max_context = config, quant, checked_context(config, quant, max_context)
         weights, tensors, D = _Weights(draft.tensors), target.tensors, config.hidden_size
         self.token_id_remap = draft.tensors[REMAP].long()
         self.fingerprint = fingerprint(tensors, target.config)

@@ -8,7 +8,6 @@ Axes    B windows, S tokens, L tokens of a generated text, W draft vocabulary, V
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +22,7 @@ from training.cached import generate
 from training.config import require
 from training.dataset import TokenDataset, window_order
 from training.draft_config import DraftTrainConfig
+from training.files import write_whole
 from training.model import CausalLM
 
 GENERATED_FILE = "generated.safetensors"
@@ -75,9 +75,7 @@ def generated_texts(dataset: TokenDataset, target: CausalLM, config: DraftTrainC
                              keep_hidden=False)[0]
             ids[start:start + batch] = texts.int().cpu()
     lengths = text_lengths(ids, config.generated_prompt, dataset.eos_id)
-    part = path.with_name(path.name + ".part")
-    save_file({"ids": ids, "lengths": lengths}, part)
-    os.replace(part, path)
+    write_whole(path, lambda part: save_file({"ids": ids, "lengths": lengths}, part))
     return ids, lengths
 
 

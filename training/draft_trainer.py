@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import math
-import signal
 import sys
 import time
 from pathlib import Path
@@ -25,12 +24,14 @@ from training.draft_config import DraftTrainConfig
 from training.draft_data import DraftBatch, draft_batch, draft_vocabulary, generated_texts
 from training.draft_files import save_draft
 from training.draft_step import DraftStep
+from training.files import write_whole
 from training.loader import prefetched
 from training.model import CausalLM
 from training.optimizer import make_optimizer
 from training.parallel import Processes
 from training.schedule import TrainingStopped
 from training.state import find_checkpoints, load_state, save_state
+from training.stop_signal import StopSignal
 
 SAVE_S = 20.0  # under a time limit, checkpoints are this far apart at most: machines are taken away
 TIMED_STEPS = 10_000_000  # of a run that only its time limit ends
@@ -61,7 +62,7 @@ class DraftTrainer:
         self.done, self.earlier_s = 0, 0.0
         self.pending: list[tuple[int, float, torch.Tensor]] = []
         self.clock, self.clock_step, self.saved = time.monotonic(), 0, time.monotonic()
-        self.stop_signal: str | None = None
+        self.stop = StopSignal()
 
     # ---- schedule ----
     @property
@@ -106,40 +107,32 @@ class DraftTrainer:
         log = MetricsLog(config.out_dir, self.done)
         bar = tqdm(total=self.steps if self.time_limit is None else None, initial=self.done, unit="step",
                    file=sys.stderr, dynamic_ncols=True, disable=None)
-        previous = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
         batches = prefetched(lambda step: draft_batch(self.dataset, generated, step, config, self.on_cuda), self.done,
                              self.steps)
         self.clock, self.clock_step = time.monotonic(), self.done
-        try:
-            while not self.finished():
-                warm = min(1.0, (self.done + 1) / max(config.warmup_steps, 1))
-                lr = config.lr * warm * self.fraction_left()
-                self.pending.append((self.done, lr, self.train_step(next(batches), lr)))
-                self.done += 1
-                bar.update()
-                logs = self.done % config.log_every == 0 or self.finished()
-                if logs or self.stop_signal:
-                    self._flush(log, bar)
-                late = self.time_limit is not None and time.monotonic() - self.saved > SAVE_S
-                if self.done % config.checkpoint_every == 0 or self.stop_signal or (logs and late) or self.finished():
-                    self._flush(log, bar)
-                    self._save()
-                if self.stop_signal:
-                    return {"status": "interrupted", "signal": self.stop_signal, "step": self.done,
-                            "out_dir": config.out_dir}
-            return self._finish()
-        finally:
-            batches.close()
-            bar.close()
-            log.close()
-            for number, handler in previous.items():
-                signal.signal(number, handler)
-
-    def _on_signal(self, number: int, frame) -> None:
-        if self.stop_signal is not None and number == signal.SIGINT:
-            raise KeyboardInterrupt  # pressed twice: do not wait for the step
-        self.stop_signal = signal.Signals(number).name
-        print(f"\n{self.stop_signal}: saving after this step", file=sys.stderr)
+        with self.stop:
+            try:
+                while not self.finished():
+                    warm = min(1.0, (self.done + 1) / max(config.warmup_steps, 1))
+                    lr = config.lr * warm * self.fraction_left()
+                    self.pending.append((self.done, lr, self.train_step(next(batches), lr)))
+                    self.done += 1
+                    bar.update()
+                    logs = self.done % config.log_every == 0 or self.finished()
+                    if logs or self.stop.name:
+                        self._flush(log, bar)
+                    late = self.time_limit is not None and time.monotonic() - self.saved > SAVE_S
+                    if self.done % config.checkpoint_every == 0 or self.stop.name or (logs and late) or self.finished():
+                        self._flush(log, bar)
+                        self._save()
+                    if self.stop.name:
+                        return {"status": "interrupted", "signal": self.stop.name, "step": self.done,
+                                "out_dir": config.out_dir}
+                return self._finish()
+            finally:
+                batches.close()
+                bar.close()
+                log.close()
 
     def _resume(self) -> None:
         found = find_checkpoints(self.config.out_dir)
@@ -193,9 +186,7 @@ class DraftTrainer:
                    "seconds": round(self.elapsed, 1), "head": str(self._save_head()),
                    "parameters": sum(p.numel() for p in self.head.parameters()),
                    "draft_vocab_size": len(self.head.token_id_remap)}
-        part = Path(config.out_dir) / "summary.json.part"
-        part.write_text(json.dumps(summary, indent=1) + "\n")
-        part.replace(part.with_suffix(""))
+        write_whole(Path(config.out_dir) / "summary.json", lambda part: part.write_text(json.dumps(summary, indent=1) + "\n"))
         return summary
 
 

@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -32,6 +31,7 @@ from tqdm import tqdm
 
 from training.checkpoint import Checkpoint, open_checkpoint
 from training.documents import estimate_bytes, find_files, iter_documents
+from training.files import write_whole
 from training.losses import IGNORE, cross_entropy_sum
 from training.model import CausalLM
 from training.sparsity import SparsityMeter
@@ -136,15 +136,6 @@ def evaluate(checkpoint: Checkpoint, tokenizer: Tokenizer, texts: Iterable[str],
     return result, excerpt
 
 
-def _write(path: Path, write) -> None:
-    part = path.with_name(path.name + ".part")
-    try:
-        write(part)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
 def _print_summary(result: dict) -> None:
     print(f"{result['documents']:,} documents, {result['tokens']:,} tokens, {result['text_bytes']:,} bytes "
           f"in {result['seconds']} s on {result['device']}")
@@ -186,8 +177,8 @@ def run(args: argparse.Namespace) -> dict:
 
             title = f"{Path(args.checkpoint).resolve().name}: perplexity {result['perplexity']:.2f} on " \
                     f"{result['tokens']:,} tokens"
-            _write(out / "evaluation.png", lambda part: draw_evaluation(part, title, result["sparsity"], excerpt))
-        _write(out / "evaluation.json", lambda part: part.write_text(json.dumps(result, indent=2) + "\n"))
+            write_whole(out / "evaluation.png", lambda part: draw_evaluation(part, title, result["sparsity"], excerpt))
+        write_whole(out / "evaluation.json", lambda part: part.write_text(json.dumps(result, indent=2) + "\n"))
     return result
 
 

@@ -21,6 +21,8 @@ import sys
 import time
 from pathlib import Path
 
+from training.files import write_whole
+
 HELDOUT = Path(__file__).resolve().parent.parent / "checkpoints" / "corpus" / "heldout_sample.jsonl"
 
 
@@ -169,9 +171,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         result = evaluate(args)
         args.out.mkdir(parents=True, exist_ok=True)
-        part = args.out / "acceptance.json.part"
-        part.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-        part.replace(part.with_suffix(""))
+        write_whole(args.out / "acceptance.json",
+                    lambda part: part.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8"))
         try:
             draw(result, args.out / "acceptance.png")
         except ImportError:

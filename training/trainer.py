@@ -7,7 +7,6 @@ log_every steps (and before a checkpoint, so that one with a non-finite loss is 
 from __future__ import annotations
 
 import json
-import signal
 import sys
 import time
 from pathlib import Path
@@ -19,6 +18,7 @@ from training.attention import choose_backend, use_backend
 from training.train_config import TrainConfig
 from training.curves import MetricsLog, draw_curves, read_metrics
 from training.evaluation import evaluate_heldout
+from training.files import write_whole
 from training.loader import StepBatch, step_batches
 from training.model import CausalLM
 from training.optimizer import make_optimizer
@@ -26,6 +26,7 @@ from training.parallel import Processes, accumulate_only, whole, wrap
 from training.schedule import ChunkFactor, LossGuard, learning_rate
 from training.state import find_checkpoints, load_state, save_state
 from training.step import STATS, TrainStep
+from training.stop_signal import StopSignal
 
 ROW = STATS + ("grad_norm",)  # fetched from the device every step
 REDRAW_S = 20.0  # curves are drawn at checkpoints, but not more often than this
@@ -47,7 +48,7 @@ class Trainer:
         self.done = 0  # steps
         self.pending: list[tuple[int, float, float, torch.Tensor]] = []  # step, lr, lambda_cs, ROW on the device
         self.clock, self.clock_step, self.tokens_per_s = time.perf_counter(), 0, 0.0
-        self.stop_signal: str | None = None
+        self.stop = StopSignal()
         self.drawn = time.perf_counter()
 
     def _choose_attention(self) -> str:
@@ -107,49 +108,41 @@ class Trainer:
         log = MetricsLog(config.out_dir, self.done) if self.processes.is_main else None
         bar = tqdm(total=config.steps, initial=self.done, unit="step", file=sys.stderr, dynamic_ncols=True,
                    disable=not (self.processes.is_main and sys.stderr.isatty()))
-        previous = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
         batches = step_batches(self.dataset, self.window_order, self.done, config, self.processes)
         self.clock, self.clock_step = time.perf_counter(), self.done
-        try:
-            for batch in batches:
-                step = self.done
-                lr, weight = learning_rate(step, config), self.factor.weight(step)
-                self.pending.append((step, lr, weight, self.train_step(batch, lr, weight)))
-                self.done += 1
-                bar.update()
-                logs = self.done % config.log_every == 0 or self.done == config.steps
-                stops = self._stop_requested(logs)
-                saves = self.done % config.checkpoint_every == 0 or self.done == config.steps or stops
-                if logs or saves or self.factor.adapts_after(step):
-                    self._flush(log, bar, show=logs)
-                if saves:
-                    self._save()
-                if stops:
-                    return {"status": "interrupted", "signal": self.stop_signal, "step": self.done,
-                            "out_dir": config.out_dir}
-            return self._finish()
-        finally:
-            batches.close()
-            bar.close()
-            if log is not None:
-                log.close()
-                self._draw()
-            for number, handler in previous.items():
-                signal.signal(number, handler)
-
-    def _on_signal(self, number: int, frame) -> None:
-        if self.stop_signal is not None and number == signal.SIGINT:
-            raise KeyboardInterrupt  # pressed twice: do not wait for the step
-        self.stop_signal = signal.Signals(number).name
-        print(f"\n{self.stop_signal}: saving after this step", file=sys.stderr)
+        with self.stop:
+            try:
+                for batch in batches:
+                    step = self.done
+                    lr, weight = learning_rate(step, config), self.factor.weight(step)
+                    self.pending.append((step, lr, weight, self.train_step(batch, lr, weight)))
+                    self.done += 1
+                    bar.update()
+                    logs = self.done % config.log_every == 0 or self.done == config.steps
+                    stops = self._stop_requested(logs)
+                    saves = self.done % config.checkpoint_every == 0 or self.done == config.steps or stops
+                    if logs or saves or self.factor.adapts_after(step):
+                        self._flush(log, bar, show=logs)
+                    if saves:
+                        self._save()
+                    if stops:
+                        return {"status": "interrupted", "signal": self.stop.name, "step": self.done,
+                                "out_dir": config.out_dir}
+                return self._finish()
+            finally:
+                batches.close()
+                bar.close()
+                if log is not None:
+                    log.close()
+                    self._draw()
 
     def _stop_requested(self, logs: bool) -> bool:
         """Several processes agree at log steps, where they wait for the device anyway."""
         if self.processes.world == 1:
-            return self.stop_signal is not None
-        if not logs or not self.processes.any(self.stop_signal is not None):
+            return self.stop.name is not None
+        if not logs or not self.processes.any(self.stop.name is not None):
             return False
-        self.stop_signal = self.stop_signal or "signal to another process"
+        self.stop.name = self.stop.name or "signal to another process"
         return True
 
     def _resume(self) -> None:
@@ -226,8 +219,6 @@ class Trainer:
             save_checkpoint(final, config.model, tensors, dtype=dtype, tokenizer_dir=self.tokenizer_dir,
                             max_shard_bytes=config.max_shard_bytes)
             summary["checkpoint"] = str(final)
-            part = Path(config.out_dir) / "summary.json.part"
-            part.write_text(json.dumps(summary, indent=1) + "\n")
-            part.replace(part.with_suffix(""))
+            write_whole(Path(config.out_dir) / "summary.json", lambda part: part.write_text(json.dumps(summary, indent=1) + "\n"))
         self.processes.barrier()
         return summary

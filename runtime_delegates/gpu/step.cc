@@ -767,20 +767,23 @@ Status Step::write_step(const Program& program, int tokens) {
   return kStatusOk;
 }
 
+int Step::first_row(const Program& program, uint32_t output) const {
+  const bool logits =
+      std::find(logits_outputs_.begin(), logits_outputs_.end(), static_cast<int32_t>(output)) != logits_outputs_.end();
+  if (!logits || logits_first_ < 0) return 0;
+  return static_cast<int>(*static_cast<const int64_t*>(program.values()[logits_first_].data));
+}
+
 Status Step::record_outputs(const Program& program, int tokens) {
   Device& d = *device_;
   VkCommandBufferBeginInfo begin{VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO, nullptr,
                                  VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT, nullptr};
   d.BeginCommandBuffer(output_commands_, &begin);
   uint64_t at = 0;
-  const int64_t first_logits =
-      logits_first_ >= 0 ? *static_cast<const int64_t*>(program.values()[logits_first_].data) : 0;
   for (uint32_t id : program.outputs()) {
     const Value& v = program.values()[id];
-    const bool logits =
-        std::find(logits_outputs_.begin(), logits_outputs_.end(), static_cast<int32_t>(id)) != logits_outputs_.end();
     std::vector<VkBufferCopy> copies;
-    for (int t = logits ? static_cast<int>(first_logits) : 0; t < tokens; ++t)
+    for (int t = first_row(program, id); t < tokens; ++t)
       copies.push_back({regions_[id].offset + static_cast<uint64_t>(t) * regions_[id].stride * 4,
                         at + t * v.row_elements * 4, v.row_elements * 4});
     if (!copies.empty())
@@ -818,14 +821,9 @@ Status Step::run(const Program& program, int tokens, ReadStats* read) {
     read->experts_total += ffn_experts_[i];
   }
   uint64_t at = 0;
-  const int64_t first_logits =
-      logits_first_ >= 0 ? *static_cast<const int64_t*>(program.values()[logits_first_].data) : 0;
   for (uint32_t id : program.outputs()) {
     const Value& v = program.values()[id];
-    const bool logits =
-        std::find(logits_outputs_.begin(), logits_outputs_.end(), static_cast<int32_t>(id)) != logits_outputs_.end();
-    const size_t skip = logits ? static_cast<size_t>(first_logits) * v.row_elements * 4 : 0,
-                 bytes = v.elements(tokens) * 4;
+    const size_t skip = static_cast<size_t>(first_row(program, id)) * v.row_elements * 4, bytes = v.elements(tokens) * 4;
     auto* to = static_cast<uint8_t*>(v.data);
     std::memset(to, 0, skip);
     std::memcpy(to + skip, static_cast<const uint8_t*>(readback_.mapped) + at + skip, bytes - skip);

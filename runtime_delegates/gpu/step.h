@@ -97,6 +97,8 @@ class Step : public Accelerator {
   enum class Stamps : uint8_t { kNone, kEnds, kAll };
   Status record(int bucket, Stamps stamps, VkCommandBuffer* out);
   Status make_queries();
+  // Rows before it are skipped: the program is asked for the logits of the later tokens only.
+  int first_row(const Program& program, uint32_t output) const;
   Status record_outputs(const Program& program, int tokens);
   Status write_step(const Program& program, int tokens);
   uint32_t rope_table(const float* inv_freq, int rope, int32_t positions);

@@ -9,37 +9,14 @@
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
-#include <iterator>
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "../../runtime_delegates/gpu/choose.h"
 #include "../../runtime_delegates/gpu/step.h"
+#include "../kernels/step_file.h"
 
 using namespace blockffn;
-using Bytes = std::vector<uint8_t>;
-
-namespace {
-
-Bytes read_file(const char* path) {
-  std::ifstream file(path, std::ios::binary);
-  return Bytes(std::istreambuf_iterator<char>(file), {});
-}
-
-Status find_segment(void* context, const char*, const uint8_t** data, size_t* bytes) {
-  const auto* weights = static_cast<const Bytes*>(context);
-  *data = weights->data();
-  *bytes = weights->size();
-  return kStatusOk;
-}
-
-int refused(const char* what, const Status& status) {
-  std::fprintf(stderr, "%s: %s\n", what, status.message);
-  return 1;
-}
-
-}  // namespace
 
 int main(int argc, char** argv) {
   if (argc >= 3 && std::strcmp(argv[1], "self_test") == 0) {
@@ -68,8 +45,9 @@ int main(int argc, char** argv) {
     if (name == "direct") options.direct = n != 0;
     if (name == "skip_barrier") options.skip_barrier = n;
   }
-  const Bytes blob = read_file(argv[2]), steps = read_file(argv[4]);
+  const Bytes blob = read_file(argv[2]);
   Bytes weights = read_file(argv[3]);
+  StepFile steps(read_file(argv[4]));
   std::unique_ptr<Program> program;
   if (const Status s = Program::parse(blob.data(), blob.size(), find_segment, &weights, &program); !s.ok())
     return refused("parse", s);
@@ -82,38 +60,16 @@ int main(int argc, char** argv) {
   }
   std::ofstream output(argv[5], std::ios::binary);
   const auto put = [&](uint32_t n) { output.write(reinterpret_cast<const char*>(&n), sizeof n); };
-  const uint8_t* at = steps.data();
-  const auto number = [&] {
-    uint32_t n;
-    std::memcpy(&n, at, sizeof n);
-    at += sizeof n;
-    return n;
-  };
   ReadStats stats;
-  for (uint32_t count = number(); count > 0; --count) {
-    const int tokens = static_cast<int>(number());
-    std::vector<Bytes> buffers;
-    for (uint32_t inputs = number(), i = 0; i < inputs; ++i) {
-      const uint32_t bytes = number();
-      buffers.emplace_back(at, at + bytes);
-      at += bytes;
-    }
-    for (int i = 0; i < program->output_count(); ++i)
-      buffers.emplace_back(program->output(i).elements(tokens) * sizeof(float));
-    for (int i = 0; i < program->input_count(); ++i) program->bind_input(i, buffers[i].data());
-    for (int i = 0; i < program->output_count(); ++i)
-      program->bind_output(i, buffers[program->input_count() + i].data());
+  for (uint32_t count = steps.number(); count > 0; --count) {
+    const int tokens = steps.bind(program.get());
     if (const Status s = program->run(tokens, {}, {}, &stats); !s.ok()) {
       put(0xffffffffu);
       put(static_cast<uint32_t>(std::strlen(s.message)));
       output << s.message;
       continue;
     }
-    for (int i = 0; i < program->output_count(); ++i) {
-      const Bytes& out = buffers[program->input_count() + i];
-      put(static_cast<uint32_t>(out.size() / sizeof(float)));
-      output.write(reinterpret_cast<const char*>(out.data()), static_cast<std::streamsize>(out.size()));
-    }
+    steps.write_outputs(*program, &output);
   }
   // A step that lost its device is gone.
   if (program->accelerator() == nullptr) step = nullptr;
