@@ -19,7 +19,7 @@ import ctypes
 import functools
 import os
 from collections.abc import Callable, Sequence
-from ctypes import POINTER, c_char, c_char_p, c_double, c_float, c_int, c_int32, c_int64, c_size_t, c_uint64, c_void_p
+from ctypes import POINTER, c_char, c_char_p, c_double, c_float, c_int, c_int32, c_int64, c_size_t, c_uint8, c_uint64, c_void_p
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +36,8 @@ TokenCallback = ctypes.CFUNCTYPE(c_int, c_void_p, c_int32)
 TextCallback = ctypes.CFUNCTYPE(c_int, c_void_p, POINTER(c_char), c_size_t)
 DraftCallback = ctypes.CFUNCTYPE(c_int, c_void_p, POINTER(c_int32), c_int64, c_int32, c_int32, POINTER(c_int32),
                                  POINTER(c_int32), POINTER(c_float), POINTER(POINTER(c_double)))
+
+CycleCallback = ctypes.CFUNCTYPE(None, c_void_p, c_int32, POINTER(c_int32), POINTER(c_int32), POINTER(c_float), POINTER(c_uint8))
 
 
 class File(ctypes.Structure):
@@ -151,6 +153,7 @@ def load_library(path: Path | None = None) -> ctypes.CDLL:
             ("get_info", None, [c_void_p, POINTER(Info)]),
             ("default_options", None, [POINTER(Options)]),
             ("set_drafter", c_int, [c_void_p, DraftCallback, c_void_p]),
+            ("set_observer", c_int, [c_void_p, CycleCallback, c_void_p]),
             ("generate", c_int, [c_void_p, POINTER(c_int32), c_int64, POINTER(Options), TokenCallback, c_void_p]),
             ("cancel", None, [c_void_p]),
             ("reset", c_int, [c_void_p]),
@@ -199,6 +202,7 @@ class Runner:
         self.bos_id = info.bos_id if info.bos_id >= 0 else None
         self.eos_ids = [i for i in info.eos_ids if i >= 0]
         self.kernels = info.kernels.decode()
+        self._observer = CycleCallback()
         self._draft = DraftCallback()  # NULL; kept alive for as long as the library may call it
         self._raised: BaseException | None = None  # in a callback
 
@@ -248,6 +252,21 @@ class Runner:
         callback = DraftCallback() if draft is None else DraftCallback(call)
         self._check(self._lib.blockffn_runner_set_drafter(self._handle, callback, None))
         self._draft = callback
+
+    def set_observer(self, on_cycle: Callable[[list[tuple[int, int, float, bool, bool]]], object] | None) -> None:
+        """on_cycle(rows) hears of every cycle: (token, parent, confidence, verified, accepted) of each row of the drafted
+        tree, row 0 (the last token, parent -1) first. None: nobody watches. It must not call the runner."""
+
+        def call(_, rows, tokens, parents, confidence, flags):
+            try:
+                on_cycle([(tokens[i], parents[i], confidence[i], bool(flags[i] & 1), bool(flags[i] & 2)) for i in range(rows)])
+            except BaseException as error:  # it cannot pass through C
+                self._raised = error
+                self.cancel()
+
+        callback = CycleCallback() if on_cycle is None else CycleCallback(call)
+        self._check(self._lib.blockffn_runner_set_observer(self._handle, callback, None))
+        self._observer = callback
 
     def load_tokenizer(self, tokenizer_json: str | os.PathLike | File,
                        config: str | os.PathLike | File | None = None) -> None:

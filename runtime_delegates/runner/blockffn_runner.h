@@ -114,6 +114,14 @@ typedef int (*blockffn_draft_fn)(void* user, const int32_t* context, int64_t n, 
 /* Replaces the built-in drafters; NULL brings them back. */
 BLOCKFFN_RUNNER_API int blockffn_runner_set_drafter(blockffn_runner* runner, blockffn_draft_fn draft, void* user);
 
+/* Receives every cycle after it has run: the rows of the drafted tree, row 0 first, as tokens, parents (row 0: -1)
+   and confidence; flags[i] is the sum of 1 if row i was verified and 2 if it was accepted. For displays and
+   measurements; it must not call the runner. */
+typedef void (*blockffn_cycle_fn)(void* user, int32_t rows, const int32_t* tokens, const int32_t* parents,
+                                  const float* confidence, const uint8_t* flags);
+/* NULL: nobody watches. */
+BLOCKFFN_RUNNER_API int blockffn_runner_set_observer(blockffn_runner* runner, blockffn_cycle_fn on_cycle, void* user);
+
 /* Continues prompt[n] (n >= 1, bos included where the model has one). The part that equals what the
    context already holds, for example earlier turns, is not computed again. */
 BLOCKFFN_RUNNER_API int blockffn_runner_generate(blockffn_runner* runner, const int32_t* prompt, int64_t n,

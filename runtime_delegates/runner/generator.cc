@@ -268,6 +268,20 @@ int Generator::walk(Run* run, const DraftTree& tree, const std::vector<int>& row
   }
 }
 
+void Generator::show(const DraftTree& tree, const std::vector<int>& row_of, const int* path, int length) const {
+  std::vector<int32_t> tokens, parents;
+  std::vector<float> confidence;
+  std::vector<uint8_t> flags;
+  for (size_t i = 0; i < tree.size(); ++i) {
+    tokens.push_back(tree[i].token);
+    parents.push_back(tree[i].parent);
+    confidence.push_back(tree[i].confidence);
+    const bool accepted = row_of[i] >= 0 && std::find(path, path + length, row_of[i]) != path + length;
+    flags.push_back(static_cast<uint8_t>((row_of[i] >= 0 ? 1 : 0) + (accepted ? 2 : 0)));
+  }
+  on_cycle_(observer_, static_cast<int32_t>(tree.size()), tokens.data(), parents.data(), confidence.data(), flags.data());
+}
+
 void Generator::cycle(Run* run) {
   const double started = now_ms();
   const auto [tree, chosen, drawn] = draft(run);
@@ -290,6 +304,7 @@ void Generator::cycle(Run* run) {
   int path[kMaxRows];
   const int length = walk(run, tree, row_of, out.logits, path);
   keep(*run, chunk, out, path, length);
+  if (on_cycle_ != nullptr) show(tree, row_of, path, length);
 
   const auto emitted = static_cast<int>(stats_.generated_tokens - before);
   costs_.observe_chunk(chunk.tokens, verified - drafted);

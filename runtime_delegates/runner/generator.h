@@ -23,6 +23,7 @@ class Generator {
   const blockffn_runner_stats& stats() const { return stats_; }
   // nullptr: the built-in drafters.
   void set_drafter(std::unique_ptr<Drafter> drafter) { custom_drafter_ = std::move(drafter); }
+  void set_observer(blockffn_cycle_fn on_cycle, void* user) { on_cycle_ = on_cycle, observer_ = user; }
   void set_head(std::unique_ptr<DraftHead> head) { head_ = std::move(head); }
   bool has_head() const { return head_ != nullptr; }
   // Throws Failure; the context then holds what was known to be good.
@@ -65,6 +66,8 @@ class Generator {
   // Follows the tree, row i of which is row_of[i] of the chunk or not in it, while its tokens are what the
   // sampler chooses; rows to keep -> path, number -> result.
   int walk(Run* run, const DraftTree& tree, const std::vector<int>& row_of, const float* logits, int path[kMaxRows]);
+  // Tells the observer of a cycle; path[length] are the accepted rows of the chunk.
+  void show(const DraftTree& tree, const std::vector<int>& row_of, const int* path, int length) const;
   // A new token: false for one that ends the text, which does not count.
   bool emit(Run* run, int32_t token);
   bool stopped() const { return stats_.stopped_by != BLOCKFFN_STOP_NONE; }
@@ -73,6 +76,8 @@ class Generator {
   Model model_;
   std::unique_ptr<Drafter> custom_drafter_;
   std::unique_ptr<DraftHead> head_;
+  blockffn_cycle_fn on_cycle_ = nullptr;
+  void* observer_ = nullptr;
   CostModel costs_;
   std::atomic<bool> cancel_{false};
 

@@ -206,6 +206,10 @@ int blockffn_runner_set_drafter(blockffn_runner* runner, blockffn_draft_fn draft
   });
 }
 
+int blockffn_runner_set_observer(blockffn_runner* runner, blockffn_cycle_fn on_cycle, void* user) {
+  return exclusively(runner, [&] { runner->generator.set_observer(on_cycle, user); });
+}
+
 int blockffn_runner_generate(blockffn_runner* runner, const int32_t* prompt, int64_t n,
                              const blockffn_runner_options* options, blockffn_token_fn on_token, void* user) {
   return exclusively(runner, [&] {

@@ -199,6 +199,32 @@ def test_drawn_trees_follow_the_target(one_pte, mode):
     assert sum((c - e) ** 2 / e for c, e in cells) <= freedom + 6 * np.sqrt(2 * freedom)
 
 
+def test_an_observer_sees_the_trees_and_what_became_of_them(one_pte):
+    session, runner, cycles = Session(one_pte), Runner(one_pte), []
+    text = PROMPTS[2] + decoded(session, PROMPTS[2], 40)
+    runner.set_drafter(oracle_tree(text))
+    runner.set_observer(cycles.append)
+    for mode in ("spec", "auto", "plain"):
+        cycles.clear()
+        result = runner.generate(PROMPTS[2], 40, mode)
+        assert len(cycles) == result.cycles
+        assert sum(verified for rows in cycles for *_, verified, _ in rows) == result.drafted_tokens + result.cycles
+        known = len(PROMPTS[2])
+        for rows in cycles:
+            kept = [row for row in rows if row[4]]
+            assert kept[0][:2] == (text[known], -1) and all(verified for *_, verified, _ in kept)
+            assert [row[0] for row in kept] == text[known : known + len(kept)]  # row 0 and what was accepted of the tree
+            assert all(rows[parent][4] for _, parent, *_ in kept[1:])
+            known += len(kept)
+        assert (mode == "plain") == all(len(rows) == 1 for rows in cycles)
+    runner.set_observer(lambda rows: 1 // 0)
+    with pytest.raises(ZeroDivisionError):
+        runner.generate(PROMPTS[2], 40, "spec")
+    runner.set_observer(None)
+    cycles.clear()
+    assert runner.generate(PROMPTS[2], 40, "spec").ids == text[17:57] and not cycles
+
+
 def test_token_budget_is_exact(one_pte):
     session, runner = Session(one_pte), Runner(one_pte)
     text = PROMPTS[2] + decoded(session, PROMPTS[2], 40)
