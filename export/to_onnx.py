@@ -25,7 +25,7 @@ from export import command
 
 
 def _require_library() -> None:
-    from runtime_delegates.onnx_session import operator_library
+    from runtime_delegates.onnx_model import operator_library
 
     operator_library()
 

@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from runtime_delegates import FORMAT_VERSION  # noqa: F401  part of this module's interface
 from runtime_delegates.text import ContextFull
 
-FORMAT_VERSION = 1  # of the programs this runtime can run
 KV_SRC_LEN = 64
 
 

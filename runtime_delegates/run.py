@@ -3,8 +3,10 @@
     python -m runtime_delegates.run out/model.pte --prompt "To install the package," --max-tokens 100
     python -m runtime_delegates.run out/model.pte --prompt-file p.txt --mode spec --draft-tokens 7 --draft-width 1
     python -m runtime_delegates.run out/model.pte --prompt "To install the package," --compare
+    python -m runtime_delegates.run out/onnx-int8/model.onnx --draft out/draft-int8.pte --prompt "To install the package,"
 
-Drafts come from the text so far (n-gram look-up); greedy text is the same in every mode. The text goes
+The model is a .pte or, in ONNX Runtime, a .onnx. Drafts come from the text so far (n-gram look-up) and from the
+draft head of --draft, a .pte for either; greedy text is the same in every mode. The text goes
 to stdout as its tokens arrive, a report to stderr; under --json or --compare stdout ends with a JSON
 object. --compare runs the modes in turns, three times each, with their text left out, and exits with an
 error if their tokens differ. Exit status: 0 done, 1 failed, 2 bad arguments.
@@ -23,17 +25,19 @@ from pathlib import Path
 
 from runtime_delegates.cli import exit_status, read_prompt
 from runtime_delegates.logs import quiet_log
+from runtime_delegates.onnx_model import OnnxModel
 from runtime_delegates.runner import MODES, Result, Runner, set_threads
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m runtime_delegates.run", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("program", type=Path, metavar="MODEL.pte")
+    parser.add_argument("program", type=Path, metavar="MODEL", help="a .pte or .onnx file")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--prompt", metavar="TEXT")
     source.add_argument("--prompt-file", type=Path, metavar="FILE", help="UTF-8 text")
-    parser.add_argument("--tokenizer", type=Path, metavar="PATH", help="tokenizer.json or its directory (default: beside MODEL.pte)")
+    parser.add_argument("--tokenizer", type=Path, metavar="PATH", help="tokenizer.json or its directory (default: beside MODEL)")
+    parser.add_argument("--draft", type=Path, metavar="HEAD.pte", help="draft head of the same checkpoint")
     parser.add_argument("--mode", choices=MODES, default="auto",
                         help="plain: one token a step; spec: always draft; auto (default): what is faster")
     parser.add_argument("--draft-tokens", type=int, default=31, metavar="N", help="most of a chunk, 1 to 63 (default 31)")
@@ -45,7 +49,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--top-p", type=float, default=1.0, metavar="P", help="1: off (default)")
     parser.add_argument("--repetition-penalty", type=float, default=1.0, metavar="X", help="1: off (default)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, metavar="N", help="default: ExecuTorch's choice for this machine")
+    parser.add_argument("--threads", type=int, metavar="N", help="default: the runtime's choice for this machine")
     parser.add_argument("--echo", action="store_true", help="print the prompt before its continuation")
     parser.add_argument("--json", action="store_true", help="print the report as JSON, the last line of stdout")
     parser.add_argument("--compare", action="store_true", help="time all modes instead of printing text")
@@ -67,6 +71,7 @@ def print_report(result: Result) -> None:
         return "-" if value is None else f"{value:.2f}"
 
     shares = ", ".join(f"T={t} {share:.3f}" for t, share in result.union_share.items())
+    kernels = f"kernels {result.kernels}" if result.kernels else "ONNX Runtime"
     for name, text in (
         ("prompt", f"{result.prompt_tokens} tokens, {rate(result.prefill_tokens_per_s)}, "
                    f"first token after {result.ttft_ms:.1f} ms"),
@@ -75,8 +80,8 @@ def print_report(result: Result) -> None:
                    f"{result.accepted_tokens} accepted"),
         ("time", f"draft {result.draft_ms:.1f} ms, verify {result.verify_ms:.1f} ms, other {result.other_ms:.1f} ms; "
                  f"calibration {result.calibrate_ms:.1f} ms"),
-        ("experts", f"share read by a chunk: {shares or 'none'}"),
-        ("process", f"kernels {result.kernels}, peak resident {result.peak_rss_bytes / 1e6:.1f} MB"),
+        ("experts", f"share read by a chunk: {shares or ('none' if result.kernels else 'not counted')}"),
+        ("process", f"{kernels}, peak resident {result.peak_rss_bytes / 1e6:.1f} MB"),
     ):
         print(f"{name:<10}{text}", file=sys.stderr)
 
@@ -102,11 +107,20 @@ def compare(runner: Runner, prompt: str, options: dict, rounds: int = 3) -> dict
     return {"modes": table, "generated_tokens": len(of_mode[-1].ids), "kernels": runner.kernels}
 
 
+def open_runner(args: argparse.Namespace) -> Runner:
+    if args.program.suffix == ".onnx":
+        return Runner(OnnxModel(args.program, args.threads))
+    runner = Runner(args.program)
+    if args.threads is not None:
+        set_threads(args.threads)
+    return runner
+
+
 def run(args: argparse.Namespace) -> None:
     with quiet_log(args.verbose):
-        runner = Runner(args.program)
-        if args.threads is not None:
-            set_threads(args.threads)
+        runner = open_runner(args)
+        if args.draft is not None:
+            runner.load_draft(args.draft)
         runner.generate([runner.bos_id or 0], 1, "plain")  # starts the thread pool, which logs too
         runner.reset()
     runner.load_tokenizer(args.program.parent if args.tokenizer is None else args.tokenizer)

@@ -1,5 +1,7 @@
 """The C++ runner from Python: speculative decoding over one exported program, in tokens or in text.
 
+A program is a .pte, which the runner itself runs, or a StepModel, which another runtime runs chunk by chunk.
+
     with Runner("out/model.pte") as runner:
         result = runner.generate(prompt_ids, max_tokens=100, mode="auto", on_token=print)
         runner.load_tokenizer("out")
@@ -22,6 +24,9 @@ from collections.abc import Callable, Sequence
 from ctypes import POINTER, c_char, c_char_p, c_double, c_float, c_int, c_int32, c_int64, c_size_t, c_uint8, c_uint64, c_void_p
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
+
+import numpy as np
 
 from runtime_delegates.text import ContextFull
 
@@ -38,6 +43,28 @@ DraftCallback = ctypes.CFUNCTYPE(c_int, c_void_p, POINTER(c_int32), c_int64, c_i
                                  POINTER(c_int32), POINTER(c_float), POINTER(POINTER(c_double)))
 
 CycleCallback = ctypes.CFUNCTYPE(None, c_void_p, c_int32, POINTER(c_int32), POINTER(c_int32), POINTER(c_float), POINTER(c_uint8))
+StepCallback = ctypes.CFUNCTYPE(c_int, c_void_p, c_int32, POINTER(c_int64), POINTER(c_int64), c_int64, POINTER(c_int64),
+                                POINTER(c_int64), c_int64, POINTER(c_void_p), POINTER(c_void_p))
+
+
+class StepModel(Protocol):
+    """A decoder in any runtime, as onnx_model.OnnxModel. bos_id: None without; fingerprint: of the checkpoint, 0: unknown."""
+
+    path: Path
+    max_context: int
+    vocab_size: int
+    hidden_size: int
+    fingerprint: int
+    bos_id: int | None
+    eos_ids: list[int]
+
+    def run_chunk(self, *inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The inputs of `forward` (export/README.md), int64 -> (logits [1, T, V], hidden [1, T, D]), float32."""
+
+
+class Steps(ctypes.Structure):
+    _fields_ = [("step", StepCallback), ("user", c_void_p), ("max_context", c_int64), ("vocab_size", c_int64),
+                ("hidden_size", c_int64), ("fingerprint", c_int64), ("bos_id", c_int32), ("eos_ids", c_int32 * 8)]
 
 
 class File(ctypes.Structure):
@@ -148,6 +175,7 @@ def load_library(path: Path | None = None) -> ctypes.CDLL:
         lib = ctypes.CDLL(str(path))
         for name, result, arguments in (
             ("load", c_void_p, [POINTER(File), c_char_p, c_size_t, POINTER(c_int)]),
+            ("load_steps", c_void_p, [POINTER(Steps), c_char_p, c_size_t, POINTER(c_int)]),
             ("free", None, [c_void_p]),
             ("last_error", c_char_p, [c_void_p]),
             ("get_info", None, [c_void_p, POINTER(Info)]),
@@ -185,16 +213,22 @@ def set_threads(n: int) -> None:
 class Runner:
     """One loaded program with its context; generate() continues texts, and reuses a common beginning.
 
-    path (None for a descriptor), max_context, vocab_size, hidden_size, bos_id (None without), eos_ids, kernels
+    path (None for a descriptor), max_context, vocab_size, hidden_size, bos_id (None without), eos_ids
+    kernels        "" where another runtime runs the program
     chat_template  "chatml", "minicpm", "llama3"; "": none
     """
 
-    def __init__(self, program: str | os.PathLike | File) -> None:
-        self.path = None if isinstance(program, File) else Path(program)
+    def __init__(self, program: str | os.PathLike | File | StepModel) -> None:
         self._handle = None
+        self._raised: BaseException | None = None  # in a callback
         self._lib = load_library()
         error = ctypes.create_string_buffer(1024)
-        self._handle = self._lib.blockffn_runner_load(ctypes.byref(File.of(program)), error, len(error), None)
+        if hasattr(program, "run_chunk"):
+            self.path, load, self._source = program.path, self._lib.blockffn_runner_load_steps, self._steps(program)
+        else:
+            self.path = None if isinstance(program, File) else Path(program)
+            load, self._source = self._lib.blockffn_runner_load, File.of(program)
+        self._handle = load(ctypes.byref(self._source), error, len(error), None)
         if not self._handle:
             raise RuntimeError(error.value.decode(errors="replace"))
         info = self._info()
@@ -203,8 +237,31 @@ class Runner:
         self.eos_ids = [i for i in info.eos_ids if i >= 0]
         self.kernels = info.kernels.decode()
         self._observer = CycleCallback()
-        self._draft = DraftCallback()  # NULL; kept alive for as long as the library may call it
-        self._raised: BaseException | None = None  # in a callback
+        self._draft = DraftCallback()  # NULL; kept alive for as long as the library may call it, as self._source is
+
+    def _steps(self, model: StepModel) -> Steps:
+        """The model as the C interface has it; lives as long as the runner, for the library calls it."""
+        outputs = []  # of the last step, which the library reads
+
+        def call(_, tokens, ids, positions, n_past, tree_mask, kv_src, logits_start, logits, hidden):
+            try:
+                chunk = (np.ctypeslib.as_array(ids, (1, tokens)), np.ctypeslib.as_array(positions, (tokens,)),
+                         np.array([n_past]), np.ctypeslib.as_array(tree_mask, (tokens,)),
+                         np.ctypeslib.as_array(kv_src, (MAX_ROWS,)), np.array([logits_start]))
+                outputs[:] = (np.ascontiguousarray(array, np.float32) for array in model.run_chunk(*chunk))
+                for array, size, place in zip(outputs, (model.vocab_size, model.hidden_size), (logits, hidden), strict=True):
+                    if array.shape != (1, tokens, size):
+                        raise RuntimeError(f"the model gave outputs of shape {array.shape} for {(1, tokens, size)}; "
+                                           "export it again")
+                    place[0] = array.ctypes.data
+                return 0
+            except BaseException as error:  # it cannot pass through C
+                self._raised = error
+                return 1
+
+        eos_ids = (c_int32 * 8)(*(model.eos_ids[:8] + [-1] * 8)[:8])
+        return Steps(StepCallback(call), None, model.max_context, model.vocab_size, model.hidden_size, model.fingerprint,
+                     -1 if model.bos_id is None else model.bos_id, eos_ids)
 
     def close(self) -> None:
         """Frees the program; the runner cannot be used any more."""

@@ -45,6 +45,25 @@ typedef struct {
 /* NULL on failure, with a sentence in error[error_bytes] and its code in *code (either may be NULL). */
 BLOCKFFN_RUNNER_API blockffn_runner* blockffn_runner_load(const blockffn_file* program, char* error, size_t error_bytes,
                                                           int* code);
+
+/* Runs one chunk of a decoder that another runtime holds: inputs and outputs of `forward` (export/README.md), of
+   which kv_src has 64 entries. *logits and *hidden must stay valid until the next call. 0: done; anything else
+   ends the run with an error, and the runner's context then ends before what this step may have touched. */
+typedef int (*blockffn_step_fn)(void* user, int32_t tokens, const int64_t* token_ids, const int64_t* positions,
+                                int64_t n_past, const int64_t* tree_mask, const int64_t* kv_src, int64_t logits_start,
+                                const float** logits, const float** hidden);
+typedef struct {
+  blockffn_step_fn step;
+  void* user;
+  int64_t max_context, vocab_size, hidden_size;
+  int64_t fingerprint; /* get_model_fingerprint, which a draft head must name too; 0: no head fits */
+  int32_t bos_id;      /* -1: none */
+  int32_t eos_ids[8];  /* then -1 */
+} blockffn_steps;
+/* As blockffn_runner_load, with the program's place taken by a function: drafters, trees, cost model, sampling and
+   text are the same over any runtime. blockffn_runner_info then names no kernels, and no experts are counted. */
+BLOCKFFN_RUNNER_API blockffn_runner* blockffn_runner_load_steps(const blockffn_steps* steps, char* error,
+                                                                size_t error_bytes, int* code);
 /* tokenizer.json, needed for text: byte-level BPE, or BPE as SentencePiece makes it. tokenizer_config.json
    (or NULL) names the chat template. Another tokenizer than the model's is refused as far as one can see it:
    if it has more tokens than the model. */

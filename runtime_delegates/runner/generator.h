@@ -17,7 +17,8 @@ namespace blockffn::runner {
 
 class Generator {
  public:
-  explicit Generator(const blockffn_file& program) : model_(program) {}
+  template <class Source>  // of which a Model is made
+  explicit Generator(const Source& source) : model_(source) {}
 
   const Model& model() const { return model_; }
   const blockffn_runner_stats& stats() const { return stats_; }

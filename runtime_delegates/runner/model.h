@@ -1,10 +1,11 @@
-// An exported decoder: one step is one chunk.
+// A decoder, exported for ExecuTorch or run by another runtime: one step is one chunk.
 #pragma once
 
 #include <cstdint>
 #include <memory>
 #include <vector>
 
+#include "blockffn_runner.h"
 #include "drafter.h"
 #include "program_file.h"
 
@@ -21,6 +22,7 @@ class Model {
  public:
   // Throws Failure.
   explicit Model(const blockffn_file& file);
+  explicit Model(const blockffn_steps& steps);
 
   int64_t max_context() const { return max_context_; }
   int32_t vocab_size() const { return vocab_size_; }
@@ -28,6 +30,8 @@ class Model {
   int32_t bos_id() const { return bos_id_; }  // -1: none
   const std::vector<int32_t>& eos_ids() const { return eos_ids_; }
   int64_t fingerprint() const { return fingerprint_; }  // what draft heads for it name; 0: unknown
+
+  bool is_program() const { return file_ != nullptr; }
 
   // Valid until the next step.
   struct Rows {
@@ -38,8 +42,10 @@ class Model {
   Rows step(const Chunk& chunk, blockffn_stats* read);
 
  private:
-  ProgramFile file_;
+  std::unique_ptr<ProgramFile> file_;             // nullptr: another runtime's steps
   std::unique_ptr<ProgramFile::Method> forward_;  // destroyed before the file that it points into
+  blockffn_step_fn step_ = nullptr;
+  void* user_ = nullptr;
   int64_t max_context_ = 0, hidden_size_ = 0, fingerprint_ = 0;
   int32_t vocab_size_ = 0, bos_id_ = -1;
   std::vector<int32_t> eos_ids_;

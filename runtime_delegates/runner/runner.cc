@@ -14,7 +14,8 @@ using blockffn::runner::TextModel;
 using blockffn::runner::TextStream;
 
 struct blockffn_runner {
-  explicit blockffn_runner(const blockffn_file& program) : generator(program) {}
+  template <class Source>
+  explicit blockffn_runner(const Source& source) : generator(source) {}
   Generator generator;
   std::unique_ptr<TextModel> text;
   std::atomic<bool> busy{false};
@@ -118,20 +119,29 @@ class CallbackDrafter final : public blockffn::runner::Drafter {
   void* user_;
 };
 
+template <class Source>
+blockffn_runner* load(const Source* source, const char* missing, char* error, size_t error_bytes, int* code) noexcept {
+  std::string sentence;
+  blockffn_runner* runner = nullptr;
+  const int result = guarded(&sentence, [&] {
+    if (source == nullptr) throw Failure{BLOCKFFN_BAD_ARGUMENT, missing};
+    runner = new blockffn_runner(*source);
+  });
+  if (code != nullptr) *code = result;
+  if (error != nullptr && error_bytes > 0) std::snprintf(error, error_bytes, "%s", sentence.c_str());
+  return runner;
+}
+
 }  // namespace
 
 extern "C" {
 
 blockffn_runner* blockffn_runner_load(const blockffn_file* program, char* error, size_t error_bytes, int* code) {
-  std::string sentence;
-  blockffn_runner* runner = nullptr;
-  const int result = guarded(&sentence, [&] {
-    if (program == nullptr) throw Failure{BLOCKFFN_BAD_ARGUMENT, "no program was named"};
-    runner = new blockffn_runner(*program);
-  });
-  if (code != nullptr) *code = result;
-  if (error != nullptr && error_bytes > 0) std::snprintf(error, error_bytes, "%s", sentence.c_str());
-  return runner;
+  return load(program, "no program was named", error, error_bytes, code);
+}
+
+blockffn_runner* blockffn_runner_load_steps(const blockffn_steps* steps, char* error, size_t error_bytes, int* code) {
+  return load(steps, "no step function was given", error, error_bytes, code);
 }
 
 void blockffn_runner_free(blockffn_runner* runner) { delete runner; }
@@ -148,7 +158,7 @@ void blockffn_runner_get_info(const blockffn_runner* runner, blockffn_runner_inf
   std::fill(std::begin(out->eos_ids), std::end(out->eos_ids), -1);
   const auto& eos = model.eos_ids();
   std::copy_n(eos.begin(), std::min<size_t>(eos.size(), 8), out->eos_ids);
-  std::snprintf(out->kernels, sizeof out->kernels, "%s", blockffn_kernels());
+  if (model.is_program()) std::snprintf(out->kernels, sizeof out->kernels, "%s", blockffn_kernels());
   out->has_draft_head = runner->generator.has_head();
   out->has_tokenizer = runner->text != nullptr;
   if (runner->text != nullptr)

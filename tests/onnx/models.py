@@ -9,7 +9,7 @@ from onnx.reference import ReferenceEvaluator
 
 from export.onnx_graph import write_graph
 from export.program import packing_into
-from runtime_delegates.onnx_session import operator_library
+from runtime_delegates.onnx_model import operator_library
 
 
 def write(module, example, path: Path) -> dict[str, int]:

@@ -1,0 +1,129 @@
+"""An exported .onnx in ONNX Runtime, chunk by chunk: numpy in, numpy out; needs neither torch nor ExecuTorch.
+
+    with Runner(OnnxModel("out/onnx/model.onnx")) as runner:      # speculative decoding, as over a .pte
+        runner.generate([1, 42, 7], max_tokens=100)
+
+Our operator library does the work, or, with plain=True, the stock operators that the file holds too: slow, and with
+unpacked float32 weights in memory, but possible where no library can be loaded. The caches are tensors of this
+process, bound as input and as output, so that they are updated in place.
+
+Errors  RuntimeError for a file that cannot be loaded says what is wrong with it, and one for a step that failed.
+Source  export/onnx_graph.py (inputs and outputs), runtime_delegates/onnxruntime (operators).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+
+from runtime_delegates import FORMAT_VERSION
+
+LIBRARY_VARIABLE = "BLOCKFFN_ORT_LIB"
+DEFAULT_LIBRARY = Path(__file__).resolve().parent.parent / "build" / "libblockffn_onnxruntime.so"
+INPUT_NAMES = ("token_ids", "positions", "n_past", "tree_mask", "kv_src", "logits_start")
+
+
+def operator_library(lib: str | os.PathLike | None = None) -> Path:
+    """The library of `lib`, else of $BLOCKFFN_ORT_LIB, else of build/; RuntimeError if there is none."""
+    path = Path(lib or os.environ.get(LIBRARY_VARIABLE) or DEFAULT_LIBRARY).resolve()
+    if not path.is_file():
+        raise RuntimeError(f"the operator library is missing: no file {path}; run `make build`, or name the library "
+                           f"in ${LIBRARY_VARIABLE}")
+    return path
+
+
+class OnnxModel:
+    """One loaded model and its caches; threads=None leaves their number to the runtime.
+
+    max_chunk, max_context, vocab_size, hidden_size, bos_id (None without), eos_ids
+    fingerprint   of the checkpoint's weights, which a draft head for it names too; 0: unknown
+    """
+
+    def __init__(self, path: str | os.PathLike, threads: int | None = None, lib: str | os.PathLike | None = None,
+                 plain: bool = False) -> None:
+        try:
+            import onnxruntime as ort
+        except ImportError as error:
+            raise RuntimeError(f"onnxruntime cannot be imported ({error}); pip install onnxruntime") from None
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise RuntimeError(f"{self.path}: no such file; name a .onnx file written by export/to_onnx.py")
+        options = ort.SessionOptions()
+        options.log_severity_level = 4  # what it logs is in the exceptions too
+        if threads is not None:
+            if threads < 1:
+                raise ValueError(f"threads={threads}: use at least 1")
+            options.intra_op_num_threads = threads
+        if not plain:
+            options.register_custom_ops_library(str(operator_library(lib)))
+        try:
+            self._session = ort.InferenceSession(str(self.path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # the binding's exceptions share no other base
+            raise RuntimeError(f"{self.path}: ONNX Runtime cannot load this model ({_sentence(error)}); copy it again "
+                               "with its .data file, or export it again") from None
+        self._read_metadata(self._session.get_modelmeta().custom_metadata_map)
+        self.hidden_size = self._session.get_outputs()[1].shape[2]
+        names = [value.name for value in self._session.get_inputs()]
+        self._inputs = [name for name in names if name in INPUT_NAMES]
+        self._caches = {value.name: np.zeros(value.shape, np.float32)
+                        for value in self._session.get_inputs() if value.name.startswith("past_")}
+        self._binding = self._session.io_binding()
+        self._bind_outputs()
+        for name, cache in self._caches.items():
+            place = ("cpu", 0, np.float32, cache.shape, cache.ctypes.data)
+            self._binding.bind_input(name, *place)
+            self._binding.bind_output(name.replace("past_", "present_"), *place)
+
+    def _read_metadata(self, texts: dict[str, str]) -> None:
+        version = texts.get("get_blockffn_format_version")
+        if version is None:
+            raise RuntimeError(f"{self.path}: not exported by export/to_onnx.py (it lacks our metadata); "
+                               "export the checkpoint with that command")
+        if json.loads(version) != FORMAT_VERSION:
+            raise RuntimeError(f"{self.path}: format version {version}, this runtime runs version {FORMAT_VERSION}; "
+                               "export the checkpoint again")
+        values = {name: json.loads(text) for name, text in texts.items()}
+        self.max_chunk = values["get_max_seq_len"]
+        self.max_context = values["get_max_context_len"]
+        self.vocab_size = values["get_vocab_size"]
+        self.bos_id = values["get_bos_id"] if values["get_bos_id"] >= 0 else None
+        self.eos_ids = [i for i in values["get_eos_ids"] if i >= 0]
+        self.fingerprint = values.get("get_model_fingerprint", 0)
+
+    def run_chunk(self, *inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The inputs of INPUT_NAMES, int64 -> (logits [1, T, V], hidden [1, T, D]), float32."""
+        named = dict(zip(INPUT_NAMES, inputs, strict=True))
+        if "kv_src" not in self._inputs:
+            self._compact(int(named["n_past"][0]), named["kv_src"])
+        for name in self._inputs:
+            self._binding.bind_cpu_input(name, named[name])
+        self._bind_outputs()
+        try:
+            self._session.run_with_iobinding(self._binding)
+        except Exception as error:  # as above
+            raise RuntimeError(f"the program failed: {_sentence(error)}") from None
+        logits, hidden = self._binding.get_outputs()[:2]
+        return logits.numpy(), hidden.numpy()
+
+    def _bind_outputs(self) -> None:
+        """New tensors for the next run: their size is the chunk's."""
+        for name in ("logits", "hidden"):
+            self._binding.bind_output(name, "cpu")
+
+    def _compact(self, n_past: int, kv_src: np.ndarray) -> None:
+        """Keeps the accepted rows of the previous chunk, for a model that does not do it itself."""
+        kept = kv_src[kv_src >= 0]
+        base = n_past - len(kept)
+        if not np.array_equal(kept, np.arange(len(kept))):
+            for cache in self._caches.values():  # [1, heads, rows, head size]
+                cache[:, :, base:n_past] = cache[:, :, base + kept]
+
+
+def _sentence(error: BaseException) -> str:
+    """What the runtime or an operator said, without codes and source positions."""
+    text = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return re.sub(r"^.*(Status Message:|\.cc:\d+ \S+) *", "", text)
