@@ -56,19 +56,24 @@ class Layer(nn.Module):
         return x + self.down(F.silu(self.gate(normed)) * self.up(normed))
 
 
+def add_rotary(module: nn.Module, width: int, context: int) -> None:
+    """Buffers cos and sin [context, 1, width / 2]."""
+    angle_CR = torch.outer(torch.arange(context).float(), 10000.0 ** -(torch.arange(0, width, 2).float() / width))
+    module.register_buffer("cos", angle_CR.cos()[:, None], persistent=False)
+    module.register_buffer("sin", angle_CR.sin()[:, None], persistent=False)
+
+
 class Twin(nn.Module):
     """forward(token_ids [1, T], start [1]) -> logits [1, T, V]."""
 
     def __init__(self, config, context: int) -> None:
         super().__init__()
         D, heads = config.hidden_size, config.num_attention_heads
-        self.context, R = context, D // heads
+        self.context = context
         self.embed = nn.Embedding(config.vocab_size, D)
         self.layers = nn.ModuleList(Layer(D, heads, twin_width(config), context) for _ in range(config.num_hidden_layers))
         self.norm, self.head = nn.RMSNorm(D), nn.Linear(D, config.vocab_size, bias=False)
-        angle_CR = torch.outer(torch.arange(context).float(), 10000.0 ** -(torch.arange(0, R, 2).float() / R))
-        self.register_buffer("cos", angle_CR.cos()[:, None], persistent=False)
-        self.register_buffer("sin", angle_CR.sin()[:, None], persistent=False)
+        add_rotary(self, D // heads, context)
 
     def forward(self, token_ids: Tensor, start: Tensor) -> Tensor:
         first, tokens = start[0].item(), token_ids.shape[1]
@@ -89,11 +94,50 @@ def weight_bytes(config, precision: str) -> int:
     return weights + 4 * rows if precision == "8da8w" else weights // 2 + weights // 32 * 2
 
 
+class OneLayer(nn.Module):
+    """forward(x [1, T, D], start [1]) -> x: a layer of the twin as a program of its own."""
+
+    def __init__(self, config, context: int) -> None:
+        super().__init__()
+        D, heads = config.hidden_size, config.num_attention_heads
+        self.context, self.layer = context, Layer(D, heads, twin_width(config), context)
+        add_rotary(self, D // heads, context)
+
+    def forward(self, x: Tensor, start: Tensor) -> Tensor:
+        first, tokens = start[0].item(), x.shape[1]
+        torch._check(first >= 0)
+        torch._check(first + tokens <= self.context)
+        return self.layer(x, first, self.cos.narrow(0, first, tokens), self.sin.narrow(0, first, tokens))
+
+
+class Head(nn.Module):
+    """forward(x [1, T, D]) -> logits [1, T, V]."""
+
+    def __init__(self, config) -> None:
+        super().__init__()
+        self.norm, self.head = nn.RMSNorm(config.hidden_size), nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.norm(x))
+
+
 def export_twin(config, precision: str, context: int, path: Path) -> None:
     """Writes the twin as a .pte, its linear layers on XNNPACK; `precision` is 8da8w or 8da4w (groups of 32).
 
     RuntimeError if a linear layer stays outside the delegate.
     """
+    _export(lambda: Twin(config, context), (torch.zeros(1, 8, dtype=torch.long), torch.tensor([3])), precision, path)
+
+
+def export_parts(config, precision: str, context: int, layer: Path, head: Path) -> None:
+    """One layer and the head as two programs: a large twin loads the first once per layer, and XNNPACK packs weights anew
+    each time, so that all layers lie in memory as those of one program would."""
+    x = torch.zeros(1, 8, config.hidden_size)
+    _export(lambda: OneLayer(config, context), (x, torch.tensor([3])), precision, layer)
+    _export(lambda: Head(config), (x,), precision, head)
+
+
+def _export(make, example: tuple, precision: str, path: Path) -> None:
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.exir import EdgeCompileConfig, ExecutorchBackendConfig, to_edge_transform_and_lower
     from executorch.exir.passes import MemoryPlanningPass
@@ -102,14 +146,15 @@ def export_twin(config, precision: str, context: int, path: Path) -> None:
     from torchao.quantization import Int8DynamicActivationIntxWeightConfig, quantize_
     from torchao.quantization.granularity import PerAxis, PerGroup
 
+    from export.lower import quiet_warnings
+
     torch.manual_seed(0)
-    twin = Twin(config, context).eval().requires_grad_(False)
+    twin = make().eval().requires_grad_(False)
     bits, granularity = (torch.int8, PerAxis(0)) if precision == "8da8w" else (torch.int4, PerGroup(32))
     quantize_(twin, Int8DynamicActivationIntxWeightConfig(weight_dtype=bits, weight_granularity=granularity))
     tokens = torch.export.Dim("tokens", min=1, max=64)
-    with torch.no_grad():
-        program = torch.export.export(twin, (torch.zeros(1, 8, dtype=torch.long), torch.tensor([3])),
-                                      dynamic_shapes=({1: tokens}, None), strict=False)
+    with torch.no_grad(), quiet_warnings():
+        program = torch.export.export(twin, example, dynamic_shapes=({1: tokens}, None)[: len(example)], strict=False)
         edge = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()],
                                            compile_config=EdgeCompileConfig(_check_ir_validity=False, _skip_dim_order=True))
     left = [str(n.target) for n in edge.exported_program().graph.nodes if n.op == "call_function"
