@@ -35,12 +35,13 @@ int wrong(void*, const int32_t* context, int64_t n, int32_t max_tokens, int32_t 
 }
 
 // Tokens of one mode; empty if anything failed.
-Tokens generate(blockffn_runner* runner, int mode, uint64_t seed, int drafter = BLOCKFFN_DRAFT_BEST) {
+Tokens generate(blockffn_runner* runner, int mode, uint64_t seed, int drafter = BLOCKFFN_DRAFT_BEST, int width = 3) {
   blockffn_runner_options options;
   blockffn_runner_default_options(&options);
   options.max_tokens = 60;
   options.mode = mode;
   options.drafter = drafter;
+  options.draft_width = width;
   options.temperature = seed == 0 ? 0 : 0.8;
   options.seed = seed;
   const int32_t prompt[] = {5, 9, 5, 9, 5, 9, 42};
@@ -73,7 +74,8 @@ void work(char** arguments, bool has_head, std::vector<Tokens>* all) {
       std::fprintf(stderr, "%s\n", blockffn_runner_last_error(runner));
       return;
     }
-    for (int drafter = BLOCKFFN_DRAFT_BEST; drafter <= BLOCKFFN_DRAFT_HEAD; ++drafter) all->push_back(generate(runner, BLOCKFFN_SPEC, 0, drafter));
+    for (int drafter = BLOCKFFN_DRAFT_BEST; drafter <= BLOCKFFN_DRAFT_HEAD; ++drafter)
+      for (const int width : {1, 3}) all->push_back(generate(runner, BLOCKFFN_SPEC, 0, drafter, width));
   }
   for (const auto draft : {static_cast<blockffn_draft_fn>(nullptr), &wrong}) {
     blockffn_runner_set_drafter(runner, draft, nullptr);
@@ -102,7 +104,7 @@ int main(int argc, char** argv) {
   std::thread a(work, argv + 1, argc == 5, &first), b(work, argv + 1, argc == 5, &second);
   a.join();
   b.join();
-  if (first.size() != (argc == 5 ? 9u : 6u) || first != second || first[0].empty()) return 1;
+  if (first.size() != (argc == 5 ? 12u : 6u) || first != second || first[0].empty()) return 1;
   for (const Tokens& tokens : first)
     if (tokens != first[0]) return 1;
   for (const int32_t token : first[0]) std::printf("%d ", token);
