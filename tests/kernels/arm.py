@@ -3,9 +3,11 @@
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 KERNELS = ROOT / "runtime_delegates" / "kernels"
@@ -31,6 +33,31 @@ def build(output: Path, compiler: str, sources: list[Path], *flags: str) -> Path
     static = ["-static"] if compiler == COMPILER else []
     subprocess.run([compiler, *FLAGS, *flags, *static, *map(str, sources), "-o", str(output)], check=True)
     return output
+
+
+def cross_build(tmp_path_factory) -> Path:
+    """A folder with the libraries that need no ExecuTorch, cross-compiled with CMake once for all test processes."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "aarch64"
+    with FileLock(f"{folder}.lock"):
+        if folder.is_dir():
+            return folder
+        tools = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        cmake, ninja = (shutil.which(tool, path=tools) for tool in ("cmake", "ninja"))
+        options = {
+            "CMAKE_MAKE_PROGRAM": ninja,
+            "CMAKE_SYSTEM_NAME": "Linux",
+            "CMAKE_SYSTEM_PROCESSOR": "aarch64",
+            "CMAKE_CXX_COMPILER": COMPILER,
+            "CMAKE_CXX_FLAGS": "-Werror",
+            "BLOCKFFN_EXECUTORCH": "OFF",
+        }
+        part = folder.with_name("aarch64.part")
+        configure = [cmake, "-S", ROOT / "runtime_delegates", "-B", part, "-G", "Ninja"]
+        subprocess.run(configure + [f"-D{k}={v}" for k, v in options.items()], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([cmake, "--build", part], check=True, stdout=subprocess.DEVNULL)
+        part.rename(folder)
+    return folder
 
 
 def kernel_sources() -> list[Path]:

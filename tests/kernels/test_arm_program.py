@@ -1,10 +1,7 @@
 """A whole decoder on 64-bit ARM: the core library, cross-compiled with CMake and run under qemu."""
 
 import os
-import shutil
 import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,22 +19,9 @@ TOKENS = 70
 def runner(tmp_path_factory):
     """The cross-compiled core library under tests/kernels/run_program.cc."""
     arm.require_tools()
-    folder = tmp_path_factory.mktemp("core")
-    tools = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    cmake, ninja = (shutil.which(tool, path=tools) for tool in ("cmake", "ninja"))
-    options = {
-        "CMAKE_MAKE_PROGRAM": ninja,
-        "CMAKE_SYSTEM_NAME": "Linux",
-        "CMAKE_SYSTEM_PROCESSOR": "aarch64",
-        "CMAKE_CXX_COMPILER": arm.COMPILER,
-        "CMAKE_CXX_FLAGS": "-Werror",
-        "BLOCKFFN_EXECUTORCH": "OFF",
-    }
-    configure = [cmake, "-S", arm.ROOT / "runtime_delegates", "-B", folder, "-G", "Ninja"]
-    subprocess.run(configure + [f"-D{k}={v}" for k, v in options.items()], check=True, stdout=subprocess.DEVNULL)
-    subprocess.run([cmake, "--build", folder], check=True, stdout=subprocess.DEVNULL)
+    core = arm.cross_build(tmp_path_factory) / "libblockffn_core.a"
     source = arm.ROOT / "tests" / "kernels" / "run_program.cc"
-    return arm.build(folder / "run_program", arm.COMPILER, [source, folder / "libblockffn_core.a"])
+    return arm.build(tmp_path_factory.mktemp("core") / "run_program", arm.COMPILER, [source, core])
 
 
 @pytest.fixture(scope="module", params=["fp32", "int8", "int4"])
