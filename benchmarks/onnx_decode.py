@@ -87,7 +87,7 @@ def build(args: argparse.Namespace) -> dict[str, Path]:
     twin = dense_twin(checkpoint)
     paths = {}
     for name, (kind, quant) in FLAVOURS.items():
-        paths[name] = args.models / name / "model.onnx"
+        paths[name] = args.models / name / ("model.library.onnx" if kind == "blockffn" else "model.onnx")
         if paths[name].is_file():
             continue
         print(f"writing {name} ...", file=sys.stderr)
@@ -116,7 +116,15 @@ def serve(args: argparse.Namespace) -> int:
     from onnx import TensorProto, helper
 
     from export.resources import anonymous_bytes
-    from runtime_delegates.onnx_session import OnnxSession
+    from runtime_delegates.onnx_model import OnnxModel
+
+    def row(*values):
+        return np.array(values, dtype=np.int64)
+
+    def run(ids, at):
+        masks = row(*((2 << i) - 1 if i < 63 else -1 for i in range(len(ids))))
+        model.run_chunk(row(*ids)[None], row(*range(at, at + len(ids))), row(at), masks, np.full(64, -1), row(len(ids) - 1))
+        return at + len(ids)
 
     info = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "xy"]
     graph = helper.make_graph([helper.make_node("Abs", ["x"], ["y"])], "warm", info[:1], info[1:])
@@ -124,19 +132,20 @@ def serve(args: argparse.Namespace) -> int:
     onnxruntime.InferenceSession(tiny.SerializeToString()).run(None, {"x": np.ones(1, np.float32)})
     del onnx
     before, start = anonymous_bytes(), time.perf_counter()
-    session = OnnxSession(args.serve, threads=args.threads, plain=args.plain)
-    session.step([1])
+    model = OnnxModel(args.serve, threads=args.threads, plain=args.plain)
+    n_past = run([1], 0)
     print(json.dumps({"load_s": time.perf_counter() - start, "anonymous_bytes": (anonymous_bytes() or 0) - (before or 0)}),
           flush=True)
     for line in sys.stdin:
         job = json.loads(line)
         if "prompt" in job:
-            session.reset()
-            session.prefill(job["prompt"])
+            n_past = 0
+            for start in range(0, len(job["prompt"]), 64):
+                n_past = run(job["prompt"][start : start + 64], n_past)
         wall, cpu = [], []
         for token in job["tokens"]:
             at, used = time.perf_counter_ns(), time.process_time_ns()
-            session.step([token])
+            n_past = run([token], n_past)
             wall.append(time.perf_counter_ns() - at)
             cpu.append(time.process_time_ns() - used)
         print(json.dumps({"wall_ns": wall, "cpu_ns": cpu}), flush=True)
@@ -204,7 +213,7 @@ def measure(args: argparse.Namespace, paths: dict[str, Path]) -> list[dict]:
             row[f"{key}_ms"] = dict(zip(("p10", "p50", "p90"), np.percentile(ms, [10, 50, 90]).round(4).tolist(), strict=True))
         row["tokens_per_s"] = round(1e3 / row["wall_ms"]["p50"], 1)
         row["noisy"] = row["wall_ms"]["p90"] > 1.5 * row["wall_ms"]["p10"]
-        data = paths[name].with_name(paths[name].name + ".data")
+        data = paths[name].with_name("model.onnx.data")
         row["file_bytes"] = paths[name].stat().st_size + data.stat().st_size
         rows.append(row)
     return rows

@@ -170,7 +170,7 @@ def _present(name: str) -> str:
 
 
 def write_graph(program, path: Path, metadata: dict, input_names=INPUT_NAMES, output_names=OUTPUT_NAMES):
-    """Writes a functional exported program of our operators as `path`, with `path`.data beside it, and checks it.
+    """Writes a functional exported program of our operators as `path`, with `path`.data and library_path(path), checked.
 
     Returns the compiler, which counts operators and packed bytes.
     """
@@ -181,17 +181,29 @@ def write_graph(program, path: Path, metadata: dict, input_names=INPUT_NAMES, ou
     weights, _, _ = compiler.weights.finish()
     shutil.move(weights, data)
     make_public(data)
+    model = compiler.builder.model(metadata, data)
+    _save(model, path)
+    del model.functions[:]
+    _save(model, library_path(path))
+    return compiler
+
+
+def library_path(path: Path) -> Path:
+    """Of the same graph without the functions, which are most of the time to load it and useless beside our library."""
+    return path.with_suffix(".library.onnx")
+
+
+def _save(model: onnx.ModelProto, path: Path) -> None:
     with open(path, "wb") as file:
-        file.write(compiler.builder.model(metadata, data).SerializeToString())
+        file.write(model.SerializeToString())
         file.flush()
         os.fsync(file.fileno())
     onnx.checker.check_model(str(path), full_check=True)
-    return compiler
 
 
 def write_onnx(decoder: Decoder, path: Path, eos_ids: list[int] | None = None,
                on_packed: Callable[[int], None] | None = None):
-    """Writes `path` and `path`.data beside it -> lower.Lowered. on_packed hears of packed bytes.
+    """Writes `path` with `path`.data and library_path(path) beside it -> lower.Lowered. on_packed hears of packed bytes.
 
     Raises OSError if the disk is full, ValueError for weights that cannot be packed.
     """

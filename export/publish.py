@@ -23,7 +23,7 @@ from typing import Iterator
 from training.checkpoint import TOKENIZER_FILES
 
 COPIED_FILES = (*TOKENIZER_FILES, "generation_config.json")
-EXPORTED = {"directory": ("model.onnx", "model.onnx.data", *COPIED_FILES), "package": ("Manifest.json", "Data")}
+EXPORTED = {"directory": ("model.onnx", "model.onnx.data", "model.library.onnx", *COPIED_FILES), "package": ("Manifest.json", "Data")}
 DISK_FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 
 
@@ -94,11 +94,12 @@ def publish(program: Path, output: Path, checkpoint_dir: Path, names: list[str])
 
 
 def publish_directory(program: Path, output: Path, checkpoint_dir: Path, names: list[str]) -> None:
-    """Moves the finished program and its .data file, with its companions, to the directory `output`."""
+    """Moves the finished program and what was written beside it, with its companions, to the directory `output`."""
     finished = program.parent / "finished"
     finished.mkdir()
-    for path in (program, program.with_name(program.name + ".data")):
-        os.replace(path, finished / path.name)
+    for name in EXPORTED["directory"]:
+        if (program.parent / name).is_file():
+            os.replace(program.parent / name, finished / name)
     for name in names:
         shutil.copyfile(checkpoint_dir / name, finished / name)
     _replace(finished, output)
