@@ -17,6 +17,7 @@ from typing import Any, Callable
 ROOT = Path(__file__).resolve().parent.parent
 HELDOUT = ROOT / "checkpoints" / "corpus" / "heldout_sample.jsonl"
 MAX_INCREASE = {"fp32": 0.001, "int8": 0.01, "int4": 0.05}
+QUANTS = tuple(MAX_INCREASE)  # from fine to coarse; export/quantize.py, which needs torch, has the same
 PACKED_BYTES_PER_WEIGHT = {"fp32": 4.0, "fp16": 2.0, "int8": 1.06, "int4": 0.6, "palette4": 0.55}
 
 
@@ -41,6 +42,15 @@ class Target:
     run_draft: Callable[..., int] | None = None  # (args) -> 0, for draft heads, where the format has them
     add_flags: Callable[[argparse.ArgumentParser], None] | None = None  # of this format alone
     variant: Callable[[argparse.Namespace], "Target"] | None = None  # the target that those flags choose
+
+
+def add_attention_quant(parser: argparse.ArgumentParser) -> None:
+    """The flag of formats whose kernels take any precision in any matrix."""
+    parser.add_argument(
+        "--attention-quant", choices=QUANTS,
+        help="attention, embedding and head, at least as fine as --quant; int8 under --quant int4 takes a fifth more "
+        "bytes and leaves a third of the increase in perplexity (default: as --quant)",
+    )
 
 
 def build_parser(target: Target) -> argparse.ArgumentParser:
@@ -83,6 +93,11 @@ def main(target: Target, argv: list[str] | None = None) -> int:
         parser.error(f"--max-context {args.max_context}: a chunk has up to 64 tokens, choose at least 64")
     if args.heldout_tokens < 2:
         parser.error(f"--heldout-tokens {args.heldout_tokens}: choose at least 2")
+    attention_quant = getattr(args, "attention_quant", None)
+    if attention_quant is not None and QUANTS.index(attention_quant) > QUANTS.index(args.quant):
+        parser.error(f"--attention-quant {attention_quant} is coarser than --quant {args.quant}; choose the same or a finer one")
+    if attention_quant is not None and getattr(args, "target", None) is not None:
+        parser.error("--attention-quant is for models; a draft head has one precision, --quant")
     if args.max_perplexity_increase is None:
         args.max_perplexity_increase = target.max_increase[args.quant]
     elif math.isnan(args.max_perplexity_increase):
@@ -95,7 +110,8 @@ def main(target: Target, argv: list[str] | None = None) -> int:
     if args.output is None and draft_target is not None:
         args.output = Path("out") / draft_target.resolve().name / f"draft-{args.quant}.pte"
     if args.output is None:
-        args.output = Path("out") / args.checkpoint.resolve().name / target.default_name.format(quant=args.quant)
+        quant = args.quant if attention_quant in (None, args.quant) else f"{args.quant}-attention-{attention_quant}"
+        args.output = Path("out") / args.checkpoint.resolve().name / target.default_name.format(quant=quant)
     # Read when torch is loaded: its threads shall sleep between operators, not spin; on a busy machine, and
     # beside the backend's own threads, that makes the checks several times faster.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -138,7 +154,7 @@ def _run(target: Target, args: argparse.Namespace) -> int:
             if args.check != "none":
                 target.require_library()  # its absence should not cost an export
 
-        packed = packed_bytes(decoder, args.quant)
+        packed = packed_bytes(decoder, args.quant, getattr(args, "attention_quant", None))
         require_space(directory, 2 * packed)
         program = directory / target.file_name
         with costs.phase("lower"), bar("packing weights", packed, "B") as progress:
@@ -154,6 +170,7 @@ def _run(target: Target, args: argparse.Namespace) -> int:
         "output": str(args.output),
         "checkpoint": str(args.checkpoint),
         "quant": args.quant,
+        "attention_quant": getattr(args, "attention_quant", None) or args.quant,
         "max_context": decoder.max_context,
         "parameters": parameter_count(decoder),
         target.bytes_key: lowered.file_bytes,
@@ -216,7 +233,7 @@ def build_decoder(checkpoint, args: argparse.Namespace):
     """The decoder of `blockffn::` operators."""
     from export.decoder import Decoder
 
-    return Decoder(checkpoint, args.quant, args.max_context)
+    return Decoder(checkpoint, args.quant, args.max_context, args.attention_quant)
 
 
 def eager_decoders(checkpoint, decoder) -> tuple:
@@ -224,13 +241,13 @@ def eager_decoders(checkpoint, decoder) -> tuple:
     fewer, and every step copies it."""
     from export.decoder import Decoder
 
-    def eager(quant: str) -> Decoder:
-        small = Decoder(checkpoint, quant, 64)
+    def eager(quant: str, attention_quant: str) -> Decoder:
+        small = Decoder(checkpoint, quant, 64, attention_quant)
         small.inv_freq = decoder.inv_freq  # dynamic scaling depends on the context
         return small
 
-    quantized = eager(decoder.quant)
-    return quantized, quantized if decoder.quant == "fp32" else eager("fp32")
+    quantized = eager(decoder.quant, decoder.attention_quant)
+    return quantized, quantized if decoder.quant == "fp32" else eager("fp32", "fp32")
 
 
 def _warn_about_context(decoder) -> None:
@@ -246,9 +263,11 @@ def parameter_count(decoder) -> int:
     return sum(parameter.numel() for parameter in decoder.parameters())
 
 
-def packed_bytes(decoder, quant: str) -> int:
+def packed_bytes(decoder, quant: str, attention_quant: str | None = None) -> int:
     """About how many bytes the packed weights take: for the progress bar and the disk."""
-    return int(parameter_count(decoder) * PACKED_BYTES_PER_WEIGHT[quant])
+    ffn = sum(parameter.numel() for name, parameter in decoder.named_parameters() if ".mlp." in name)
+    rest = parameter_count(decoder) - ffn
+    return int(ffn * PACKED_BYTES_PER_WEIGHT[quant] + rest * PACKED_BYTES_PER_WEIGHT[attention_quant or quant])
 
 
 def require_space(directory: Path, needed: int) -> None:

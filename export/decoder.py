@@ -143,14 +143,14 @@ class DenseFFN(nn.Module):
 class DecoderLayer(nn.Module):
     """h += attention(norm(h)) * residual_scale; h += ffn(norm(h)) * residual_scale."""
 
-    def __init__(self, config: ModelConfig, weights: _Weights, max_context: int, quant: str) -> None:
+    def __init__(self, config: ModelConfig, weights: _Weights, max_context: int, quant: str, attention_quant: str) -> None:
         super().__init__()
         attention = MlaAttention if config.attention_type == "mla" else GqaAttention
         ffn = BlockFFN if config.is_block_ffn else DenseFFN
         self.eps = config.rms_norm_eps
         self.residual_scale = config.scale_depth / math.sqrt(config.num_hidden_layers)
         self.input_layernorm = weights("input_layernorm.weight")
-        self.self_attn = attention(config, weights.under("self_attn"), max_context, quant)
+        self.self_attn = attention(config, weights.under("self_attn"), max_context, attention_quant)
         self.post_attention_layernorm = weights("post_attention_layernorm.weight")
         self.mlp = ffn(config, weights.under("mlp"), quant)
 
@@ -179,18 +179,22 @@ class Decoder(nn.Module):
     buffers that forward updates.
 
     checkpoint has `.config` and `.tensors` (canonical names, experts as [E, F, D] and [E, D, F]).
-    quant is the precision of every matrix (routers keep at least int8). Raises ValueError for an
-    unknown quant or a context shorter than one chunk.
+    quant is the precision of every matrix (routers keep at least int8), unless attention_quant is
+    another one for attention, embedding and head. Raises ValueError for an unknown quant or a context
+    shorter than one chunk.
     """
 
-    def __init__(self, checkpoint, quant: str = "fp32", max_context: int | None = None) -> None:
+    def __init__(self, checkpoint, quant: str = "fp32", max_context: int | None = None,
+                 attention_quant: str | None = None) -> None:
         super().__init__()
         config = checkpoint.config
         self.config, self.quant, self.max_context = config, quant, checked_context(config, quant, max_context)
+        self.attention_quant = quant if attention_quant is None else attention_quant
+        checked_context(config, self.attention_quant, max_context)
         weights = _Weights(checkpoint.tensors)
         self.embed_tokens = weights("model.embed_tokens.weight")
         self.layers = nn.ModuleList(
-            DecoderLayer(config, weights.under(f"model.layers.{i}"), self.max_context, quant)
+            DecoderLayer(config, weights.under(f"model.layers.{i}"), self.max_context, quant, self.attention_quant)
             for i in range(config.num_hidden_layers)
         )
         self.norm = weights("model.norm.weight")
@@ -209,11 +213,11 @@ class Decoder(nn.Module):
         logits_start: Tensor,
     ) -> tuple[Tensor, Tensor]:
         chunk = (positions, n_past, tree_mask, kv_src)
-        h_TD = ops.embedding(token_ids, self.embed_tokens, float(self.config.scale_emb), self.quant)
+        h_TD = ops.embedding(token_ids, self.embed_tokens, float(self.config.scale_emb), self.attention_quant)
         for layer in self.layers:
             h_TD = layer(h_TD, self.inv_freq, chunk)
         hidden_1TD = ops.final_norm(h_TD, self.norm, self.config.rms_norm_eps)
-        logits_1TV = ops.logits(hidden_1TD, self.lm_head, logits_start, self.logits_scale, self.quant)
+        logits_1TV = ops.logits(hidden_1TD, self.lm_head, logits_start, self.logits_scale, self.attention_quant)
         return logits_1TV, hidden_1TD
 
     def example(self) -> tuple[tuple[Tensor, ...], tuple]:

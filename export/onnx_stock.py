@@ -66,6 +66,7 @@ class StockGraph(Body):
     def __init__(self, decoder: Decoder, data_name: str) -> None:
         super().__init__(list(INPUTS))
         self.decoder, self.config, self.quant = decoder, decoder.config, decoder.quant
+        self.attention_quant = decoder.attention_quant  # of the embedding and the head too
         self.data_name, self.weights, self.initializers = data_name, WeightsFile(), []
         self.caches: list[tuple[str, list[int], str]] = []  # input, shape, output
         self.ops, self.weight_bytes, self._shared = Counter(), Counter(), {}
@@ -108,7 +109,7 @@ class StockGraph(Body):
 
     def linear(self, x: str, weight_NK: Tensor, owner: str, scale: float = 1.0, quant: str | None = None) -> str:
         """scale * x weight^T; int8 and int4 as MatMulNBits."""
-        quant = quant or self.quant
+        quant = quant or (self.quant if owner == "ffn" else self.attention_quant)
         n, k = weight_NK.shape
         if quant == "fp32":
             self.ops["MatMul"] += 1
@@ -184,7 +185,7 @@ class StockGraph(Body):
         kv_a, key = self.Split(kv, self.ints(latent, size), outputs=2, axis=-1)
         kv_a = self.rms_norm(kv_a, self.floats(m.kv_a_layernorm, owner), MLA_NORM_EPS)
         key_rows = _take(self.key_part(m.kv_b_proj, heads, nope), of_k)
-        key_quant = "int8" if self.quant == "int4" else self.quant
+        key_quant = "int8" if self.attention_quant == "int4" else self.attention_quant
         k = self.Reshape(self.linear(kv_a, key_rows, owner, quant=key_quant), self.ints(1, -1, heads, size))
         k = self.Reshape(self.Add(k, self.Reshape(key, self.ints(1, -1, 1, size))), self.ints(1, -1, heads * size))
         v = self.linear(kv_a, _take(m.kv_b_proj, of_v), owner)
@@ -193,7 +194,7 @@ class StockGraph(Body):
 
     def key_part(self, kv_b_proj: Tensor, heads: int, nope: int) -> Tensor:
         """kv_b_proj with the keys' rows in the numbers of the other formats, whose int4 groups lie across rows."""
-        if self.quant != "int4":
+        if self.attention_quant != "int4":
             return kv_b_proj
         absorb_HLN, rest = split_kv_b(kv_b_proj.detach().float(), heads, nope)
         rounded = torch.stack([quantize_weight(w, "int4").dequantize().float() for w in absorb_HLN])
@@ -246,13 +247,13 @@ class StockGraph(Body):
 
     def embedding(self) -> str:
         table, scale = self.decoder.embed_tokens, float(self.config.scale_emb)
-        if self.quant == "fp32":
+        if self.attention_quant == "fp32":
             return self.Mul(self.Gather(self.floats(table, "embedding"), "token_ids"), self.float(scale))
-        values, scales = self.blocks(table, self.quant, GROUP)
-        values = values.reshape(len(values), -1)[:, : table.shape[1] * BITS[self.quant] // 8]  # here without filler
+        values, scales = self.blocks(table, self.attention_quant, GROUP)
+        values = values.reshape(len(values), -1)[:, : table.shape[1] * BITS[self.attention_quant] // 8]  # here without filler
         rows = self.weight(values, "embedding"), "token_ids"
         return self.ms("GatherBlockQuantized", *rows, self.weight(scales * np.float32(scale), "embedding"),
-                       bits=BITS[self.quant], block_size=GROUP, gather_axis=0, quantize_axis=1)
+                       bits=BITS[self.attention_quant], block_size=GROUP, gather_axis=0, quantize_axis=1)
 
     def build(self) -> list[str]:
         """Adds every node; the names of logits and hidden states."""

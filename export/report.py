@@ -37,9 +37,11 @@ def render(result: dict, file_bytes: int, runtime: str | None) -> str:
     lines = [f"{a:<{widths[0]}}  {b:>{widths[1]}}  {c:>{widths[2]}}" for a, b, c in rows]
     lines.insert(1, "-" * len(lines[0]))
 
+    mixed = result.get("attention_quant", result["quant"])
+    precision = result["quant"] + (f"; attention, embedding and head {mixed}" if mixed != result["quant"] else "")
     facts = [
         ("program", f"{result['output']}, {bytes_text(file_bytes)}"),
-        ("weights", f"{result['parameters'] / 1e6:.1f} M, {result['quant']}"),
+        ("weights", f"{result['parameters'] / 1e6:.1f} M, {precision}"),
         ("context", f"{result['max_context']} tokens"),
         ("parity", _parity(result["parity"])),
         ("perplexity", _perplexity(result["perplexity"])),

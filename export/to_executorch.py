@@ -65,6 +65,7 @@ TARGET = command.Target(
     build=command.build_decoder,
     references=command.eager_decoders,
     run_draft=_run_draft,
+    add_flags=command.add_attention_quant,
 )
 
 

@@ -55,6 +55,7 @@ def _open_stock_session(path: Path):
 
 
 def _add_flags(parser: argparse.ArgumentParser) -> None:
+    command.add_attention_quant(parser)
     parser.add_argument(
         "--ffn", choices=("blockffn", "qmoe"), default="blockffn",
         help="qmoe: operators of ONNX Runtime only, for where no library can be loaded (default: %(default)s)",

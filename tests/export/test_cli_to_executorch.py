@@ -24,7 +24,7 @@ def test_flags_are_frozen():
     heldout = actions.pop("--heldout")
     assert actions == {
         "--help": "==SUPPRESS==", "CKPT": None, "--output": None, "--quant": "int8", "--max-context": None,
-        "--check": "full", "--heldout-tokens": 4096, "--max-perplexity-increase": None, "--target": None,
+        "--check": "full", "--heldout-tokens": 4096, "--max-perplexity-increase": None, "--target": None, "--attention-quant": None,
     }
     assert [path.is_file() for path in heldout] == [True]
     assert to_executorch.MAX_INCREASE == {"fp32": 0.001, "int8": 0.01, "int4": 0.05}
