@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from export.ops import MAX_TOKENS
 from export.quantize import QUANTS
 from training.config import ModelConfig
-from training.draft_files import fingerprint
+from training.draft_files import fingerprint, tokenizer_fingerprint
 
 ops = torch.ops.blockffn
 FORMAT_VERSION = 1  # of the program's inputs, outputs and metadata; the runtime refuses others
@@ -201,6 +201,7 @@ class Decoder(nn.Module):
         self.lm_head = self.embed_tokens if config.tie_word_embeddings else weights("lm_head.weight")
         self.register_buffer("inv_freq", rope_frequencies(config, self.max_context))
         self.fingerprint = fingerprint(checkpoint.tensors, config)  # a draft head names the same number
+        self.tokenizer_fingerprint = tokenizer_fingerprint(checkpoint)  # a language model that drafts has the same
         self.logits_scale = config.dim_model_base / config.hidden_size
 
     def forward(
@@ -240,6 +241,7 @@ class Decoder(nn.Module):
             "use_sdpa_with_kv_cache": False,
             "get_blockffn_format_version": FORMAT_VERSION,
             "get_model_fingerprint": self.fingerprint,
+            "get_tokenizer_fingerprint": self.tokenizer_fingerprint,
         }
 
     @torch.no_grad()

@@ -336,7 +336,7 @@ class Runner:
             self._handle, ctypes.byref(File.of(tokenizer_json)), None if config is None else ctypes.byref(File.of(config))))
 
     def load_draft(self, head: str | os.PathLike | File | None) -> None:
-        """A draft head made for this program; None removes it."""
+        """A draft head made for this program, or a small language model with its tokenizer; None removes it."""
         self._check(self._lib.blockffn_runner_load_draft(self._handle, None if head is None else ctypes.byref(File.of(head))))
 
     @property

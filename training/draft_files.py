@@ -56,6 +56,12 @@ def tokenizer_sha256(checkpoint) -> str | None:
     return None
 
 
+def tokenizer_fingerprint(checkpoint) -> int:
+    """63 bits of tokenizer_sha256; 0 without a tokenizer. Two models with the same one can draft for each other."""
+    digest = tokenizer_sha256(checkpoint) if getattr(checkpoint, "path", None) is not None else None
+    return int(digest[:16], 16) >> 1 if digest else 0
+
+
 @dataclass
 class Draft:
     """An opened head; tensors are views of mapped files, except token_id_remap (int32, checked)."""

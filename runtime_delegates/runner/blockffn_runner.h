@@ -69,8 +69,9 @@ BLOCKFFN_RUNNER_API blockffn_runner* blockffn_runner_load_steps(const blockffn_s
    if it has more tokens than the model. */
 BLOCKFFN_RUNNER_API int blockffn_runner_load_tokenizer(blockffn_runner* runner, const blockffn_file* tokenizer_json,
                                                        const blockffn_file* tokenizer_config);
-/* A draft head, exported by export/to_executorch.py HEAD --target CKPT; NULL removes it. One that was made for
-   another model (vocabulary, hidden size, weights) is refused. */
+/* A draft model; NULL removes it. Either a draft head, exported by export/to_executorch.py HEAD --target CKPT: one that
+   was made for another model (vocabulary, hidden size, weights) is refused. Or a language model, smaller than this one, exported
+   as it is: one with another vocabulary or tokenizer is refused. */
 BLOCKFFN_RUNNER_API int blockffn_runner_load_draft(blockffn_runner* runner, const blockffn_file* draft_program);
 /* NULL is allowed. Not while a call runs on it. */
 BLOCKFFN_RUNNER_API void blockffn_runner_free(blockffn_runner* runner);
@@ -94,9 +95,9 @@ typedef enum {
 } blockffn_mode;
 
 typedef enum {
-  BLOCKFFN_DRAFT_BEST = 0,  /* n-gram look-up, together with the draft head if one is loaded */
+  BLOCKFFN_DRAFT_BEST = 0,  /* n-gram look-up, together with the draft model if one is loaded */
   BLOCKFFN_DRAFT_NGRAM = 1, /* what followed the end of the text earlier in it */
-  BLOCKFFN_DRAFT_HEAD = 2,  /* the draft head alone */
+  BLOCKFFN_DRAFT_HEAD = 2,  /* the draft model alone */
 } blockffn_drafter;
 
 typedef struct {
@@ -104,8 +105,9 @@ typedef struct {
   int32_t mode;
   int32_t drafter;      /* unless blockffn_runner_set_drafter has replaced it */
   int32_t draft_tokens; /* most proposed tokens of a chunk, 1 to 63 */
-  int32_t draft_width;  /* most continuations of one token, and tokens of one depth that a head continues; 1: a chain */
-  int32_t draft_depth;  /* most calls of a draft head in one cycle, which is how deep its tree is */
+  int32_t draft_width;  /* most continuations of one token, and tokens of one depth that a head continues (a language
+                           model continues one); 1: a chain */
+  int32_t draft_depth;  /* most calls of a draft model in one cycle, which is how deep its tree is */
   double temperature;   /* 0: greedy */
   int32_t top_k;        /* 0: off */
   double top_p;         /* 1: off */

@@ -13,16 +13,6 @@ namespace {
 // Tokens that the head catches up with at once in mode auto; while it does not pay: fewer.
 constexpr int kHeadWindow = 64, kDoubtfulWindow = 16;
 
-// One token after the other.
-void make_linear(Chunk* chunk, const int32_t* ids, int tokens) {
-  chunk->tokens = tokens;
-  for (int i = 0; i < tokens; ++i) {
-    chunk->ids[i] = ids[i];
-    chunk->positions[i] = i;
-    chunk->tree_mask[i] = static_cast<int64_t>(~uint64_t{0} >> (63 - i));
-  }
-}
-
 }  // namespace
 
 int64_t peak_rss_bytes() {

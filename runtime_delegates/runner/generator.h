@@ -9,7 +9,7 @@
 #include "blockffn_runner.h"
 #include "cost_model.h"
 #include "drafter.h"
-#include "head.h"
+#include "draft_model.h"
 #include "model.h"
 #include "sampling.h"
 
@@ -25,7 +25,7 @@ class Generator {
   // nullptr: the built-in drafters.
   void set_drafter(std::unique_ptr<Drafter> drafter) { custom_drafter_ = std::move(drafter); }
   void set_observer(blockffn_cycle_fn on_cycle, void* user) { on_cycle_ = on_cycle, observer_ = user; }
-  void set_head(std::unique_ptr<DraftHead> head) { head_ = std::move(head); }
+  void set_head(std::unique_ptr<DraftModel> head) { head_ = std::move(head); }
   bool has_head() const { return head_ != nullptr; }
   // Throws Failure; the context then holds what was known to be good.
   void generate(const int32_t* prompt, int64_t n, const blockffn_runner_options& options, blockffn_token_fn on_token,
@@ -43,7 +43,7 @@ class Generator {
     void* user;
     Sampler sampler;
     Drafter* drafter;  // nullptr: none but the head
-    DraftHead* head;   // nullptr: none
+    DraftModel* head;  // nullptr: none
   };
 
   void check(const int32_t* prompt, int64_t n, const blockffn_runner_options& options) const;
@@ -76,7 +76,7 @@ class Generator {
 
   Model model_;
   std::unique_ptr<Drafter> custom_drafter_;
-  std::unique_ptr<DraftHead> head_;
+  std::unique_ptr<DraftModel> head_;
   blockffn_cycle_fn on_cycle_ = nullptr;
   void* observer_ = nullptr;
   CostModel costs_;

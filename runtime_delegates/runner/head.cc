@@ -1,9 +1,6 @@
 #include "head.h"
 
 #include <algorithm>
-#include <cmath>
-#include <cstring>
-#include <numeric>
 
 #include "clock.h"
 
@@ -11,36 +8,6 @@ namespace blockffn::runner {
 namespace {
 
 constexpr int64_t kDraftVersion = 1;  // of the draft programs that this runner runs
-constexpr int kMaxWidth = 16;
-
-// e^x for x <= 0, to about 1 part in 10^4: the head's own confidence, over a whole vocabulary.
-inline float fast_exp(float x) {
-  const float y = std::max(x, -80.0f) * 1.44269504f;
-  const auto whole = static_cast<int32_t>(y - 1);               // rounds up, so that what is left is in (0, 1]
-  const float g = 0.5f * (y - static_cast<float>(whole));       // 2^(2g) is the square of 2^g
-  const float p = 1 + g * (0.69314718f + g * (0.24022651f + g * (0.05550411f + g * 0.00961813f)));
-  const int32_t bits = (whole + 127) << 23;
-  float scale;
-  std::memcpy(&scale, &bits, sizeof scale);
-  return p * p * scale;
-}
-
-// The sum of e^(x - largest).
-float exp_sum(const float* x, int64_t n, float largest) {
-  float lanes[16] = {};  // so that the compiler may use vectors
-  int64_t i = 0;
-  for (; i + 16 <= n; i += 16)
-    for (int k = 0; k < 16; ++k) lanes[k] += fast_exp(x[i + k] - largest);
-  float sum = std::accumulate(std::begin(lanes), std::end(lanes), 0.0f);
-  for (; i < n; ++i) sum += fast_exp(x[i] - largest);
-  return sum;
-}
-
-int size_class(int rows) {
-  int i = 0;
-  while ((1 << i) < rows) ++i;
-  return i;
-}
 
 }  // namespace
 
@@ -90,14 +57,6 @@ void DraftHead::restart(int64_t n) {
   pending_.clear();
 }
 
-double DraftHead::expected_ms(int rows) const {
-  const int size = size_class(rows);
-  for (int distance = 0; distance < 7; ++distance)
-    for (const int i : {size - distance, size + distance})
-      if (i >= 0 && i < 7 && call_ms_[i] > 0) return call_ms_[i];
-  return 0;
-}
-
 DraftHead::Output DraftHead::call(const Rows& rows) {
   const auto T = static_cast<int32_t>(rows.count);
   int64_t kv_src[kMaxRows];
@@ -113,9 +72,7 @@ DraftHead::Output DraftHead::call(const Rows& rows) {
   const double started = now_ms();
   blockffn_stats unused;
   forward_->run(inputs, 8, &unused);
-  double& seen = call_ms_[size_class(T)];
-  const double ms = now_ms() - started;
-  seen = seen == 0 ? ms : seen + 0.2 * (std::min(ms, 2 * seen) - seen);
+  times_.observe(T, now_ms() - started);
   return {forward_->output(0, int64_t{T} * draft_vocab_), forward_->output(1, int64_t{T} * hidden_size_)};
 }
 
@@ -150,36 +107,6 @@ DraftHead::Output DraftHead::catch_up(const int32_t* context, int64_t n, int win
   return {out.logits + static_cast<int64_t>(count - 1) * draft_vocab_, out.hidden + static_cast<int64_t>(count - 1) * hidden_size_};
 }
 
-void DraftHead::add_children(const float* logits, int width, int node, const CostModel* costs, DraftTree* tree) {
-  // The largest logits, best first.
-  int best[kMaxWidth], found = 0;
-  width = std::min<int64_t>({width, kMaxWidth, draft_vocab_});
-  float least = -HUGE_VALF;
-  for (int64_t w = 0; w < draft_vocab_; ++w) {
-    if (!(logits[w] > least) && found == width) continue;
-    int at = found < width ? found++ : width - 1;
-    for (; at > 0 && logits[w] > logits[best[at - 1]]; --at) best[at] = best[at - 1];
-    best[at] = static_cast<int>(w);
-    if (found == width) least = logits[best[width - 1]];
-  }
-  const float largest = logits[best[0]];
-  const float total = exp_sum(logits, draft_vocab_, largest);
-  const auto parent = static_cast<int32_t>(node);
-  for (int i = 0; i < found; ++i) {
-    const float confidence = std::min(1.0f, fast_exp(logits[best[i]] - largest) / total);
-    const int32_t token = remap_[static_cast<size_t>(best[i])];
-    const auto same = std::find_if(tree->begin(), tree->end(),
-                                   [&](const DraftNode& other) { return other.parent == parent && other.token == token; });
-    if (same == tree->end()) {
-      tree->push_back({token, parent, (*tree)[node].depth + 1, confidence, nullptr, DraftNode::kHead});
-    } else if (costs == nullptr ? confidence > same->confidence
-                                : costs->acceptance(DraftNode::kHead, confidence) > costs->acceptance(same->source, same->confidence)) {
-      same->confidence = confidence;
-      same->source = DraftNode::kHead;
-    }
-  }
-}
-
 void DraftHead::propose(const int32_t* context, int64_t n, const Limits& limits, const CostModel* costs, double spent_ms,
                         DraftTree* tree) {
   const double started = now_ms();
@@ -191,7 +118,7 @@ void DraftHead::propose(const int32_t* context, int64_t n, const Limits& limits,
   };
   std::vector<Expanded> expanded(1);  // by node; empty: no row of the head
   expanded[0].hidden.assign(root.hidden, root.hidden + hidden_size_);
-  add_children(root.logits, limits.width, 0, costs, tree);
+  add_children(root.logits, draft_vocab_, remap_.data(), limits.width, 0, costs, tree);
   int tree_rows = 0;
   for (int depth = 1; depth < limits.max_depth; ++depth) {
     std::vector<int> level;
@@ -207,7 +134,7 @@ void DraftHead::propose(const int32_t* context, int64_t n, const Limits& limits,
     double promise = 0;
     for (const int i : level) promise += reached[i];
     if (costs != nullptr &&
-        !costs->another_level(*tree, depth, promise, count, spent_ms + now_ms() - started, expected_ms(count)))
+        !costs->another_level(*tree, depth, promise, count, spent_ms + now_ms() - started, times_.expected(count)))
       break;
     int64_t ids[kMaxRows], positions[kMaxRows], tree_mask[kMaxRows];
     std::vector<float> hidden;
@@ -225,7 +152,7 @@ void DraftHead::propose(const int32_t* context, int64_t n, const Limits& limits,
     for (int i = 0; i < count; ++i) {
       const float* h = out.hidden + i * hidden_size_;
       expanded[level[i]] = {tree_mask[i], {h, h + hidden_size_}};
-      add_children(out.logits + i * draft_vocab_, limits.width, level[i], costs, tree);
+      add_children(out.logits + i * draft_vocab_, draft_vocab_, remap_.data(), limits.width, level[i], costs, tree);
     }
   }
 }

@@ -6,37 +6,22 @@
 #include <memory>
 #include <vector>
 
-#include "cost_model.h"
-#include "drafter.h"
-#include "model.h"
+#include "draft_model.h"
 #include "program_file.h"
 
 namespace blockffn::runner {
 
-class DraftHead {
+class DraftHead final : public DraftModel {
  public:
   // Throws Failure(BLOCKFFN_BAD_PROGRAM) if the program is no draft head, or not one for this target.
   DraftHead(const blockffn_file& file, const Model& target);
 
-  // Tokens whose hidden states it knows, counted from the beginning of the context.
-  int64_t known() const { return base_ + rows_ + pending(); }
-  // The target's hidden state of the next token.
-  void committed(const float* hidden);
-  // Only the first n tokens stay, and the one behind them is the same as before.
-  void rewind(int64_t n);
-  // The head's own context begins anew behind n tokens.
-  void restart(int64_t n);
-
-  struct Limits {
-    int max_depth;  // of a node; as many calls at most
-    int width;      // children of a node, and nodes of a level that get children
-    int window;     // of more than so many tokens to catch up with, only the last ones; 0: no limit
-  };
-  // Adds proposals to a tree that holds row 0, and perhaps proposals of others; context[n] as for a Drafter,
-  // of which n - 1 tokens are known. With `costs` it goes on only while another level promises more tokens
-  // per millisecond, where this cycle has taken spent_ms before; without, to the limits.
+  int64_t known() const override { return base_ + rows_ + pending(); }
+  void committed(const float* hidden) override;
+  void rewind(int64_t n) override;
+  void restart(int64_t n) override;
   void propose(const int32_t* context, int64_t n, const Limits& limits, const CostModel* costs, double spent_ms,
-               DraftTree* tree);
+               DraftTree* tree) override;
 
  private:
   struct Rows {
@@ -51,8 +36,6 @@ class DraftHead {
   int64_t pending() const { return static_cast<int64_t>(pending_.size()) / hidden_size_; }
   Output call(const Rows& rows);
   Output catch_up(const int32_t* context, int64_t n, int window);
-  void add_children(const float* logits, int width, int node, const CostModel* costs, DraftTree* tree);
-  double expected_ms(int rows) const;
 
   ProgramFile file_;
   std::unique_ptr<ProgramFile::Method> forward_;
@@ -63,7 +46,7 @@ class DraftHead {
   // tokens base_ ... base_ + rows_ - 1, pending_ the hidden states of the known tokens behind them.
   int64_t base_ = 0, rows_ = 0;
   std::vector<float> pending_;
-  double call_ms_[7] = {};  // of 1, 2, 4 ... 64 rows; 0: not seen yet
+  CallTimes times_;
 };
 
 }  // namespace blockffn::runner

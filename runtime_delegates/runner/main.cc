@@ -28,7 +28,7 @@ Text goes to stdout as it is decided, figures to stderr. Greedy text is the same
   -p, --prompt TEXT       or -f, --file FILE: what to continue; with --chat, what the user says
       --chat              answer by the model's chat template; without a prompt, line by line from stdin
       --system TEXT       first message of a chat
-      --draft HEAD.pte    draft head made for this model
+      --draft DRAFT.pte   draft head made for this model, or a small language model with its tokenizer
       --tokenizer FILE    tokenizer.json (default: beside MODEL.pte, with tokenizer_config.json)
   -n, --max-tokens N      new tokens (256)
       --stop TEXT         end before this text; may be repeated
@@ -36,7 +36,7 @@ Text goes to stdout as it is decided, figures to stderr. Greedy text is the same
       --drafter NAME      best (default), ngram, head
       --draft-tokens N    most proposed tokens of a chunk, 1 to 63 (31)
       --draft-width N     branches of a token; 1: a chain (3)
-      --draft-depth N     calls of the head in a cycle, at most (6)
+      --draft-depth N     calls of the draft model in a cycle, at most (6)
       --temperature X     0: greedy (default)
       --top-k K, --top-p P, --repetition-penalty X, --seed N
   -t, --threads N         default: the fast cores

@@ -11,6 +11,15 @@ constexpr int64_t kMaxVocab = 1 << 24;
 
 }  // namespace
 
+void make_linear(Chunk* chunk, const int32_t* ids, int tokens) {
+  chunk->tokens = tokens;
+  for (int i = 0; i < tokens; ++i) {
+    chunk->ids[i] = ids[i];
+    chunk->positions[i] = i;
+    chunk->tree_mask[i] = static_cast<int64_t>(~uint64_t{0} >> (63 - i));
+  }
+}
+
 Model::Model(const blockffn_file& file) : file_(std::make_unique<ProgramFile>(file, "program")) {
   if (!file_->has("forward") || !file_->has("get_blockffn_format_version"))
     file_->bad("not exported by export/to_executorch.py (it lacks our metadata); export the checkpoint with that command");
@@ -25,6 +34,7 @@ Model::Model(const blockffn_file& file) : file_(std::make_unique<ProgramFile>(fi
   bos_id_ = bos < 0 ? -1 : static_cast<int32_t>(bos);
   for (const int64_t id : file_->constants("get_eos_ids"))
     if (id >= 0 && id < vocab) eos_ids_.push_back(static_cast<int32_t>(id));
+  if (file_->has("get_tokenizer_fingerprint")) tokenizer_ = file_->constant("get_tokenizer_fingerprint");
   if (file_->has("get_model_fingerprint")) fingerprint_ = file_->constant("get_model_fingerprint");
   forward_ = file_->load("forward");
   if (forward_->inputs() != 6 || forward_->outputs() != 2) file_->bad("forward has other inputs or outputs; export it again");

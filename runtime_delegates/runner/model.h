@@ -18,6 +18,9 @@ struct Chunk {
   int64_t logits_start = 0;
 };
 
+// One token after the other, positions from 0.
+void make_linear(Chunk* chunk, const int32_t* ids, int tokens);
+
 class Model {
  public:
   // Throws Failure.
@@ -29,6 +32,7 @@ class Model {
   int64_t hidden_size() const { return hidden_size_; }
   int32_t bos_id() const { return bos_id_; }  // -1: none
   const std::vector<int32_t>& eos_ids() const { return eos_ids_; }
+  int64_t tokenizer() const { return tokenizer_; }  // fingerprint of its tokenizer's file; 0: unknown
   int64_t fingerprint() const { return fingerprint_; }  // what draft heads for it name; 0: unknown
 
   bool is_program() const { return file_ != nullptr; }
@@ -46,7 +50,7 @@ class Model {
   std::unique_ptr<ProgramFile::Method> forward_;  // destroyed before the file that it points into
   blockffn_step_fn step_ = nullptr;
   void* user_ = nullptr;
-  int64_t max_context_ = 0, hidden_size_ = 0, fingerprint_ = 0;
+  int64_t max_context_ = 0, hidden_size_ = 0, fingerprint_ = 0, tokenizer_ = 0;
   int32_t vocab_size_ = 0, bos_id_ = -1;
   std::vector<int32_t> eos_ids_;
 };

@@ -108,7 +108,13 @@ ProgramFile::ProgramFile(const blockffn_file& file, const char* what) {
 
 ProgramFile::~ProgramFile() = default;
 
-bool ProgramFile::has(const char* name) const { return impl_->program->method_meta(name).ok(); }
+bool ProgramFile::has(const char* name) const {
+  for (size_t i = 0; i < impl_->program->num_methods(); ++i) {  // method_meta logs an error where there is none
+    const auto found = impl_->program->get_method_name(i);
+    if (found.ok() && std::strcmp(*found, name) == 0) return impl_->program->method_meta(name).ok();
+  }
+  return false;
+}
 
 std::unique_ptr<ProgramFile::Method> ProgramFile::load(const char* name) {
   auto loaded = std::make_unique<Method>();

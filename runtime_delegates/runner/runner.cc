@@ -182,8 +182,7 @@ int blockffn_runner_load_tokenizer(blockffn_runner* runner, const blockffn_file*
 int blockffn_runner_load_draft(blockffn_runner* runner, const blockffn_file* draft_program) {
   return exclusively(runner, [&] {
     auto& generator = runner->generator;
-    generator.set_head(draft_program == nullptr ? nullptr
-                                                : std::make_unique<blockffn::runner::DraftHead>(*draft_program, generator.model()));
+    generator.set_head(draft_program == nullptr ? nullptr : blockffn::runner::load_draft_model(*draft_program, generator.model()));
   });
 }
 

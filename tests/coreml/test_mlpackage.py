@@ -154,7 +154,7 @@ def test_interface_of_a_package(exported):
     metadata = {key: json.loads(value) for key, value in MilInterpreter(package).metadata.items()
                 if key.startswith(("get", "use", "enable"))}
     fingerprint = metadata.pop("get_model_fingerprint")
-    assert isinstance(fingerprint, int)
+    assert isinstance(fingerprint, int) and isinstance(metadata.pop("get_tokenizer_fingerprint"), int)
     assert metadata == {
         "get_max_seq_len": 64, "get_max_context_len": CONTEXT, "get_vocab_size": 320, "get_bos_id": 1, "get_eos_ids": [2],
         "use_kv_cache": True, "enable_dynamic_shape": True, "use_sdpa_with_kv_cache": False,

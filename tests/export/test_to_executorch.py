@@ -162,6 +162,7 @@ def test_metadata(exported):
         "get_eos_ids": 2, "use_kv_cache": True, "enable_dynamic_shape": True, "use_sdpa_with_kv_cache": False,
         "get_blockffn_format_version": FORMAT_VERSION,
         "get_model_fingerprint": fingerprint(opened.tensors, opened.config),
+        "get_tokenizer_fingerprint": int(hashlib.sha256((checkpoint / "tokenizer.json").read_bytes()).hexdigest(), 16) >> 193,
     }
 
 

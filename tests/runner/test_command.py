@@ -33,7 +33,7 @@ def test_text_is_the_library_s_in_every_mode(files):
     runner.load_tokenizer(model.parent)
     want = runner.generate_text("The runtime reads naïve 你好", 40).text
     for mode in ("plain", "spec", "auto"):
-        for draft in ([], ["--draft", head], ["--draft", head, "--drafter", "head", "--draft-width", 2]):
+        for draft in ([], ["--draft", head], ["--draft", model], ["--draft", head, "--drafter", "head", "--draft-width", 2]):
             code, out, err = run(model, "-p", "The runtime reads naïve 你好", "-n", 40, "--mode", mode, "--json", *draft)
             text, last = out.rstrip("\n").rsplit("\n", 1)
             assert code == 0 and text == want
@@ -79,7 +79,7 @@ def test_chat_reads_lines(files, tmp_path):
     (["{m}", "-p", "x", "-n", "1.5"], 2, "not a whole number"), (["{m}", "-p", "x", "--top-p", "2"], 2, "--top-p 2"),
     (["{m}", "-p", "x", "--draft-tokens", "64"], 2, "--draft-tokens 64"), (["{m}", "-p", "x", "--temperature", "hot"], 2, "hot"),
     (["{m}", "-p", "x", "--unknown"], 2, "unknown"), (["nowhere.pte", "-p", "x"], 1, "nowhere.pte"),
-    (["{m}", "-f", "nowhere.txt"], 1, "nowhere.txt"), (["{m}", "-p", "x", "--draft", "{m}"], 1, "not a draft head"),
+    (["{m}", "-f", "nowhere.txt"], 1, "nowhere.txt"), (["{m}", "-p", "x", "--draft", "nowhere.pte"], 1, "nowhere.pte"),
     (["{m}", "-p", "x", "--tokenizer", "nowhere.json"], 1, "nowhere.json"), (["{h}", "-p", "x"], 1, "not exported by"),
     (["{m}", "--bench", "--pp", "100000"], 1, "context"), (["{m}", "-p", "x", "--drafter", "head"], 1, "no draft head"),
 ], ids=str)

@@ -68,7 +68,8 @@ def compare(plain, runner, adversary, prompts, tokens, settings_of) -> Counter:
     return accepted
 
 
-@pytest.mark.parametrize("options", [dict(quant="int8"), dict(quant="int4", attention_type="vanilla", num_key_value_heads=2, ffn_type="block")],
+@pytest.mark.parametrize("options", [dict(quant="int8", tie_word_embeddings=False),
+                                     dict(quant="int4", tie_word_embeddings=False, attention_type="vanilla", num_key_value_heads=2, ffn_type="block")],
                          ids=["mla_int8", "gqa_int4"])
 def test_every_drafter_and_shape_on_200_prompts(tiny_pte, tiny_checkpoint, tmp_path, options):
     pte, rng = tiny_pte(**options), np.random.default_rng(5)
@@ -80,8 +81,8 @@ def test_every_drafter_and_shape_on_200_prompts(tiny_pte, tiny_checkpoint, tmp_p
     prompts += [(rng.integers(3, 320, rng.integers(1, 9)).tolist() * 20)[: rng.integers(20, 90)] for _ in range(100)]
     accepted = compare(plain, runner, Adversary(320, 1), prompts, 20,
                        lambda k: [(drafter, ("spec", "auto")[(k + i) % 2 if i % 3 == 0 else 0], shape)
-                                  for i, shape in enumerate(SHAPES) for drafter in DRAFTERS])
-    assert accepted["adversary"] > 5000 and accepted["ngram"] > 500
+                                  for i, shape in enumerate(SHAPES) if i % 2 == k % 2 for drafter in DRAFTERS])
+    assert accepted["adversary"] > 2500 and accepted["ngram"] > 250
     session = Session(pte, threads=1)
     for prompt in prompts[::20]:  # plain decoding itself, against one token a step in Python
         assert plain.generate(prompt, 20, "plain").ids == decoded(session, prompt, 20)
