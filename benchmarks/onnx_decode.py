@@ -6,7 +6,9 @@
 Every flavour is a model of its own in a process of its own; the processes take turns, a few tokens each, on the same
 held-out text. blockffn: our operator. qmoe: the same checkpoint in stock operators (QMoE skips the experts that a token
 does not use). dense: a dense twin of equal size with random weights, in float32 or as MatMulNBits. All of them have the
-same attention, cache and vocabulary.
+same attention, cache and vocabulary. The peers take the settings that are fastest for them: int8 activations (accuracy
+level 4), MatMulNBits in blocks of 128, QMoE in the largest blocks that divide the experts' width; of theirs only the speed
+counts (int4 in blocks of 128 loses more than our blocks of 32).
 
 Reported  ms of a decoded token (p10, p50, p90; wall time, and the CPU time of all threads), tokens/s, seconds from
           nothing to the first logits (ONNX Runtime itself is loaded before), and the anonymous memory that this adds.
@@ -65,7 +67,7 @@ def dense_twin(checkpoint):
 
     c = checkpoint.config
     experts = 2 * c.hidden_size * c.num_experts * c.expert_size + c.hidden_size * c.num_experts
-    width = round(experts / (3 * c.hidden_size))
+    width = round(experts / (3 * c.hidden_size) / 64) * 64  # whole blocks and tiles, as dense models have
     config = dataclasses.replace(c, ffn_type="vanilla", intermediate_size=width)
     generator = torch.Generator().manual_seed(0)
     tensors = {name: w for name, w in checkpoint.tensors.items() if ".mlp." not in name}
@@ -80,7 +82,7 @@ def build(args: argparse.Namespace) -> dict[str, Path]:
     """Models of all flavours, written once."""
     from export.decoder import Decoder
     from export.onnx_graph import write_onnx
-    from export.onnx_stock import write_stock
+    from export.onnx_stock import LARGEST_BLOCK, write_stock
     from training.checkpoint import open_checkpoint
 
     checkpoint = open_checkpoint(args.checkpoint)
@@ -93,8 +95,11 @@ def build(args: argparse.Namespace) -> dict[str, Path]:
         print(f"writing {name} ...", file=sys.stderr)
         part = args.models / f"{name}.part"
         part.mkdir(parents=True, exist_ok=True)
-        write = write_onnx if kind == "blockffn" else write_stock
-        write(Decoder(twin if kind == "dense" else checkpoint, quant, CONTEXT), part / "model.onnx")
+        decoder = Decoder(twin if kind == "dense" else checkpoint, quant, CONTEXT)
+        if kind == "blockffn":
+            write_onnx(decoder, part / "model.onnx")
+        else:
+            write_stock(decoder, part / "model.onnx", block=LARGEST_BLOCK)
         os.replace(part, paths[name].parent)
     return paths
 

@@ -11,7 +11,7 @@ Outputs  logits [1,T,V], hidden [1,T,D], present_0, ... which must be bound to t
          writes its new rows there. The caller moves the rows of an accepted branch itself.
 Heads    GroupQueryAttention wants rotated values first, and sizes in multiples of 16: rows of the projections are
          reordered, and rows of zeros fill up. Latent attention is computed with its keys and values expanded.
-Needs    ONNX Runtime 1.26: QMoE with router weights and blocks.
+Needs    ONNX Runtime 1.26 at 8 bits: QMoE with router weights and blocks; 1.32 at 4 bits: with int8 activations.
 """
 
 import os
@@ -35,6 +35,7 @@ from export.quantize import GROUP, finite, quantize_weight, router_quant
 
 MS = "com.microsoft"
 HEAD_MULTIPLE = 16
+LARGEST_BLOCK = 128
 BITS = {"int8": 8, "int4": 4}
 INPUTS = {"token_ids": [1, TOKENS], "positions": [TOKENS], "n_past": [1], "tree_mask": [TOKENS], "logits_start": [1]}
 
@@ -63,9 +64,10 @@ def _per_head(rows: list[int], heads: int, size: int) -> list[int]:
 class StockGraph(Body):
     """The decoder's nodes, and its weights in a file."""
 
-    def __init__(self, decoder: Decoder, data_name: str) -> None:
+    def __init__(self, decoder: Decoder, data_name: str, block: int = GROUP) -> None:
         super().__init__(list(INPUTS))
         self.decoder, self.config, self.quant = decoder, decoder.config, decoder.quant
+        self.block = block  # of MatMulNBits at 4 bits
         self.attention_quant = decoder.attention_quant  # of the embedding and the head too
         self.data_name, self.weights, self.initializers = data_name, WeightsFile(), []
         self.caches: list[tuple[str, list[int], str]] = []  # input, shape, output
@@ -96,7 +98,7 @@ class StockGraph(Body):
 
     def blocks(self, weight_NK: Tensor, quant: str, block: int) -> tuple[np.ndarray, np.ndarray]:
         """Unsigned values [N, K/block, bytes] and scales [N, K/block] of the operators that take blocks."""
-        q = quantize_weight(weight_NK.detach().float(), quant)
+        q = quantize_weight(weight_NK.detach().float(), quant, max(block, GROUP))
         (n, k), bits = q.values_NK.shape, BITS[quant]
         count = -(-k // block)
         values = np.full((n, count * block), 1 << (bits - 1), np.uint8)
@@ -104,7 +106,7 @@ class StockGraph(Body):
         if bits == 4:
             values = values[:, ::2] | values[:, 1::2] << 4
         scales = q.scales_NG.float().numpy()
-        scales = np.repeat(scales, max(GROUP // block, 1), axis=1)[:, :count] if quant == "int4" else scales
+        scales = np.repeat(scales, max(q.group // block, 1), axis=1)[:, :count] if quant == "int4" else scales
         return values.reshape(n, count, -1), np.broadcast_to(scales, (n, count))
 
     def linear(self, x: str, weight_NK: Tensor, owner: str, scale: float = 1.0, quant: str | None = None) -> str:
@@ -114,7 +116,8 @@ class StockGraph(Body):
         if quant == "fp32":
             self.ops["MatMul"] += 1
             return self.MatMul(x, self.floats(weight_NK.detach().float().T * scale, owner))
-        block = GROUP
+        # Of int8 all blocks of a row have one scale; the largest are the fastest, where the matrix fills them.
+        block = self.block if quant == "int4" else min(LARGEST_BLOCK, max(HEAD_MULTIPLE, 1 << (k - 1).bit_length()))
         values, scales = self.blocks(weight_NK, quant, block)
         inputs = x, self.weight(values, owner), self.weight(scales * np.float32(scale), owner)
         return self.ms("MatMulNBits", *inputs, K=k, N=n, bits=BITS[quant], block_size=block, accuracy_level=4)
@@ -242,8 +245,9 @@ class StockGraph(Body):
         packed = (self.weight(np.stack(up_values), "ffn"), self.weight(np.stack(up_scales), "ffn"), "",
                   self.weight(np.stack(down_values), "ffn"), self.weight(np.stack(down_scales), "ffn"), "")
         gates = self.Reshape(gates, self.ints(-1, experts))
+        fast = {"accuracy_level": 4} if self.quant == "int4" else {}  # int8 activations, which ONNX Runtime 1.26 does not know
         return self.ms("QMoE", x, gates, *packed, *[""] * 6, gates, activation_type="silu", k=experts,
-                       normalize_routing_weights=0, expert_weight_bits=bits, block_size=block)
+                       normalize_routing_weights=0, expert_weight_bits=bits, block_size=block, **fast)
 
     def embedding(self) -> str:
         table, scale = self.decoder.embed_tokens, float(self.config.scale_emb)
@@ -309,14 +313,14 @@ def check_expressible(decoder: Decoder) -> None:
 
 @torch.no_grad()
 def write_stock(decoder: Decoder, path: Path, eos_ids: list[int] | None = None,
-                on_packed: Callable[[int], None] | None = None):
-    """As onnx_graph.write_onnx."""
+                on_packed: Callable[[int], None] | None = None, block: int = GROUP):
+    """As onnx_graph.write_onnx. Blocks of more than 32 columns are for speed alone: their int4 numbers are coarser."""
     from export.lower import Lowered, one_thread
 
     check_expressible(decoder)
     data = path.with_name(path.name + ".data")
     with packing_into(str(path.parent), on_packed), one_thread():
-        graph = StockGraph(decoder, data.name)
+        graph = StockGraph(decoder, data.name, block)
         try:
             model = graph.model()
         except BaseException:

@@ -30,17 +30,18 @@ def router_quant(quant: str) -> str:
 
 @dataclass(frozen=True)
 class QuantizedWeight:
-    """values_NK int8 (int4 in -8..7); scales_NG float16 with G = 1 for int8, ceil(K/32) for int4."""
+    """values_NK int8 (int4 in -8..7); scales_NG float16 with G = 1 for int8, ceil(K/group) for int4."""
 
     values_NK: Tensor
     scales_NG: Tensor
+    group: int = GROUP
 
     def dequantize(self) -> Tensor:
         """float64 [N, K]: exact products of values and scales."""
         n, k = self.values_NK.shape
         scales_NK = self.scales_NG.double()
         if self.scales_NG.shape[1] > 1:
-            scales_NK = scales_NK.repeat_interleave(GROUP, dim=1)[:, :k]
+            scales_NK = scales_NK.repeat_interleave(self.group, dim=1)[:, :k]
         return self.values_NK.double() * scales_NK
 
 
@@ -51,22 +52,22 @@ def finite(weight: Tensor) -> Tensor:
     return weight
 
 
-def quantize_weight(weight_NK: Tensor, quant: str) -> QuantizedWeight:
-    """Quantizes one matrix. Raises ValueError if it holds NaN, infinity or values beyond float16 scales."""
+def quantize_weight(weight_NK: Tensor, quant: str, group: int = GROUP) -> QuantizedWeight:
+    """Quantizes one matrix; our formats know no other group. ValueError for NaN, infinity or values beyond float16 scales."""
     rows = max(BLOCK_ELEMENTS // weight_NK.shape[1], 1)
     if weight_NK.shape[0] > rows:
-        blocks = [quantize_weight(block, quant) for block in weight_NK.split(rows)]
-        return QuantizedWeight(torch.cat([b.values_NK for b in blocks]), torch.cat([b.scales_NG for b in blocks]))
+        blocks = [quantize_weight(block, quant, group) for block in weight_NK.split(rows)]
+        return QuantizedWeight(torch.cat([b.values_NK for b in blocks]), torch.cat([b.scales_NG for b in blocks]), group)
     weight_NK = finite(weight_NK.float())
     if quant == "int8":
         scales = weight_NK.abs().amax(dim=1, keepdim=True) / 127
         return _round_to(weight_NK[:, None, :], scales, -127, 127)
     if quant == "int4":
         n, k = weight_NK.shape
-        groups = -(-k // GROUP)
-        padded = torch.nn.functional.pad(weight_NK, (0, groups * GROUP - k)).view(n, groups, GROUP)
+        groups = -(-k // group)
+        padded = torch.nn.functional.pad(weight_NK, (0, groups * group - k)).view(n, groups, group)
         quantized = _round_to(padded, _best_int4_scales(padded), -8, 7)
-        return QuantizedWeight(quantized.values_NK[:, :k].contiguous(), quantized.scales_NG)
+        return QuantizedWeight(quantized.values_NK[:, :k].contiguous(), quantized.scales_NG, group)
     raise ValueError(f"unknown quantization {quant!r}; choose int8 or int4")
 
 

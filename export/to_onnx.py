@@ -8,7 +8,7 @@ its perplexity on held-out text with that of the float32 model; a larger increas
 fails the export. An earlier export in the directory is replaced. The last line on stdout is one JSON object.
 
 The model runs without our library too, slowly. --ffn qmoe writes one that needs no library and is faster than that: stock
-operators only, QMoE for the experts and MatMulNBits for all other matrices (int8 or int4; ONNX Runtime 1.26 or newer).
+operators only, QMoE for the experts and MatMulNBits for all other matrices (int8: ONNX Runtime 1.26 or newer; int4: 1.32).
 
 Exit status: 0 done, 1 failed or interrupted with the output path as it was, 2 bad arguments.
 """

@@ -12,7 +12,7 @@ def parameters(source):
 
 
 def test_the_dense_twin_has_as_many_weights(tiny_checkpoint):
-    checkpoint = open_checkpoint(tiny_checkpoint(num_experts=40))
+    checkpoint = open_checkpoint(tiny_checkpoint(num_experts=400))
     assert abs(parameters(onnx_decode.dense_twin(checkpoint)) / parameters(checkpoint) - 1) < 0.02
 
 
