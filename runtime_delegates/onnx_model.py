@@ -40,7 +40,8 @@ class OnnxModel:
     """One loaded model and its caches; threads=None leaves their number to the runtime.
 
     max_chunk, max_context, vocab_size, hidden_size, bos_id (None without), eos_ids
-    fingerprint   of the checkpoint's weights, which a draft head for it names too; 0: unknown
+    fingerprint            of the checkpoint's weights, which a draft head for it names too; 0: unknown
+    tokenizer_fingerprint  of its tokenizer, which a language model that drafts has too; 0: unknown
     """
 
     def __init__(self, path: str | os.PathLike, threads: int | None = None, lib: str | os.PathLike | None = None,
@@ -93,6 +94,7 @@ class OnnxModel:
         self.bos_id = values["get_bos_id"] if values["get_bos_id"] >= 0 else None
         self.eos_ids = [i for i in values["get_eos_ids"] if i >= 0]
         self.fingerprint = values.get("get_model_fingerprint", 0)
+        self.tokenizer_fingerprint = values.get("get_tokenizer_fingerprint", 0)
 
     def run_chunk(self, *inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The inputs of INPUT_NAMES, int64 -> (logits [1, T, V], hidden [1, T, D]), float32."""

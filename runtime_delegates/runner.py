@@ -48,13 +48,15 @@ StepCallback = ctypes.CFUNCTYPE(c_int, c_void_p, c_int32, POINTER(c_int64), POIN
 
 
 class StepModel(Protocol):
-    """A decoder in any runtime, as onnx_model.OnnxModel. bos_id: None without; fingerprint: of the checkpoint, 0: unknown."""
+    """A decoder in any runtime, as onnx_model.OnnxModel. bos_id: None without; fingerprints: of the checkpoint and of its
+    tokenizer, 0: unknown."""
 
     path: Path
     max_context: int
     vocab_size: int
     hidden_size: int
     fingerprint: int
+    tokenizer_fingerprint: int
     bos_id: int | None
     eos_ids: list[int]
 
@@ -64,7 +66,8 @@ class StepModel(Protocol):
 
 class Steps(ctypes.Structure):
     _fields_ = [("step", StepCallback), ("user", c_void_p), ("max_context", c_int64), ("vocab_size", c_int64),
-                ("hidden_size", c_int64), ("fingerprint", c_int64), ("bos_id", c_int32), ("eos_ids", c_int32 * 8)]
+                ("hidden_size", c_int64), ("fingerprint", c_int64), ("tokenizer_fingerprint", c_int64), ("bos_id", c_int32),
+                ("eos_ids", c_int32 * 8)]
 
 
 class File(ctypes.Structure):
@@ -261,7 +264,7 @@ class Runner:
 
         eos_ids = (c_int32 * 8)(*(model.eos_ids[:8] + [-1] * 8)[:8])
         return Steps(StepCallback(call), None, model.max_context, model.vocab_size, model.hidden_size, model.fingerprint,
-                     -1 if model.bos_id is None else model.bos_id, eos_ids)
+                     model.tokenizer_fingerprint, -1 if model.bos_id is None else model.bos_id, eos_ids)
 
     def close(self) -> None:
         """Frees the program; the runner cannot be used any more."""

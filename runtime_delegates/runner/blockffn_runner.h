@@ -57,6 +57,7 @@ typedef struct {
   void* user;
   int64_t max_context, vocab_size, hidden_size;
   int64_t fingerprint; /* get_model_fingerprint, which a draft head must name too; 0: no head fits */
+  int64_t tokenizer_fingerprint; /* get_tokenizer_fingerprint, which a drafting language model must have too; 0: unknown */
   int32_t bos_id;      /* -1: none */
   int32_t eos_ids[8];  /* then -1 */
 } blockffn_steps;

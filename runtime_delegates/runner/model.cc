@@ -53,6 +53,7 @@ Model::Model(const blockffn_steps& steps) : step_(steps.step), user_(steps.user)
   max_context_ = steps.max_context;
   hidden_size_ = steps.hidden_size;
   fingerprint_ = steps.fingerprint;
+  tokenizer_ = steps.tokenizer_fingerprint;
   vocab_size_ = static_cast<int32_t>(steps.vocab_size);
   bos_id_ = std::max(steps.bos_id, -1);
   for (const int32_t id : steps.eos_ids)
