@@ -6,6 +6,7 @@ Errors  RuntimeError and ValueError of the exports, with a sentence.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
 import sys
@@ -68,16 +69,22 @@ def shipped(args, precision: str) -> Files:
     _once(dense, "(a minute or two) ", lambda part: export_twin(checkpoint.config, peer, CONTEXT, part))
     files = Files(SHIPPED, precision, checkpoint.config, sparse, sizes, (dense,), weight_bytes(checkpoint.config, peer))
     if args.draft is not None and args.draft.is_dir():
-        files.head = args.models / f"{name}-draft-{precision}.pte"
+        files.head = args.models / f"{name}-draft-{content_of(args.draft)}-{precision}.pte"
         draft = open_draft(args.draft, checkpoint)
-        newest = max(f.stat().st_mtime for f in args.draft.iterdir())
-        if files.head.is_file() and files.head.stat().st_mtime < newest:
-            files.head.unlink()
         read = _lowered(lambda: DraftDecoder(draft, checkpoint, precision, CONTEXT), files.head, files.head.with_suffix(".json"), "")
         files.head_bytes = sum(size for op, size in read.items() if op != "embedding")
     elif args.draft is not None:
         files.head, files.head_bytes = args.draft, args.draft.stat().st_size  # the embedding included: an upper bound
     return files
+
+
+def content_of(head: Path) -> str:
+    """Short name of what a head's directory, or program, holds."""
+    files = [head] if head.is_file() else sorted(f for f in head.iterdir() if f.suffix in (".json", ".safetensors", ".bin"))
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def traces_of(args, record) -> list:
@@ -86,8 +93,9 @@ def traces_of(args, record) -> list:
     from training.draft_files import fingerprint
 
     checkpoint = open_checkpoint(args.checkpoint)
-    stamp = max((int(f.stat().st_mtime) for f in args.draft.iterdir()), default=0) if args.draft is not None and args.draft.is_dir() else 0
-    path = args.models / f"traces-{fingerprint(checkpoint.tensors, checkpoint.config):016x}-{stamp}-{args.drafter}.pickle"
+    drafts = "ngrams" if args.draft is None else content_of(args.draft)
+    options = "-".join(str(value) for value in args.options.values())
+    path = args.models / f"traces-{fingerprint(checkpoint.tensors, checkpoint.config):016x}-{drafts}-{options}.pickle"
     _once(path, "", lambda part: part.write_bytes(pickle.dumps(record(checkpoint))))
     return pickle.loads(path.read_bytes())  # our own file
 

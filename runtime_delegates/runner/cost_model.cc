@@ -9,8 +9,7 @@ namespace {
 
 constexpr double kFade = 0.98;       // of an observation with every later one
 constexpr double kPriorWeight = 2;   // observations that the drafter's own confidence counts for
-constexpr double kFreeDraft = 0.01;  // of a token's time: a drafter this fast is asked always
-constexpr int kLongestPause = 64;    // cycles
+constexpr double kTax = 0.015;       // of a token's time: what each drafter may cost in the long run
 constexpr double kPriorLevel = 0.6;  // chance that one of a node's children follows it
 
 
@@ -104,27 +103,6 @@ void CostModel::observe_level(int depth, bool followed) {
   b.followed = kFade * b.followed + (followed ? 1 : 0);
 }
 
-bool Patience::should_ask(double alternative) {
-  if (pause_ == 0) return doubtful() || rate_ == 0 || rate_ > 0.9 * alternative;
-  --pause_;
-  return false;
-}
-
-void Patience::observe(double draft_ms, double rate, double alternative, double plain_ms) {
-  draft_ms_ = draft_ms_ == 0 ? draft_ms : 0.8 * draft_ms_ + 0.2 * draft_ms;
-  rate_ = rate_ == 0 ? rate : 0.8 * rate_ + 0.2 * rate;
-  if (rate > alternative || rate_ > alternative) {  // one cycle without gain among others is no reason to stop
-    next_pause_ = 1;
-  } else if (draft_ms_ > kFreeDraft * plain_ms) {
-    pause_ = next_pause_;
-    next_pause_ = std::min(2 * next_pause_, kLongestPause);
-  }
-}
-
-double CostModel::drawn_rate(int tokens, double ms) {
-  drawn_tokens_ = 0.9 * drawn_tokens_ + tokens;
-  drawn_ms_ = 0.9 * drawn_ms_ + ms;
-  return drawn_tokens_ / drawn_ms_;
-}
+void Patience::settle(double lost_tokens) { debt_ = std::max(debt_ + lost_tokens - kTax, -kCredit); }
 
 }  // namespace blockffn::runner

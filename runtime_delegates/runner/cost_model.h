@@ -12,18 +12,22 @@
 
 namespace blockffn::runner {
 
-// Whether a drafter is worth asking in the next cycle. After cycles in which it did not pay, it is asked
-// ever less often. Rates in expected tokens per ms of a cycle.
+// Whether a drafter is worth asking in the next cycle. It keeps accounts, in plain tokens: a cycle that took longer than its
+// tokens would have taken one by one is a debt, one that took less pays it. While in debt it is not asked, and every cycle
+// pays a small part of a token. So on text where drafts fail, what they cost stays near that part of the time.
 class Patience {
  public:
-  // alternative: what can be had without it.
-  bool should_ask(double alternative);
-  void observe(double draft_ms, double rate, double alternative, double plain_ms);
-  bool doubtful() const { return next_pause_ > 1; }
+  // alternative: what can be had without it, in expected tokens per ms of a cycle.
+  bool should_ask(double alternative) const { return debt_ <= 0 && (doubtful() || rate_ == 0 || rate_ > 0.9 * alternative); }
+  // The drafter was asked, and this rate is expected with it.
+  void observe(double rate) { rate_ = rate_ == 0 ? rate : 0.8 * rate_ + 0.2 * rate; }
+  // At the end of a cycle: tokens' time that asking it (0: it was not asked) and verifying its proposals cost, less the tokens gained.
+  void settle(double lost_tokens);
+  bool doubtful() const { return debt_ > -1; }
 
  private:
-  double draft_ms_ = 0, rate_ = 0;
-  int pause_ = 0, next_pause_ = 1;
+  static constexpr double kCredit = 4;  // tokens: what good times leave at most, and what it may cost at first
+  double debt_ = -kCredit, rate_ = 0;
 };
 
 class CostModel {
@@ -57,9 +61,6 @@ class CostModel {
   // An accepted node with children from the head was or was not followed by one of them.
   void observe_level(int depth, bool followed);
 
-  // Drawn trees are verified whole, so what they yield is seen afterwards: tokens of a cycle in ms.
-  double drawn_rate(int tokens, double ms);
-
   Patience other, head;  // with the two kinds of drafters
 
  private:
@@ -72,7 +73,6 @@ class CostModel {
   };
   std::array<std::array<Bucket, kBuckets>, 2> buckets_;  // by source
   std::array<Bucket, kMaxRows> levels_;                  // by depth
-  double drawn_tokens_ = 0, drawn_ms_ = 0;
 };
 
 }  // namespace blockffn::runner

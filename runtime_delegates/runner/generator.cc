@@ -195,8 +195,7 @@ Generator::Draft Generator::draft(Run* run) {
   if (o.mode == BLOCKFFN_PLAIN || max_depth < 1 || (automatic && !costs_.calibrated())) return draft;
 
   const auto n = static_cast<int64_t>(text_.size());
-  const double plain_ms = automatic ? costs_.chunk_ms(1) : 0;
-  double rate = automatic ? 1 / plain_ms : 0;  // of what is chosen so far
+  double rate = automatic ? 1 / costs_.chunk_ms(1) : 0;  // of what is chosen so far
   const auto choose = [&] {
     auto choice = costs_.choose(tree, max_tokens + 1, now_ms() - started);
     draft.chosen = std::move(choice.keep);
@@ -207,17 +206,18 @@ Generator::Draft Generator::draft(Run* run) {
     check_tree(tree, max_tokens, max_depth);
     draft.drawn = std::any_of(tree.begin(), tree.end(), [](const DraftNode& node) { return node.q != nullptr; });
     if (automatic && !draft.drawn) {
-      const double chosen = choose();
-      costs_.other.observe(now_ms() - started, chosen, rate, plain_ms);
-      rate = chosen;
+      rate = choose();
+      costs_.other.observe(rate);
     }
+    draft.spent_ms[DraftNode::kOther] = now_ms() - started;
   }
   if (run->head != nullptr && (!automatic || costs_.head.should_ask(rate))) {
     const int window = !automatic ? 0 : costs_.head.doubtful() ? kDoubtfulWindow : kHeadWindow;
     const double before = now_ms();
     run->head->propose(text_.data(), n, {std::min(max_depth, o.draft_depth), o.draft_width, window},
                        automatic ? &costs_ : nullptr, before - started, &tree);
-    if (automatic) costs_.head.observe(now_ms() - before, choose(), rate, plain_ms);
+    if (automatic) costs_.head.observe(choose());
+    draft.spent_ms[DraftNode::kHead] = now_ms() - before;
   }
   // Leaving out tokens because of what was drawn would change the distribution.
   if (draft.drawn)
@@ -274,7 +274,7 @@ void Generator::show(const DraftTree& tree, const std::vector<int>& row_of, cons
 
 void Generator::cycle(Run* run) {
   const double started = now_ms();
-  const auto [tree, chosen, drawn] = draft(run);
+  const auto [tree, chosen, drawn, spent_ms] = draft(run);
   Chunk chunk;
   chunk.tokens = 0;
   std::vector<int> row_of(tree.size(), -1);
@@ -298,8 +298,16 @@ void Generator::cycle(Run* run) {
 
   const auto emitted = static_cast<int>(stats_.generated_tokens - before);
   costs_.observe_chunk(chunk.tokens, verified - drafted);
-  if (drawn && costs_.calibrated())
-    costs_.other.observe(drafted - started, costs_.drawn_rate(emitted, verified - started), 1 / costs_.chunk_ms(1), costs_.chunk_ms(1));
+  if (run->options.mode == BLOCKFFN_AUTO && costs_.calibrated()) {
+    const double plain_ms = costs_.chunk_ms(1);
+    bool verified_any[2] = {};
+    for (size_t i = 1; i < tree.size(); ++i) verified_any[tree[i].source] |= row_of[i] >= 0;
+    const auto lost = [&](DraftNode::Source source) {
+      return (spent_ms[source] + (verified_any[source] ? costs_.chunk_ms(chunk.tokens) - emitted * plain_ms : 0)) / plain_ms;
+    };
+    costs_.other.settle(lost(DraftNode::kOther));
+    costs_.head.settle(lost(DraftNode::kHead));
+  }
   stats_.cycles += 1;
   stats_.drafted_tokens += chunk.tokens - 1;
   stats_.accepted_tokens += length - 1;

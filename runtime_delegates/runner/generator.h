@@ -61,6 +61,7 @@ class Generator {
     DraftTree tree;               // row 0, then proposals
     std::vector<uint8_t> chosen;  // which rows to verify; row 0 always
     bool drawn = false;           // it holds tokens that were drawn from a distribution
+    double spent_ms[2] = {};      // by source; 0: not asked
   };
   Draft draft(Run* run);
   void check_tree(const DraftTree& tree, int max_tokens, int max_depth) const;

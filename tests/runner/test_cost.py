@@ -1,0 +1,89 @@
+"""What drafting costs where drafts fail: at most 5 % over plain decoding, in chunks and calls counted at their known times.
+
+The model is a step function that sleeps for as long as a chunk is said to take, so that the cost model measures a machine whose
+times are known; the bill is then made of counts, and a busy machine does not change it.
+"""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from runtime_delegates.runner import Runner
+
+VOCAB, TOKENS = 24, 400
+
+
+def chunk_ms(tokens: int) -> float:
+    return 2 + 0.6 * (tokens - 1)
+
+
+class Timed:
+    """A StepModel whose next token depends on the last one and its position: n-grams recur, and mislead."""
+
+    path, max_context, vocab_size, hidden_size, fingerprint, bos_id, eos_ids = Path("timed"), 2048, VOCAB, 2, 0, None, []
+
+    def run_chunk(self, ids, positions, n_past, tree_mask, kv_src, logits_start):
+        time.sleep(chunk_ms(ids.shape[1]) / 1e3)
+        logits = np.zeros((1, ids.shape[1], VOCAB), np.float32)
+        for i, (token, position) in enumerate(zip(ids[0], positions)):
+            logits[0, i, following(int(token), int(position))] = 1
+        return logits, np.zeros((1, ids.shape[1], 2), np.float32)
+
+
+def following(token: int, position: int) -> int:
+    return (token * 7 + (position * 2654435761 >> 7) + 3) % VOCAB
+
+
+def chain(context, length, wrong):
+    token, rows = context[-1], []
+    for i in range(length):
+        token = (following(token, len(context) - 1 + i) + wrong) % VOCAB
+        rows.append((token, i, 0.9))
+    return rows
+
+
+class Drafter:
+    """A chain of 6, right or wrong from some place on, sure of itself, and as slow as it is said to be."""
+
+    def __init__(self, wrong_from: int = 0, ms: float = 0) -> None:
+        self.wrong_from, self.ms, self.calls = wrong_from, ms, 0
+
+    def __call__(self, context, max_tokens, max_depth):
+        self.calls += 1
+        time.sleep(self.ms / 1e3)
+        return chain(context, min(6, max_tokens, max_depth), len(context) >= self.wrong_from)
+
+
+def bill(result, drafter) -> float:
+    """Milliseconds of decoding, counted."""
+    return sum(chunk_ms(t) * n for t, n in result.chunks.items()) + (drafter.calls * drafter.ms if drafter else 0)
+
+
+@pytest.mark.parametrize("drafter", [None, Drafter(), Drafter(ms=0.5), Drafter(ms=2), Drafter(ms=20)],
+                         ids=["n-grams that mislead", "free", "a quarter of a token", "a token", "ten tokens"])
+def test_auto_loses_at_most_a_twentieth_where_drafts_fail(drafter):
+    runner = Runner(Timed())
+    runner.set_drafter(drafter)
+    prompt = [1, 2, 3]
+    plain = runner.generate(prompt, TOKENS, "plain")
+    if drafter is not None:
+        drafter.calls = 0
+    auto = runner.generate(prompt, TOKENS, "auto")
+    assert auto.ids == plain.ids and len(auto.ids) == TOKENS
+    assert bill(auto, drafter) <= 1.05 * bill(plain, None), auto.chunks
+    spec = runner.generate(prompt, 100, "spec")
+    assert bill(spec, None) > 1.3 * bill(plain, None) * 99 / (TOKENS - 1)  # these drafts would cost that much
+
+
+def test_auto_gives_up_drafts_that_turn_bad_and_takes_up_good_ones():
+    runner, drafter = Runner(Timed()), Drafter(wrong_from=200, ms=0.5)
+    runner.set_drafter(drafter)
+    result = runner.generate([1, 2, 3], TOKENS, "auto")
+    good, bad = 197, TOKENS - 197
+    assert bill(result, drafter) < 0.75 * good * chunk_ms(1) + 1.07 * bad * chunk_ms(1)
+    assert result.accepted_tokens > good / 2
+    drafter.wrong_from = 10**6
+    better = runner.generate([4, 5], TOKENS, "auto")
+    assert bill(better, drafter) < 0.9 * TOKENS * chunk_ms(1)
