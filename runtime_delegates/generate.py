@@ -138,6 +138,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     source.add_argument("--prompt", metavar="TEXT")
     source.add_argument("--prompt-file", type=Path, metavar="FILE", help="UTF-8 text")
     parser.add_argument("--tokenizer", type=Path, metavar="PATH", help="file or directory (default: beside MODEL.pte)")
+    parser.add_argument("--experts", choices=("active", "all"), default="active",
+                        help="all: compute every expert, as a dense model does, to compare with")
     parser.add_argument("--max-tokens", type=int, default=256, metavar="N", help="new tokens (default 256)")
     parser.add_argument("--stop", action="append", default=[], metavar="TEXT", help="end before this text; repeatable")
     parser.add_argument("--temperature", type=float, default=0.0, help="0: greedy (default)")
@@ -163,7 +165,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def run(args: argparse.Namespace) -> None:
     with quiet_log(args.verbose):
-        session = Session(args.program, threads=args.threads)
+        session = Session(args.program, threads=args.threads, experts=args.experts)
         session.backend.threads  # creates the pool, which logs too
     tokenizer = find_tokenizer(session, args.tokenizer)
     text = read_prompt(args)

@@ -6,9 +6,11 @@ Source  runtime_delegates/executorch/blockffn.h, the C interface mirrored here.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,6 +62,7 @@ class Backend:
             self._lib.blockffn_variant.argtypes = [ctypes.c_int, ctypes.POINTER(ctypes.c_char_p)]
             self._lib.blockffn_last_error.restype = ctypes.c_char_p
             self._lib.blockffn_device.restype = ctypes.c_char_p
+            self._lib.blockffn_all_experts.argtypes = [ctypes.c_int]
             self._lib.blockffn_set_threads.argtypes = [ctypes.c_int]
             self._lib.blockffn_take_stats.argtypes = [ctypes.POINTER(_CStats)]
             code = self._lib.blockffn_register_backend()
@@ -96,6 +99,17 @@ class Backend:
     def device(self) -> str:
         """Where the program that this thread loaded last runs: "cpu", "gpu NAME", or "cpu: " and why not on the GPU."""
         return self._lib.blockffn_device().decode(errors="replace")
+
+    @contextlib.contextmanager
+    def experts(self, which: str) -> Iterator[None]:
+        """Within it this thread's calls read and compute the experts that are "active", or "all" as a dense model does."""
+        if which not in ("active", "all"):
+            raise ValueError(f"experts {which!r}: choose active or all")
+        self._lib.blockffn_all_experts(which == "all")
+        try:
+            yield
+        finally:
+            self._lib.blockffn_all_experts(0)
 
     @property
     def threads(self) -> int:

@@ -26,7 +26,7 @@ from pathlib import Path
 from runtime_delegates.cli import exit_status, read_prompt
 from runtime_delegates.logs import quiet_log
 from runtime_delegates.onnx_model import OnnxModel
-from runtime_delegates.runner import MODES, Result, Runner, set_threads
+from runtime_delegates.runner import EXPERTS, MODES, Result, Runner, set_threads
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -42,6 +42,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
                         help="plain: one token a step; spec: always draft; auto (default): what is faster")
     parser.add_argument("--draft-tokens", type=int, default=31, metavar="N", help="most of a chunk, 1 to 63 (default 31)")
     parser.add_argument("--draft-width", type=int, default=3, metavar="N", help="branches of a token; 1: a chain (default 3)")
+    parser.add_argument("--experts", choices=EXPERTS, default="active",
+                        help="all: compute every expert, as a dense model does, to compare with")
     parser.add_argument("--max-tokens", type=int, default=256, metavar="N", help="new tokens (default 256)")
     parser.add_argument("--stop", action="append", default=[], metavar="TEXT", help="end before this text; repeatable")
     parser.add_argument("--temperature", type=float, default=0.0, help="0: greedy (default)")
@@ -126,7 +128,7 @@ def run(args: argparse.Namespace) -> None:
     runner.load_tokenizer(args.program.parent if args.tokenizer is None else args.tokenizer)
     text = read_prompt(args)
     options = {name: getattr(args, name) for name in ("max_tokens", "draft_tokens", "draft_width", "temperature", "top_k",
-                                                      "top_p", "repetition_penalty", "seed")}
+                                                      "top_p", "repetition_penalty", "seed", "experts")}
     if args.compare:
         print(json.dumps(compare(runner, text, options)))
         return

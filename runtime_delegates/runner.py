@@ -34,6 +34,7 @@ LIBRARY_VARIABLE = "BLOCKFFN_RUNNER_LIB"
 DEFAULT_LIBRARY = Path(__file__).resolve().parent.parent / "build" / "libblockffn_runner.so"
 MODES = ("plain", "spec", "auto")
 DRAFTERS = ("best", "ngram", "head")
+EXPERTS = ("active", "all")
 STOPS = ("", "end of text", "max tokens", "callback", "cancelled", "context full", "stop string")
 MAX_ROWS = 64  # of a chunk
 
@@ -92,8 +93,8 @@ class Info(ctypes.Structure):
 
 class Options(ctypes.Structure):
     _fields_ = [("max_tokens", c_int32), ("mode", c_int32), ("drafter", c_int32), ("draft_tokens", c_int32),
-                ("draft_width", c_int32), ("draft_depth", c_int32), ("temperature", c_double), ("top_k", c_int32), ("top_p", c_double), ("repetition_penalty", c_double),
-                ("seed", c_uint64)]
+                ("draft_width", c_int32), ("draft_depth", c_int32), ("experts", c_int32), ("temperature", c_double),
+                ("top_k", c_int32), ("top_p", c_double), ("repetition_penalty", c_double), ("seed", c_uint64)]
 
 
 class RawStats(ctypes.Structure):
@@ -362,7 +363,7 @@ class Runner:
         """Continues the prompt. on_token(id) is called for every new token; if it returns true, the text ends there.
 
         options: drafter (of DRAFTERS), draft_tokens, draft_width, draft_depth, temperature, top_k, top_p,
-        repetition_penalty, seed.
+        repetition_penalty, seed, experts ("all" computes every expert, as a dense model does; the ids are the same).
         """
         raw = self._options(max_tokens, mode, options)
         ids: list[int] = []
@@ -404,9 +405,10 @@ class Runner:
             raise ValueError(f"mode {mode!r}: choose {', '.join(MODES)}")
         raw = Options()
         self._lib.blockffn_runner_default_options(ctypes.byref(raw))
-        if options.get("drafter", "best") not in DRAFTERS:
-            raise ValueError(f"drafter {options['drafter']!r}: choose {', '.join(DRAFTERS)}")
-        options = options | {"drafter": DRAFTERS.index(options.get("drafter", "best"))}
+        for name, values in (("drafter", DRAFTERS), ("experts", EXPERTS)):
+            if options.get(name, values[0]) not in values:
+                raise ValueError(f"{name} {options[name]!r}: choose {', '.join(values)}")
+            options = options | {name: values.index(options.get(name, values[0]))}
         for name, value in ({"max_tokens": max_tokens, "mode": MODES.index(mode)} | options).items():
             if name not in (field for field, _ in Options._fields_):
                 raise ValueError(f"there is no option {name}")

@@ -88,10 +88,14 @@ class Session(ChunkSession):
 
     n_past      tokens in the context, the previous chunk included
     steps       programs run since loading, which is what the backend's call counter must show
+    experts     "active": a step reads the experts that its chunk uses; "all": every one, as a dense model does, with
+                the same output. May be changed between steps.
     max_chunk, max_context, vocab_size, bos_id (None without), eos_ids   metadata of the program
     """
 
-    def __init__(self, pte_path: str | os.PathLike, threads: int | None = None, lib: str | os.PathLike | None = None):
+    def __init__(self, pte_path: str | os.PathLike, threads: int | None = None, lib: str | os.PathLike | None = None,
+                 experts: str = "active"):
+        self.experts = experts
         self._loaded = program = LoadedProgram(pte_path, threads, lib)
         self.path, self.backend = program.path, program.backend
         program.check_version("get_blockffn_format_version", FORMAT_VERSION, "a model")
@@ -106,7 +110,8 @@ class Session(ChunkSession):
         self.reset()
 
     def _run(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-        return self._loaded.call(self._forward, inputs)
+        with self.backend.experts(self.experts):
+            return self._loaded.call(self._forward, inputs)
 
 
 def check_pte(path: Path) -> None:

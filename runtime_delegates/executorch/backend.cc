@@ -39,6 +39,7 @@ namespace {
 thread_local const char* last_error = "";
 thread_local blockffn_stats last_call{};
 thread_local std::string last_device;
+thread_local bool all_experts = false;
 
 struct Totals {
   std::atomic<int64_t> calls{0}, tokens{0}, ffn_calls{0}, experts_read{0}, experts_total{0};
@@ -67,6 +68,7 @@ et::Error invalid(const char* message) { return report({blockffn::Status::kInval
 struct Handle {
   std::unique_ptr<blockffn::Program> program;
   std::optional<et::FreeableBuffer> weights;  // keeps the mapping alive
+  bool all_experts = false;                   // asked for when it was loaded
 };
 
 blockffn::Status find_weights(void* context, const char* key, const uint8_t** data, size_t* bytes) {
@@ -114,10 +116,17 @@ blockffn::Parallel shared_pool() {
   return {run_on_pool, nullptr, pool == nullptr ? 1 : static_cast<int>(pool->get_thread_count())};
 }
 
-// The runtime spec `device` of this load, else the environment's.
-blockffn::Status choose_device(const et::BackendInitContext& context, blockffn::Program* program, std::string* report) {
-  const auto spec = context.get_runtime_spec<const char*>("device");
-  const char* wanted = spec.ok() ? spec.get() : std::getenv("BLOCKFFN_DEVICE");
+// The runtime spec `name` of this load, else the environment's `variable`, else null.
+const char* wanted_by(const et::BackendInitContext& context, const char* name, const char* variable) {
+  const auto spec = context.get_runtime_spec<const char*>(name);
+  return spec.ok() ? spec.get() : std::getenv(variable);
+}
+
+blockffn::Status choose_device(const char* wanted, bool all_experts, blockffn::Program* program, std::string* report) {
+  if (all_experts && wanted != nullptr && *wanted != '\0' && std::strcmp(wanted, "cpu") != 0) {
+    *report = "cpu: all experts are computed on the CPU alone";
+    return blockffn::kStatusOk;
+  }
 #if defined(BLOCKFFN_GPU)
   return blockffn::gpu::choose_device(wanted, shared_pool(), program, report);
 #else
@@ -126,6 +135,13 @@ blockffn::Status choose_device(const et::BackendInitContext& context, blockffn::
   *report = cpu ? "cpu" : "cpu: this library was built without Vulkan";
   return blockffn::kStatusOk;
 #endif
+}
+
+blockffn::Status choose_experts(const char* wanted, bool* all) {
+  *all = wanted != nullptr && std::strcmp(wanted, "all") == 0;
+  if (*all || wanted == nullptr || *wanted == '\0' || std::strcmp(wanted, "active") == 0) return blockffn::kStatusOk;
+  return {blockffn::Status::kInvalidArgument,
+          "the experts must be active or all (BLOCKFFN_EXPERTS, or the runtime spec `experts`)"};
 }
 
 struct Trace {
@@ -173,14 +189,21 @@ class BlockFFNBackend final : public et::BackendInterface {
     ET_LOG(Info, "BlockFFNBackend: kernels %s, %lld weight bytes mapped, %lld bytes of working memory",
            handle->program->kernels().name, static_cast<long long>(handle->program->weights_bytes()),
            static_cast<long long>(handle->program->working_bytes()));
-    if (const auto chosen = choose_device(context, handle->program.get(), &last_device); !chosen.ok()) return report(chosen);
+    if (const auto chosen = choose_experts(wanted_by(context, "experts", "BLOCKFFN_EXPERTS"), &handle->all_experts);
+        !chosen.ok())
+      return report(chosen);
+    if (const auto chosen = choose_device(wanted_by(context, "device", "BLOCKFFN_DEVICE"), handle->all_experts,
+                                          handle->program.get(), &last_device);
+        !chosen.ok())
+      return report(chosen);
     if (last_device != "cpu") ET_LOG(Info, "BlockFFNBackend: device %s", last_device.c_str());
     return static_cast<et::DelegateHandle*>(handle.release());
   }
 
   et::Error execute(et::BackendExecutionContext& context, et::DelegateHandle* delegate,
                     et::Span<et::EValue*> args) const override {
-    blockffn::Program& program = *static_cast<Handle*>(delegate)->program;
+    Handle& handle = *static_cast<Handle*>(delegate);
+    blockffn::Program& program = *handle.program;
     const int inputs = program.input_count(), outputs = program.output_count();
     if (args.size() != static_cast<size_t>(inputs + outputs))
       return invalid("the number of arguments differs from the exported program's");
@@ -219,7 +242,10 @@ class BlockFFNBackend final : public et::BackendInterface {
                   }};
     blockffn::ReadStats stats;
     last_call = {};
-    const bool on_gpu = program.accelerator() != nullptr;
+    const bool on_gpu = program.accelerator() != nullptr, all = all_experts || handle.all_experts;
+    if (on_gpu && all)
+      return invalid("all experts are computed on the CPU alone: ask for the active ones, or load the program with device=cpu");
+    program.set_all_experts(all);
     const auto status = program.run(static_cast<int>(tokens), shared_pool(), observer, &stats);
     if (on_gpu && program.accelerator() == nullptr)
       ET_LOG(Error, "BlockFFNBackend: the GPU was lost; this program runs on the CPU from now on");
@@ -277,6 +303,8 @@ int blockffn_set_threads(int threads) {
 int blockffn_default_threads(void) { return blockffn::big_cores(); }
 
 const char* blockffn_device(void) { return last_device.c_str(); }
+
+void blockffn_all_experts(int all) { all_experts = all != 0; }
 
 void blockffn_take_stats(blockffn_stats* out) {
   *out = {totals.calls.exchange(0), totals.tokens.exchange(0), totals.ffn_calls.exchange(0),

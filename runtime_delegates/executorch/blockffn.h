@@ -38,6 +38,12 @@ BLOCKFFN_API int blockffn_default_threads(void);
    variable BLOCKFFN_DEVICE (cpu, gpu or auto) or the runtime spec `device` asked for is not used. */
 BLOCKFFN_API const char* blockffn_device(void);
 
+/* Whether this thread's delegate calls from now on read and compute all experts (1) or only those that the chunk uses
+   (0, as at first): dense beside sparse on one program. The output is the same to the bit, so the context stays valid,
+   unless an inactive expert overflows. A program loaded under BLOCKFFN_EXPERTS=all (active or all), or with the
+   runtime spec `experts`, always computes all. On the CPU only: a program on the GPU refuses. */
+BLOCKFFN_API void blockffn_all_experts(int all);
+
 /* What the delegates of this process read since the last call. experts_read / experts_total is the
    share of the experts' weights that was read. */
 typedef struct {

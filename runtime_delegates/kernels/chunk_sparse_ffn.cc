@@ -13,8 +13,8 @@
 namespace blockffn {
 namespace {
 
-// Everything the phases share. Pair p is one (expert, token) with a non-zero score; the pairs of an
-// expert are neighbours.
+// Everything the phases share. Pair p is one (expert, token) with a non-zero score, or with any if all experts are
+// wanted; the pairs of an expert are neighbours.
 struct Plan {
   float* scores;        // [T, E] after relu, before the norm
   int32_t* union_ids;   // [U] ascending
@@ -53,7 +53,7 @@ float norm_factor(const Ffn& w, const float* scores_E) {
   return 1.0f;
 }
 
-Status make_plan(const Ffn& w, int tokens, Plan& plan, int* union_out) {
+Status make_plan(const Ffn& w, int tokens, bool all_experts, Plan& plan, int* union_out) {
   float factor[kMaxTokens];
   for (int t = 0; t < tokens; ++t) {
     float* scores_E = plan.scores + static_cast<size_t>(t) * w.experts;
@@ -71,9 +71,10 @@ Status make_plan(const Ffn& w, int tokens, Plan& plan, int* union_out) {
     const float weight = w.norm == RouterNorm::kRms ? w.norm_weight[e] : 1.0f;
     for (int t = 0; t < tokens; ++t) {
       const float score = plan.scores[static_cast<size_t>(t) * w.experts + e];
-      if (!(score > 0)) continue;
+      if (!(score > 0) && !all_experts) continue;
       plan.pair_token[pairs] = t;
-      plan.pair_weight[pairs++] = score * factor[t] * weight;
+      // Without an active expert the factor may be infinite; a zero has to stay one.
+      plan.pair_weight[pairs++] = score > 0 ? score * factor[t] * weight : 0.0f;
     }
     if (pairs == first) continue;
     plan.union_ids[union_size] = e;
@@ -104,7 +105,7 @@ Status chunk_sparse_ffn(const Context& ctx, const Ffn& w, const float* x, int to
   Context router_ctx = ctx;
   router_ctx.scratch = scratch.take<uint8_t>(0);
   linear(router_ctx, w.router, nullptr, 1.0f, x, tokens, 0, plan.scores);
-  if (Status s = make_plan(w, tokens, plan, union_size); !s.ok()) return s;
+  if (Status s = make_plan(w, tokens, ctx.all_experts, plan, union_size); !s.ok()) return s;
   const int n = *union_size;
 
   if (w.quant != Quant::kFp32) ctx.parallel(tokens, [&](int64_t t) { inputs.set(*ctx.kernels, t, x + t * w.hidden); });

@@ -14,6 +14,9 @@ struct Context {
   const Kernels* kernels;
   Parallel parallel;
   uint8_t* scratch;
+  // Reads and computes every expert, with the weight 0 where it is not active: the same result at the cost of a dense
+  // FFN, to compare with.
+  bool all_experts = false;
 };
 
 // y[T, rows] = scale * (x[T, cols] w^T) + bias. With groups > 1, x is [T, groups, cols] and y
@@ -33,7 +36,8 @@ Status rms_norm(const float* weight, float eps, const float* x, int tokens, int 
 void silu_mul(const Context& ctx, const float* gate, const float* up, int64_t n, float* y);
 
 // y[T, D] = out_scale * sum_e A_e(x) down_e silu(up_e x), A = norm(relu(router x)).
-// Reads only the experts that some token of the chunk uses; *union_size is their number.
+// Reads only the experts that some token of the chunk uses, unless ctx.all_experts; *union_size is their number. The
+// result is the same to the bit either way, as long as what an inactive expert computes is finite: 0 * inf is NaN.
 // kNonFinite if a router score is NaN or infinite: no expert could be chosen honestly.
 size_t ffn_scratch(const Ffn& w, int max_tokens);
 Status chunk_sparse_ffn(const Context& ctx, const Ffn& w, const float* x, int tokens, float* y, int* union_size);

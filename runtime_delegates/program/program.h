@@ -128,6 +128,8 @@ class Program {
   void set_accelerator(std::unique_ptr<Accelerator> accelerator) { accelerator_ = std::move(accelerator); }
   std::unique_ptr<Accelerator> take_accelerator() { return std::move(accelerator_); }
   const Accelerator* accelerator() const { return accelerator_.get(); }
+  // Whether runs on the CPU read and compute all experts (ops.h); an accelerator knows nothing of it.
+  void set_all_experts(bool all) { all_experts_ = all; }
   // No row of any cache counts as written any more.
   void forget() {
     for (uint32_t id : states_) values_[id].rows_written = 0;
@@ -172,6 +174,7 @@ class Program {
   std::vector<Op> ops_;
   std::vector<uint32_t> inputs_, outputs_, states_;
   std::unique_ptr<Accelerator> accelerator_;
+  bool all_experts_ = false;
   std::unique_ptr<uint8_t[], void (*)(uint8_t*)> memory_{nullptr, nullptr};
   uint8_t* scratch_ = nullptr;
   size_t arena_bytes_ = 0, scratch_bytes_ = 0, state_bytes_ = 0;

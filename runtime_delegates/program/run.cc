@@ -138,7 +138,7 @@ Status Program::run(int tokens, const Parallel& parallel, const Observer& observ
 }
 
 Status Program::run_ops(int tokens, const Parallel& parallel, const Observer& observer, ReadStats* read) {
-  const Context ctx{kernels_, parallel, scratch_};
+  const Context ctx{kernels_, parallel, scratch_, all_experts_};
   for (const Op& op : ops_) {
     int union_size = -1;
     const char* name = opcode_name(op.code);

@@ -101,6 +101,11 @@ typedef enum {
   BLOCKFFN_DRAFT_HEAD = 2,  /* the draft model alone */
 } blockffn_drafter;
 
+typedef enum {
+  BLOCKFFN_EXPERTS_ACTIVE = 0, /* read and compute the experts that a chunk uses */
+  BLOCKFFN_EXPERTS_ALL = 1,    /* all of them: the cost of a dense model, for comparisons */
+} blockffn_experts;
+
 typedef struct {
   int32_t max_tokens; /* new tokens, at least 1 */
   int32_t mode;
@@ -109,13 +114,15 @@ typedef struct {
   int32_t draft_width;  /* most continuations of one token, and tokens of one depth that a head continues (a language
                            model continues one); 1: a chain */
   int32_t draft_depth;  /* most calls of a draft model in one cycle, which is how deep its tree is */
+  int32_t experts;      /* may change from run to run: the output is the same to the bit, and so the context
+                           stays. All: of ExecuTorch programs on the CPU */
   double temperature;   /* 0: greedy */
   int32_t top_k;        /* 0: off */
   double top_p;         /* 1: off */
   double repetition_penalty; /* 1: off */
   uint64_t seed;
 } blockffn_runner_options;
-/* Greedy, 256 tokens, mode auto, the best drafter, 31 proposed tokens, width 3, depth 6. */
+/* Greedy, 256 tokens, mode auto, the best drafter, 31 proposed tokens, width 3, depth 6, active experts. */
 BLOCKFFN_RUNNER_API void blockffn_runner_default_options(blockffn_runner_options* out);
 
 /* Receives every new token as it is decided; end-of-text tokens are not reported. Return 0 to go on,

@@ -37,6 +37,7 @@ Text goes to stdout as it is decided, figures to stderr. Greedy text is the same
       --draft-tokens N    most proposed tokens of a chunk, 1 to 63 (31)
       --draft-width N     branches of a token; 1: a chain (3)
       --draft-depth N     calls of the draft model in a cycle, at most (6)
+      --experts WHICH     active (default); all: compute every expert, as a dense model does, to compare with
       --temperature X     0: greedy (default)
       --top-k K, --top-p P, --repetition-penalty X, --seed N
   -t, --threads N         default: the fast cores
@@ -103,13 +104,14 @@ Arguments parse(int argc, char** argv) {
   blockffn_runner_default_options(&args.options);
   blockffn_runner_options& o = args.options;
   enum { kDraft = 256, kTokenizer, kStop, kMode, kDrafter, kTokens, kWidth, kDepth, kTemperature, kTopK, kTopP, kPenalty,
-         kSeed, kBench, kPp, kTg, kReps, kJson, kChat, kSystem };
+         kSeed, kExperts, kBench, kPp, kTg, kReps, kJson, kChat, kSystem };
   const option known[] = {{"prompt", 1, nullptr, 'p'}, {"file", 1, nullptr, 'f'}, {"draft", 1, nullptr, kDraft},
       {"tokenizer", 1, nullptr, kTokenizer}, {"max-tokens", 1, nullptr, 'n'}, {"stop", 1, nullptr, kStop},
       {"mode", 1, nullptr, kMode}, {"drafter", 1, nullptr, kDrafter}, {"draft-tokens", 1, nullptr, kTokens},
       {"draft-width", 1, nullptr, kWidth}, {"draft-depth", 1, nullptr, kDepth}, {"temperature", 1, nullptr, kTemperature},
       {"top-k", 1, nullptr, kTopK}, {"top-p", 1, nullptr, kTopP}, {"repetition-penalty", 1, nullptr, kPenalty},
-      {"seed", 1, nullptr, kSeed}, {"threads", 1, nullptr, 't'}, {"bench", 0, nullptr, kBench}, {"pp", 1, nullptr, kPp},
+      {"seed", 1, nullptr, kSeed}, {"experts", 1, nullptr, kExperts},
+      {"threads", 1, nullptr, 't'}, {"bench", 0, nullptr, kBench}, {"pp", 1, nullptr, kPp},
       {"tg", 1, nullptr, kTg}, {"reps", 1, nullptr, kReps}, {"json", 0, nullptr, kJson}, {"chat", 0, nullptr, kChat},
       {"system", 1, nullptr, kSystem}, {"help", 0, nullptr, 'h'}, {nullptr, 0, nullptr, 0}};
   const double big = 1 << 30;
@@ -132,6 +134,7 @@ Arguments parse(int argc, char** argv) {
       case kTopP: o.top_p = number<double>("top-p", optarg, 1e-9, 1); break;
       case kPenalty: o.repetition_penalty = number<double>("repetition-penalty", optarg, 1e-6, 1e6); break;
       case kSeed: o.seed = number<uint64_t>("seed", optarg, 0, 9007199254740992.0); break;
+      case kExperts: o.experts = choice("experts", optarg, {"active", "all"}); break;
       case kBench: args.bench = true; break;
       case kPp: args.pp = number<long>("pp", optarg, 1, big); break;
       case kTg: args.tg = number<long>("tg", optarg, 2, big); break;

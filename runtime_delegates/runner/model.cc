@@ -74,6 +74,10 @@ Model::Rows Model::step(const Chunk& chunk, blockffn_stats* read) {
   const ProgramFile::Tensor inputs[] = {
       {chunk.ids, {1, tokens}, 2, false},    {chunk.positions, {tokens}, 1, false}, {&chunk.n_past, {1}, 1, false},
       {chunk.tree_mask, {tokens}, 1, false}, {chunk.kv_src, {kMaxRows}, 1, false},  {&chunk.logits_start, {1}, 1, false}};
+  struct Switch {  // of this thread, which may run other programs too
+    explicit Switch(bool all) { blockffn_all_experts(all); }
+    ~Switch() { blockffn_all_experts(0); }
+  } experts(all_experts_);
   forward_->run(inputs, 6, read);
   return {forward_->output(0, int64_t{tokens} * vocab_size_), forward_->output(1, tokens * hidden_size_)};
 }

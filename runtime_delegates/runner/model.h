@@ -36,6 +36,9 @@ class Model {
   int64_t fingerprint() const { return fingerprint_; }  // what draft heads for it name; 0: unknown
 
   bool is_program() const { return file_ != nullptr; }
+  // Whether steps read and compute all experts, active or not.
+  void set_all_experts(bool all) { all_experts_ = all; }
+  bool all_experts() const { return all_experts_; }
 
   // Valid until the next step.
   struct Rows {
@@ -52,6 +55,7 @@ class Model {
   void* user_ = nullptr;
   int64_t max_context_ = 0, hidden_size_ = 0, fingerprint_ = 0, tokenizer_ = 0;
   int32_t vocab_size_ = 0, bos_id_ = -1;
+  bool all_experts_ = false;
   std::vector<int32_t> eos_ids_;
 };
 

@@ -96,3 +96,60 @@ def test_tokens_of_one_chunk_may_use_different_experts(ffn, backend, kernels):
     oracle.check(got[0], want, bound)
     assert 0 < stats.experts_read == 3 * union
     assert not np.delete(got[0], 3, axis=0).any()
+
+
+@pytest.mark.parametrize("tokens", [1, 8, 64])
+def test_all_experts_compute_the_same_to_the_bit(ffn, backend, tokens, kernels):
+    """Chunks that use some experts, every one and none: what is added for the others is zero times a number."""
+    module, path = ffn
+    (noise,) = module.inputs(tokens)
+    for x in (noise, 1 + 0.1 * noise, torch.full_like(noise, -1.0)):
+        method = load(path)
+        sparse = execute(method, x)
+        backend.take_stats()
+        with backend.experts("all"):
+            dense = execute(method, x)
+        assert backend.take_stats().read_share == 1
+        for a, b in zip(sparse, dense, strict=True):
+            assert np.array_equal(a.view(np.int32), b.view(np.int32))  # not one zero's sign differs
+
+
+def test_an_inactive_expert_that_overflows_shows_only_when_it_is_computed(lowered, backend, kernels):
+    """The limit of the test above: 0 * inf is NaN, which the delegate reports instead of returning it."""
+    module = Ffn("fp32", "even")
+    with torch.no_grad():
+        module.router.copy_(torch.eye(8, 64))  # expert e is active where column e is positive
+        module.up[1] = 3e38
+    path, _ = lowered("ffn-overflow", module, module.inputs(7))
+    x = torch.full((2, 64), 0.5)
+    x[:, 1] = -1.0
+    method = load(path)
+    sparse = execute(method, x)
+    assert np.isfinite(sparse).all()
+    with backend.experts("all"), pytest.raises(RuntimeError):
+        execute(method, x)
+    assert "not finite" in backend.last_error()
+    assert np.array_equal(execute(method, x), sparse)
+
+
+def test_experts_of_a_load(lowered, backend, monkeypatch):
+    module = Ffn("int8", "even")
+    path, _ = lowered("ffn-int8-even", module, module.inputs(7))
+    x = torch.full((3, 64), -1.0)  # no expert is active
+    for wanted, share in (("all", 1), ("active", 0), ("", 0)):
+        monkeypatch.setenv("BLOCKFFN_EXPERTS", wanted)
+        method = load(path)
+        monkeypatch.delenv("BLOCKFFN_EXPERTS")
+        backend.take_stats()
+        execute(method, x)
+        assert backend.take_stats().read_share == share
+    monkeypatch.setenv("BLOCKFFN_EXPERTS", "most")
+    with pytest.raises(RuntimeError):
+        load(path)
+    assert "must be active or all" in backend.last_error()
+    with pytest.raises(ValueError, match="choose active or all"), backend.experts("most"):
+        pass
+    monkeypatch.setenv("BLOCKFFN_EXPERTS", "all")
+    monkeypatch.setenv("BLOCKFFN_DEVICE", "gpu")
+    load(path)
+    assert backend.device == "cpu: all experts are computed on the CPU alone"

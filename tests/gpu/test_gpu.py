@@ -223,7 +223,7 @@ def test_the_self_test_passes_and_sees_one_wrong_weight(run_step, quant):
 
 
 BACKEND = """
-import sys, torch
+import os, sys, torch
 from runtime_delegates.loader import load_backend
 backend = load_backend()
 from tests.delegate.programs import chunk, execute, load
@@ -233,6 +233,13 @@ except RuntimeError:
     print("refused:", backend.last_error())
     sys.exit()
 print(backend.device)
+if "TURNS_ON" in os.environ:
+    with backend.experts(os.environ["TURNS_ON"]):
+        try:
+            execute(method, torch.arange(5)[None], *chunk(5, 0), torch.tensor([0]))
+        except RuntimeError:
+            print("refused:", backend.last_error())
+    sys.exit()
 for n, at in ((5, 0), (1, 5)):
     y, _ = execute(method, torch.arange(n)[None], *chunk(n, at), torch.tensor([0]))
     print(" ".join(f"{v:.4f}" for v in y.ravel()[:8]))
@@ -256,6 +263,10 @@ def test_the_backend_takes_a_device(lowered, tmp_path):
     assert run("auto")[0] == "cpu: Vulkan has only a software driver here, which the CPU kernels outrun"
     missing = run("gpu", VK_ICD_FILENAMES="/nonexistent")
     assert missing[0] == "cpu: there is no Vulkan driver on this system" and missing[1:] == cpu[1:]
+    dense = run("gpu", BLOCKFFN_EXPERTS="all")
+    assert dense[0] == "cpu: all experts are computed on the CPU alone" and dense[1:] == cpu[1:]
+    assert run("gpu", TURNS_ON="all")[1:] == ["refused: all experts are computed on the CPU alone: ask for the active ones, or "
+                                              "load the program with device=cpu"]
     verdict.write_text("failed\n")
     failed = run("gpu")
     assert failed[0].startswith("cpu: the GPU failed its self-test before") and failed[1:] == cpu[1:]

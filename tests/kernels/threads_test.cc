@@ -54,6 +54,11 @@ std::vector<Floats> compute(const Kernels& kernels, const Layer& layer, const Pa
     const Status s = chunk_sparse_ffn({&kernels, parallel, scratch.data()}, layer.ffn, x.data(), tokens,
                                       out.back().data() + kGuard, &size);
     if (!s.ok() || size < 1) fail(kernels, s.message, parallel.threads, tokens);
+    out.push_back(guarded(static_cast<size_t>(tokens) * D));
+    const Status all = chunk_sparse_ffn({&kernels, parallel, scratch.data(), true}, layer.ffn, x.data(), tokens,
+                                        out.back().data() + kGuard, &size);
+    if (!all.ok() || size != E) fail(kernels, "not all experts were computed", parallel.threads, tokens);
+    if (out.back() != out.front()) fail(kernels, "all experts give another result", parallel.threads, tokens);
     if (fault == "outside") out.back()[kGuard - 1] = 0;
   }
   {

@@ -60,6 +60,17 @@ def test_bench_prints_a_table_and_json(files):
     assert report["rows"][1]["tokens_per_cycle"] == 1 and report["threads"] == 1
 
 
+def test_all_experts_give_the_same_text(files):
+    model, head = files
+    texts, shares = {}, {}
+    for which in ("active", "all"):
+        code, out, _ = run(model, "-p", "The runtime reads", "-n", 30, "--draft", head, "--experts", which, "--json")
+        texts[which], last = out.rstrip("\n").rsplit("\n", 1)
+        shares[which] = json.loads(last)["union_share"]
+        assert code == 0
+    assert texts["active"] == texts["all"] and shares["active"] < 1 == shares["all"]
+
+
 def test_chat_reads_lines(files, tmp_path):
     for file in ("model.pte", "tokenizer.json"):
         shutil.copy(files[0].parent / file, tmp_path)
@@ -77,7 +88,7 @@ def test_chat_reads_lines(files, tmp_path):
     ([], 2, "no MODEL.pte"), (["{m}"], 2, "a prompt is missing"), (["{m}", "-p", "x", "extra"], 2, "too many"),
     (["{m}", "-p", "x", "--mode", "fast"], 2, "--mode fast"), (["{m}", "-p", "x", "-n", "0"], 2, "--max-tokens 0"),
     (["{m}", "-p", "x", "-n", "1.5"], 2, "not a whole number"), (["{m}", "-p", "x", "--top-p", "2"], 2, "--top-p 2"),
-    (["{m}", "-p", "x", "--draft-tokens", "64"], 2, "--draft-tokens 64"), (["{m}", "-p", "x", "--temperature", "hot"], 2, "hot"),
+    (["{m}", "-p", "x", "--draft-tokens", "64"], 2, "--draft-tokens 64"), (["{m}", "-p", "x", "--temperature", "hot"], 2, "hot"), (["{m}", "-p", "x", "--experts", "most"], 2, "--experts most"),
     (["{m}", "-p", "x", "--unknown"], 2, "unknown"), (["nowhere.pte", "-p", "x"], 1, "nowhere.pte"),
     (["{m}", "-f", "nowhere.txt"], 1, "nowhere.txt"), (["{m}", "-p", "x", "--draft", "nowhere.pte"], 1, "nowhere.pte"),
     (["{m}", "-p", "x", "--tokenizer", "nowhere.json"], 1, "nowhere.json"), (["{h}", "-p", "x"], 1, "not exported by"),

@@ -46,6 +46,12 @@ def test_stop_string_ends_the_text_before_it(capsys, pte):
     assert json.loads(last)["stopped_by"] == "stop string"
 
 
+def test_all_experts(capsys, pte):
+    arguments = (pte, "--prompt", "The runtime reads", "--max-tokens", 20, "--json", "--mode", "plain", "--experts")
+    active, dense = (json.loads(run(capsys, *arguments, which)[1].splitlines()[-1]) for which in ("active", "all"))
+    assert active["text"] == dense["text"] and active["union_share"]["1"] < 1 == dense["union_share"]["1"]
+
+
 def test_compare(capsys, pte):
     code, out, err = run(capsys, pte, "--prompt", "a a a a", "--max-tokens", 12, "--compare", "--temperature", 0.5)
     assert code == 0

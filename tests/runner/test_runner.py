@@ -1,5 +1,6 @@
 """The runner on tiny random models: output in every mode and with any drafter against plain decoding in Python."""
 
+import ctypes
 import json
 import os
 import threading
@@ -8,7 +9,7 @@ import time
 import numpy as np
 import pytest
 
-from runtime_delegates.runner import File, Runner
+from runtime_delegates.runner import File, Runner, TokenCallback
 from runtime_delegates.sampling import Sampler
 from runtime_delegates.session import Session
 from runtime_delegates.text import ContextFull
@@ -558,6 +559,24 @@ def test_a_range_of_a_descriptor_is_mapped_in_place(one_pte, tmp_path):
             assert str(container) in maps
             runner.close()
     assert Runner(File(path=os.fsencode(tmp_path / "container4096"), fd=-1, offset=4096)).generate([5], 1).ids  # to the end
+
+
+def test_experts_may_change_from_run_to_run(pte):
+    """Greedy and sampled, plain and speculative: the same ids, over one context, and the counters show who read what."""
+    runner = Runner(pte)
+    prompt = PROMPTS[-2]
+    for mode in ("plain", "spec", "auto"):
+        for settings in ({}, dict(temperature=0.9, seed=3)):
+            of = {which: runner.generate(prompt, 24, mode, experts=which, **settings) for which in ("active", "all", "active")}
+            assert of["all"].ids == of["active"].ids and of["all"].reused_tokens >= len(prompt) - 2
+            assert set(of["all"].union_share.values()) == {1}
+            assert mode != "plain" or of["active"].union_share[1] < 1
+    with pytest.raises(ValueError, match="experts 'most'"):
+        runner.generate(prompt, 2, experts="most")
+    raw = runner._options(2, "plain", {})
+    raw.experts = 2
+    assert runner._lib.blockffn_runner_generate(runner._handle, (ctypes.c_int32 * 1)(5), 1, ctypes.byref(raw), TokenCallback(), None) == 1
+    assert b"active (0) or all (1)" in runner._lib.blockffn_runner_last_error(runner._handle)
 
 
 @pytest.mark.parametrize("offset, size, message", [

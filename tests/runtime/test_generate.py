@@ -219,3 +219,9 @@ def test_as_a_command_in_a_bare_locale(pte, tokenizer):
     assert done.stdout.decode("utf-8").startswith("你好")
     assert json.loads(done.stdout.decode("utf-8").splitlines()[-1])["generated_tokens"] == 4
     assert len(done.stderr.splitlines()) == 4  # the report only, none of ExecuTorch's log
+
+
+def test_all_experts(capsys, pte, tokenizer):
+    arguments = ("--prompt", "The runtime", "--max-tokens", "9", "--json", "--experts")
+    active, dense = (cli(capsys, pte, tokenizer, *arguments, which)[3] for which in ("active", "all"))
+    assert active["ids"] == dense["ids"] and active["decode_experts_read"] < 1 == dense["decode_experts_read"]
