@@ -68,12 +68,16 @@ class OnnxModel:
                                "with its .data file, or export it again") from None
         self._read_metadata(self._session.get_modelmeta().custom_metadata_map)
         self.hidden_size = self._session.get_outputs()[1].shape[2]
-        names = [value.name for value in self._session.get_inputs()]
-        self._inputs = [name for name in names if name in INPUT_NAMES]
+        shapes = {value.name: value.shape for value in self._session.get_inputs()}
+        self._moves_rows = "kv_src" in shapes
+        self._inputs = {name: np.empty([self.max_chunk if isinstance(d, str) else d for d in shapes[name]], np.int64)
+                        for name in INPUT_NAMES if name in shapes}
+        self._outputs = {name: np.empty((self.max_chunk, size), np.float32)
+                         for name, size in (("logits", self.vocab_size), ("hidden", self.hidden_size))}
+        self._tokens = 0  # that inputs and outputs are bound for
         self._caches = {value.name: np.zeros(value.shape, np.float32)
                         for value in self._session.get_inputs() if value.name.startswith("past_")}
         self._binding = self._session.io_binding()
-        self._bind_outputs()
         for name, cache in self._caches.items():
             place = ("cpu", 0, np.float32, cache.shape, cache.ctypes.data)
             self._binding.bind_input(name, *place)
@@ -97,24 +101,33 @@ class OnnxModel:
         self.tokenizer_fingerprint = values.get("get_tokenizer_fingerprint", 0)
 
     def run_chunk(self, *inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The inputs of INPUT_NAMES, int64 -> (logits [1, T, V], hidden [1, T, D]), float32."""
+        """The inputs of INPUT_NAMES, int64 -> (logits [1, T, V], hidden [1, T, D]), float32, valid until the next call."""
         named = dict(zip(INPUT_NAMES, inputs, strict=True))
-        if "kv_src" not in self._inputs:
+        tokens = named["positions"].size
+        if not 1 <= tokens <= self.max_chunk:
+            raise ValueError(f"a chunk has 1 to {self.max_chunk} tokens, not {tokens}")
+        if not self._moves_rows:
             self._compact(int(named["n_past"][0]), named["kv_src"])
-        for name in self._inputs:
-            self._binding.bind_cpu_input(name, named[name])
-        self._bind_outputs()
+        for name, buffer in self._inputs.items():
+            values = named[name].ravel()
+            buffer.ravel()[: values.size] = values
+        if tokens != self._tokens:
+            self._bind(tokens)
         try:
             self._session.run_with_iobinding(self._binding)
         except Exception as error:  # as above
             raise RuntimeError(f"the program failed: {_sentence(error)}") from None
-        logits, hidden = self._binding.get_outputs()[:2]
-        return logits.numpy(), hidden.numpy()
+        logits, hidden = (buffer[None, :tokens] for buffer in self._outputs.values())
+        return logits, hidden
 
-    def _bind_outputs(self) -> None:
-        """New tensors for the next run: their size is the chunk's."""
-        for name in ("logits", "hidden"):
-            self._binding.bind_output(name, "cpu")
+    def _bind(self, tokens: int) -> None:
+        """The beginnings of the buffers as tensors of so many tokens: binding anew for each token would take a tenth of it."""
+        for name, buffer in self._inputs.items():
+            shape = [tokens if d == self.max_chunk and name != "kv_src" else d for d in buffer.shape]
+            self._binding.bind_input(name, "cpu", 0, np.int64, shape, buffer.ctypes.data)
+        for name, buffer in self._outputs.items():
+            self._binding.bind_output(name, "cpu", 0, np.float32, (1, tokens, buffer.shape[1]), buffer.ctypes.data)
+        self._tokens = tokens
 
     def _compact(self, n_past: int, kv_src: np.ndarray) -> None:
         """Keeps the accepted rows of the previous chunk, for a model that does not do it itself."""

@@ -26,4 +26,4 @@ class OnnxSession(ChunkSession):
 
     def _run(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         logits, hidden = self.model.run_chunk(*(tensor.numpy() for tensor in inputs))
-        return torch.from_numpy(logits), torch.from_numpy(hidden)
+        return torch.from_numpy(logits.copy()), torch.from_numpy(hidden.copy())  # the model uses its buffers again

@@ -59,7 +59,7 @@ def models(tiny_checkpoint, backend, tmp_path_factory):
 def expected(path):
     """What the Python binding gives, flattened as the host writes it."""
     model = OnnxModel(path, threads=1)
-    return np.concatenate([array.ravel() for step in steps() for array in model.run_chunk(*step)])
+    return np.concatenate([array.flatten() for step in steps() for array in model.run_chunk(*step)])
 
 
 def run(command, model, how, output, **environment):

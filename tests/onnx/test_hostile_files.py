@@ -138,6 +138,13 @@ def test_a_data_file_that_is_none(copied):
         OnnxModel(copied / "model.onnx", threads=1)
 
 
+@pytest.mark.parametrize("tokens", [0, 65])
+def test_chunks_of_a_wrong_size(directory, tokens):
+    chunk = np.zeros((1, tokens), np.int64), *(np.zeros(n, np.int64) for n in (tokens, 1, tokens, 64, 1))
+    with pytest.raises(ValueError, match="1 to 64 tokens"):
+        OnnxModel(directory / "model.onnx", threads=1).run_chunk(*chunk)
+
+
 def test_one_session_from_many_threads(directory):
     """Every thread has caches of its own; the operator lets one run after the other."""
     shared, rng = open_session(directory / "model.onnx", threads=2), np.random.default_rng(4)

@@ -25,7 +25,7 @@ SHAPES = [dict(draft_width=1, draft_depth=6), dict(draft_width=6, draft_depth=4,
 @pytest.fixture(scope="module")
 def trained():
     """trained(checkpoint) -> a head that has learned a little, made once."""
-    return functools.cache(lambda checkpoint: Reference(checkpoint, steps=120))
+    return functools.cache(lambda checkpoint: Reference(checkpoint, steps=60))
 
 
 @pytest.fixture(scope="module", params=MODELS)

@@ -27,16 +27,17 @@ from runtime_delegates.onnx_model import OnnxModel
 model = OnnxModel(sys.argv[1], threads=2, plain=sys.argv[2] == "plain")
 assert "torch" not in sys.modules
 row = lambda *x: np.array(x, dtype=np.int64)
+run = lambda *chunk: [array.copy() for array in model.run_chunk(*chunk)]
 keep = lambda *x: np.array(x + (-1,) * (64 - len(x)), dtype=np.int64)
-out = [model.run_chunk(row(*range(5, 25))[None], row(*range(20)), row(0), row(*((2 << i) - 1 for i in range(20))), keep(), row(0)),
-       model.run_chunk(row(7, 8, 9, 10, 11)[None], row(20, 21, 21, 22, 22), row(20), row(1, 3, 5, 11, 21), keep(), row(0)),
-       model.run_chunk(row(12)[None], row(23), row(23), row(1), keep(0, 2, 4), row(0))]
+out = [run(row(*range(5, 25))[None], row(*range(20)), row(0), row(*((2 << i) - 1 for i in range(20))), keep(), row(0)),
+       run(row(7, 8, 9, 10, 11)[None], row(20, 21, 21, 22, 22), row(20), row(1, 3, 5, 11, 21), keep(), row(0)),
+       run(row(12)[None], row(23), row(23), row(1), keep(0, 2, 4), row(0))]
 tokens, n_past = [], 24
 while len(tokens) < 24:
     logits = out[-1][0][0, -1].copy()
     logits[tokens] = -np.inf  # random weights repeat themselves
     tokens.append(int(logits.argmax()))
-    out.append(model.run_chunk(row(tokens[-1])[None], row(n_past), row(n_past), row(1), keep(), row(0)))
+    out.append(run(row(tokens[-1])[None], row(n_past), row(n_past), row(1), keep(), row(0)))
     n_past += 1
 logits, hidden = (np.concatenate([step[i][0] for step in out]) for i in (0, 1))
 np.savez(sys.argv[3], logits=logits, hidden=hidden, tokens=tokens, version=onnxruntime.__version__)
