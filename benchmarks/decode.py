@@ -116,7 +116,9 @@ def build(args, model: str, precision: str) -> Files:
         print("recording traces of the shipped checkpoint ...", file=sys.stderr)
         runner = open_runner(args, shipped)
         cases = [(kind, runner.encode(text)) for kind, text in prompts(1)]
-        return decode_synthetic.record(runner, checkpoint, cases, TRACE_TOKENS, **args.options)
+        drafters = ["ngram"] if shipped.head is None else ["ngram", "best", "head"]
+        options = {name: value for name, value in args.options.items() if name != "drafter"}
+        return decode_synthetic.record(runner, checkpoint, cases, TRACE_TOKENS, drafters, **options)
 
     return models.synthetic(args, model, precision, models.traces_of(args, record))
 
@@ -143,9 +145,15 @@ def cases_of(args, files: Files, runner) -> list[tuple[str, list[int]]]:
         return [(kind, runner.encode(text)[-(CONTEXT - args.tokens - 64):]) for kind, text in prompts(args.prompts)]
     from benchmarks.decode_synthetic import Replay, head_calls
 
-    replay = Replay(files.traces, None if files.head is None else head_calls(files.head, files.config.hidden_size))
-    runner.set_drafter(replay)
-    return replay.prompts()
+    choices = Replay.choices(files.traces, None if files.head is None else head_calls(files.head, files.config.hidden_size))
+    cases, taken = choices["n-grams"].prompts(), {}
+    for name, replay in choices.items():
+        runner.set_drafter(replay)
+        for round_ in range(2):  # the first one calibrates
+            taken[name] = sum(runner.generate(ids, args.synthetic_tokens, "auto").decode_ms for _, ids in cases)
+    files.drafts = min(taken, key=taken.get)
+    runner.set_drafter(choices[files.drafts])
+    return cases
 
 
 def measure(args, files: Files) -> dict:

@@ -32,7 +32,8 @@ class Files:
     dense_bytes: int
     head: Path | None = None
     head_bytes: int = 0
-    traces: list = field(default_factory=list)  # of a synthetic model
+    traces: list = field(default_factory=list)  # of a synthetic model,
+    drafts: str = ""  # and which of its drafters was fastest
 
 
 def _once(path: Path, what: str, make) -> Path:
@@ -94,8 +95,8 @@ def traces_of(args, record) -> list:
 
     checkpoint = open_checkpoint(args.checkpoint)
     drafts = "ngrams" if args.draft is None else content_of(args.draft)
-    options = "-".join(str(value) for value in args.options.values())
-    path = args.models / f"traces-{fingerprint(checkpoint.tensors, checkpoint.config):016x}-{drafts}-{options}.pickle"
+    options = "".join(f"-{value}" for name, value in args.options.items() if name != "drafter")
+    path = args.models / f"traces-{fingerprint(checkpoint.tensors, checkpoint.config):016x}-{drafts}{options}.pickle"
     _once(path, "", lambda part: part.write_bytes(pickle.dumps(record(checkpoint))))
     return pickle.loads(path.read_bytes())  # our own file
 

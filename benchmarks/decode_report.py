@@ -33,7 +33,7 @@ def summary(files: Files, found: dict) -> list[dict]:
 
         decoded = lambda s: s["auto"].generated_tokens - 1  # noqa: E731
         row = {
-            "model": files.model, "precision": files.precision, "kind": kind, "prompts": len({s["prompt"] for s in of_kind}),
+            "model": files.model, "drafts": files.drafts, "precision": files.precision, "kind": kind, "prompts": len({s["prompt"] for s in of_kind}),
             "dense_plain": rate(lambda s: s["dense_ms"]),
             "dense_spec": rate(lambda s: s["dense_spec_ms"] / decoded(s)),
             "sparse_plain": rate(lambda s: s["plain"].decode_ms / (s["plain"].generated_tokens - 1)),
@@ -82,6 +82,8 @@ def explanation(row: dict) -> str:
         if size in unions and 1 in unions:
             text += f" (experts read: {unions[1]:.2f} of them for one token, {unions[size]:.2f} for the chunk)"
         text += "; what it computes grows with its tokens, which the byte model leaves out."
+    if row["drafts"]:
+        text += f" Fastest of the replayed drafters: {row['drafts']}."
     return text + f" Drafting takes {row['draft_share']:.0%} of the time of speculative decoding."
 
 

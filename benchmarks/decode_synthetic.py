@@ -14,8 +14,10 @@ The kernels are told nothing and read what they would read of a trained model. A
 layer of the trace, spread over the depth: a random choice of columns, which keeps the share of active experts of one token and
 of a chunk. Rejected candidates use the experts of other tokens near the place.
 
-Drafting replays the recorded trees: what was right is right. Each cycle also runs a head of the size that the
-published ones have, with random weights, once for every level of its tree, so that its time is real (plus Python's for the calls).
+Drafting replays the recorded trees: what was right is right. Where a head drafted, each cycle also runs a head of the size that
+the published ones have, with random weights, once for every level of its tree, so that its time is real (plus Python's for the
+calls). The runner grows a real head's tree only while that pays; a replayed one has a fixed depth, and `Replay.choices` are tried
+in the warm-up: the fastest counts.
 
 Axes    L layers, S places of a text, E experts, D hidden.
 """
@@ -43,29 +45,31 @@ SIZES = {
 
 @dataclass
 class Trace:
-    """One text. ids: the last PROMPT_TOKENS of the prompt, then the text; used_LSE: the experts of each token; trees[s]: rows
-    (token, parent, confidence, right) that the drafter proposed behind ids[: s + 1], row 0 (that last token) not among them."""
+    """One text. ids: the last PROMPT_TOKENS of the prompt, then the text; used_LSE: the experts of each token; trees[drafter][s]:
+    rows (token, parent, confidence, right) proposed behind ids[: s + 1], row 0 (that last token) not among them."""
 
     kind: str
     ids: list[int]
     used_LSE: np.ndarray
-    trees: dict[int, list[tuple[int, int, float, bool]]]
+    trees: dict[str, dict[int, list[tuple[int, int, float, bool]]]]
 
 
-def record(runner, checkpoint, cases: list[tuple[str, list[int]]], tokens: int, **options) -> list[Trace]:
-    """Traces of the first case of each kind: `runner` with its drafter decodes greedily, the checkpoint in float32 routes."""
+def record(runner, checkpoint, cases: list[tuple[str, list[int]]], tokens: int, drafters: list[str], **options) -> list[Trace]:
+    """Traces of the first case of each kind: `runner` decodes greedily and drafts, the checkpoint in float32 routes."""
     from training.model import CausalLM
 
     model, traces = CausalLM.from_checkpoint(checkpoint, "cpu", torch.float32).eval(), []
     for kind, prompt in {kind: ids for kind, ids in reversed(cases)}.items():
-        full, trees, seen = prompt + runner.generate(prompt, tokens, "plain").ids, {}, []
+        full, trees, seen = prompt + runner.generate(prompt, tokens, "plain").ids, {name: {} for name in drafters}, []
         runner.set_observer(seen.append)
-        for place in range(len(prompt), len(full) - 1):  # row 0 of the first cycle is the token behind the given ones
-            seen.clear()
-            count = []
-            runner.generate(full[:place], 64, "spec", on_token=lambda token: count.append(token) or len(count) == 2, **options)
-            if seen:
-                trees[place - len(prompt) + PROMPT_TOKENS] = marked(seen[0], full[place:])
+        for name in drafters:
+            for place in range(len(prompt), len(full) - 1):  # row 0 of the first cycle is the token behind the given ones
+                seen.clear()
+                count = []
+                runner.generate(full[:place], 64, "spec", drafter=name, on_token=lambda token: count.append(token) or len(count) == 2,
+                                **options)
+                if seen:
+                    trees[name][place - len(prompt) + PROMPT_TOKENS] = marked(seen[0], full[place:])
         runner.set_observer(None)
         with torch.inference_mode():
             scores = model(torch.tensor([full])).raw_scores
@@ -85,12 +89,22 @@ def marked(rows, text: list[int]) -> list[tuple[int, int, float, bool]]:
 
 
 class Replay:
-    """The drafter of a synthetic model, for Runner.set_drafter. head(rows, n_past, tree_rows) takes a head's time."""
+    """The drafter of a synthetic model, for Runner.set_drafter: one of those that the traces have, at most `depth` deep.
+    head(rows, n_past, tree_rows) takes a head's time."""
 
-    def __init__(self, traces: list[Trace], head=None) -> None:
+    def __init__(self, traces: list[Trace], drafter: str, head=None, depth: int = 64) -> None:
         self.places = [(trace, s) for trace in traces for s in range(len(trace.ids))]  # by token id
-        self.traces, self.head = traces, head
+        self.traces, self.drafter, self.head, self.depth = traces, drafter, head, depth
         self.committed = 0  # rows that the head knows
+
+    @classmethod
+    def choices(cls, traces: list[Trace], head=None) -> dict[str, Replay]:
+        """Name -> drafter, all that are worth a try: n-grams alone, and with a head of some depths."""
+        found = {"n-grams": cls(traces, "ngram")}
+        for name in ("best", "head"):
+            if head is not None and all(name in trace.trees for trace in traces):
+                found |= {f"{name}, depth {depth}": cls(traces, name, head, depth) for depth in (1, 3, 5)}
+        return found
 
     def prompts(self) -> list[tuple[str, list[int]]]:
         """(kind, ids) for Runner.generate."""
@@ -100,9 +114,9 @@ class Replay:
     def __call__(self, context, max_tokens: int, max_depth: int):
         trace, s = self.places[context[-1]]
         rows, depth, size = [], [0], len(trace.ids)
-        first = context[-1] - s
+        first, max_depth = context[-1] - s, min(max_depth, self.depth)
         kept = {0: 0}  # row of the recorded tree -> row here
-        for i, (_, parent, confidence, right) in enumerate(trace.trees.get(s, []), start=1):
+        for i, (_, parent, confidence, right) in enumerate(trace.trees[self.drafter].get(s, []), start=1):
             depth.append(depth[parent] + 1)
             if parent not in kept or depth[i] > max_depth or len(rows) == max_tokens or s + depth[i] >= size:
                 continue

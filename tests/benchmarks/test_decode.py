@@ -112,7 +112,7 @@ def made_up_traces():
         for s in range(decode_synthetic.PROMPT_TOKENS, size - 1):
             chain = [(ids[s + 1 + k], k, 0.9, True) for k in range(min(3, size - s - 1))]
             trees[s] = [*chain, (7777, 0, 0.1, False), (7778, 1, 0.1, False)] if s % 3 else [(7777, 0, 0.5, False)]
-        traces.append(decode_synthetic.Trace(kind, ids, rng.random((3, size, 12)) < 0.2, trees))
+        traces.append(decode_synthetic.Trace(kind, ids, rng.random((3, size, 12)) < 0.2, {"ngram": {}, "head": trees}))
     return traces
 
 
@@ -126,7 +126,7 @@ def replayed(tmp_path_factory, backend):
     lower(Decoder(model, "int8", 160), str(folder / "model.pte"))
     lower(DraftDecoder(*decode_synthetic.head_of(model, 64), "int8", 160), str(folder / "head.pte"))
     runner = Runner(folder / "model.pte")
-    return runner, traces, decode_synthetic.Replay(traces, decode_synthetic.head_calls(folder / "head.pte", 64)), model
+    return runner, traces, decode_synthetic.Replay(traces, "head", decode_synthetic.head_calls(folder / "head.pte", 64)), model
 
 
 def test_a_synthetic_model_walks_through_the_trace_and_uses_its_experts(replayed):
@@ -152,12 +152,21 @@ def test_replayed_drafts_are_accepted_as_the_trace_says(replayed):
         got, s, emitted = runner.generate(prompt, 14, "spec"), decode_synthetic.PROMPT_TOKENS, {}
         assert got.ids == list(range(prompt[-1] + 1, prompt[-1] + 15))
         while s < len(trace.ids) - 1:
-            accepted = sum(right for *_, right in trace.trees[s])
+            accepted = sum(right for *_, right in trace.trees["head"][s])
             gained = min(accepted + 1, len(trace.ids) - 1 - s)
             emitted[gained] = emitted.get(gained, 0) + 1
             s += gained
         assert got.emitted == emitted and max(emitted) >= 3
         assert got.draft_ms > 0
+
+
+def test_the_drafters_to_choose_from(replayed):
+    _, traces, replay, _ = replayed
+    assert list(decode_synthetic.Replay.choices(traces)) == ["n-grams"]
+    choices = decode_synthetic.Replay.choices(traces, replay.head)
+    assert list(choices) == ["n-grams", "head, depth 1", "head, depth 3", "head, depth 5"]
+    context = list(range(decode_synthetic.PROMPT_TOKENS + 2))
+    assert choices["n-grams"](context, 20, 20) == [] and [parent for _, parent, _ in choices["head, depth 1"](context, 20, 20)] == [0, 0]
 
 
 def test_marked_knows_what_the_text_does():
