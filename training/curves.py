@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -58,7 +59,39 @@ def read_metrics(path: str | os.PathLike) -> list[dict]:
 
 def draw_curves(rows: list[dict], path: str | os.PathLike, title: str = "") -> None:
     """Loss, learning rate, sparsity and chunk-loss weight over steps, as a PNG."""
+    with _figure(rows, path, title) as (axes, line):
+        if axes is None:
+            return
+        line(axes[0, 0], "ce", "cross-entropy [nats]", color="C0")
+        _fit(axes[0, 0], rows, ["ce"])
+        line(axes[0, 1], "lr", "learning rate", smooth=False, color="C1")
+        line(axes[1, 0], "tls", "TLS", color="C2")
+        line(axes[1, 0], "cls8", "CLS8", color="C3")
+        axes[1, 0].set_ylim(0, 1)
+        line(axes[1, 1], "lambda_cs", "weight of the chunk loss", smooth=False, color="C4")
+
+
+def draw_draft_curves(rows: list[dict], path: str | os.PathLike, title: str = "") -> None:
+    """Of a draft head: loss and agreement with the target at each drafting step, learning rate and gradient, as a PNG."""
+    with _figure(rows, path, title) as (axes, line):
+        if axes is None:
+            return
+        depths = [k for k in range(1, 65) if f"ce{k}" in rows[0]]
+        for k in depths:
+            line(axes[0, 0], f"ce{k}", f"cross-entropy [nats], drafting step {k}", color=f"C{k - 1}")
+            line(axes[0, 1], f"agree{k}", f"likeliest token is the target's, step {k}", color=f"C{k - 1}")
+        _fit(axes[0, 0], rows, [f"ce{k}" for k in depths])
+        axes[0, 1].set_ylim(0, 1)
+        line(axes[1, 0], "lr", "learning rate", smooth=False, color="C0")
+        line(axes[1, 1], "grad_norm", "norm of the gradient", color="C1")
+        axes[1, 1].set_yscale("log")
+
+
+@contextmanager
+def _figure(rows: list[dict], path: str | os.PathLike, title: str):
+    """(axes [2, 2], line(axis, key, label)), written to path behind it; (None, None) without rows."""
     if not rows:
+        yield None, None
         return
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -75,24 +108,23 @@ def draw_curves(rows: list[dict], path: str | os.PathLike, title: str = "") -> N
             values = _moving_average(values, max(2, len(values) // 50))
         axis.plot(steps, values, label=label, **style)
 
-    line(axes[0, 0], "ce", "cross-entropy [nats]", color="C0")
-    finite = sorted(row["ce"] for row in rows if math.isfinite(row["ce"]))
-    if finite:
-        axes[0, 0].set_ylim(finite[0] - 0.2, finite[int(0.97 * (len(finite) - 1))] + 0.5)
-    line(axes[0, 1], "lr", "learning rate", smooth=False, color="C1")
-    line(axes[1, 0], "tls", "TLS", color="C2")
-    line(axes[1, 0], "cls8", "CLS8", color="C3")
-    axes[1, 0].set_ylim(0, 1)
-    line(axes[1, 1], "lambda_cs", "weight of the chunk loss", smooth=False, color="C4")
+    yield axes, line
     for axis in axes.flat:
         axis.grid(alpha=0.3)
-        axis.legend()
+        axis.legend(fontsize=8)
     for axis in axes[1]:
         axis.set_xlabel("step")
     figure.suptitle(title)
     part = Path(f"{path}.part")
     figure.savefig(part, dpi=110, format="png")
     part.replace(path)
+
+
+def _fit(axis, rows: list[dict], keys: list[str]) -> None:
+    """The first steps may leave the picture."""
+    finite = sorted(row[key] for row in rows for key in keys if math.isfinite(row[key]))
+    if finite:
+        axis.set_ylim(finite[0] - 0.2, finite[int(0.97 * (len(finite) - 1))] + 0.5)
 
 
 def _moving_average(values: list[float], width: int) -> list[float]:

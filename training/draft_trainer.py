@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from training.curves import MetricsLog
+from training.curves import MetricsLog, draw_draft_curves, read_metrics
 from training.draft import DraftConfig, DraftHead
 from training.draft_config import DraftTrainConfig
 from training.draft_data import DraftBatch, draft_batch, draft_vocabulary, generated_texts
@@ -186,7 +186,9 @@ class DraftTrainer:
                    "seconds": round(self.elapsed, 1), "head": str(self._save_head()),
                    "parameters": sum(p.numel() for p in self.head.parameters()),
                    "draft_vocab_size": len(self.head.token_id_remap)}
-        write_whole(Path(config.out_dir) / "summary.json", lambda part: part.write_text(json.dumps(summary, indent=1) + "\n"))
+        out_dir = Path(config.out_dir)
+        write_whole(out_dir / "summary.json", lambda part: part.write_text(json.dumps(summary, indent=1) + "\n"))
+        draw_draft_curves(read_metrics(out_dir / "metrics.jsonl"), out_dir / "curves.png", title=out_dir.name)
         return summary
 
 

@@ -17,31 +17,27 @@ Exit status  0 finished, or saved after a signal; 1 failed (the last checkpoint 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
+from training.command import config_parser, parsed, run_command
 from training.train_config import TrainConfig
 
 
 def parse(argv: list[str] | None) -> tuple[argparse.Namespace, TrainConfig]:
-    parser = argparse.ArgumentParser(prog="python -m training.train", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", help="YAML file, see training/configs/")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
-                        help="override one key; model.KEY for the model section; repeatable")
+    parser = config_parser("python -m training.train", __doc__, "training/configs/")
     parser.add_argument("--benchmark", type=int, metavar="STEPS", help="time STEPS training steps on random tokens")
-    arguments = parser.parse_args(argv)
-    try:
+
+    def read(arguments: argparse.Namespace) -> TrainConfig:
         config = TrainConfig.from_yaml(arguments.config, arguments.overrides)
         if arguments.benchmark is None and not Path(config.data).is_dir():
             raise ValueError(f"data={config.data!r}: no such directory; write it with "
                              "`python -m training.data prepare`")
         if arguments.benchmark is not None and arguments.benchmark < 1:
             raise ValueError(f"--benchmark {arguments.benchmark}: use at least 1 step")
-    except ValueError as error:
-        parser.error(str(error))
-    return arguments, config
+        return config
+
+    return parsed(parser, argv, read)
 
 
 def train(config: TrainConfig) -> dict | None:
@@ -74,22 +70,14 @@ def train(config: TrainConfig) -> dict | None:
 
 def main(argv: list[str] | None = None) -> int:
     arguments, config = parse(argv)
-    from training.schedule import TrainingStopped
-    try:
-        if arguments.benchmark is not None:
-            from training.benchmark import benchmark
-            result = benchmark(config, arguments.benchmark)
-        else:
-            result = train(config)
-    except (ValueError, TrainingStopped, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("error: interrupted before a checkpoint; the one before is intact", file=sys.stderr)
-        return 1
-    if result is not None:
-        print(json.dumps(result), flush=True)
-    return 0
+
+    def body() -> dict | None:
+        if arguments.benchmark is None:
+            return train(config)
+        from training.benchmark import benchmark
+        return benchmark(config, arguments.benchmark)
+
+    return run_command(body)
 
 
 if __name__ == "__main__":

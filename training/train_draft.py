@@ -9,7 +9,7 @@ The same command resumes an interrupted run from its newest checkpoint; SIGTERM 
 --time-limit the run ends after that many seconds (starting up and earlier parts of an interrupted run included): the
 learning rate falls to zero there, whatever `steps` says.
 
-Writes out_dir/{metrics.jsonl, tensorboard/, checkpoints/, head/, summary.json}; head/ is the head in the published
+Writes out_dir/{metrics.jsonl, tensorboard/, curves.png, checkpoints/, head/, summary.json}; head/ is the head in the published
 layout, written with every checkpoint. The last line of stdout is one JSON object.
 Exit status  0 finished, or saved after a signal; 1 failed (the last checkpoint stays); 2 bad arguments.
 """
@@ -17,25 +17,21 @@ Exit status  0 finished, or saved after a signal; 1 failed (the last checkpoint 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from pathlib import Path
 
+from training.command import config_parser, parsed, run_command
 from training.draft_config import DraftTrainConfig
 
 STARTED = time.monotonic()
 
 
 def parse(argv: list[str] | None) -> tuple[argparse.Namespace, DraftTrainConfig]:
-    parser = argparse.ArgumentParser(prog="python -m training.train_draft", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", help="YAML file, see training/configs/shipped_draft.yaml")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
-                        help="override one key; model.KEY for the model section; repeatable")
+    parser = config_parser("python -m training.train_draft", __doc__, "training/configs/shipped_draft.yaml")
     parser.add_argument("--time-limit", type=float, metavar="SECONDS", help="end the run, in good order, after so long")
-    arguments = parser.parse_args(argv)
-    try:
+
+    def read(arguments: argparse.Namespace) -> DraftTrainConfig:
         config = DraftTrainConfig.from_yaml(arguments.config, arguments.overrides)
         for key, what in (("target", "the checkpoint to draft for"), ("data", "what `python -m training.data prepare "
                                                                       "--tokenizer TARGET` wrote")):
@@ -43,9 +39,9 @@ def parse(argv: list[str] | None) -> tuple[argparse.Namespace, DraftTrainConfig]
                 raise ValueError(f"{key}={getattr(config, key)!r}: no such directory; name {what}")
         if arguments.time_limit is not None and not arguments.time_limit > 0:
             raise ValueError(f"--time-limit {arguments.time_limit}: set it above 0")
-    except ValueError as error:
-        parser.error(str(error))
-    return arguments, config
+        return config
+
+    return parsed(parser, argv, read)
 
 
 def train(config: DraftTrainConfig, time_limit: float | None = None, started: float | None = None) -> dict:
@@ -73,17 +69,7 @@ def train(config: DraftTrainConfig, time_limit: float | None = None, started: fl
 
 def main(argv: list[str] | None = None) -> int:
     arguments, config = parse(argv)
-    from training.schedule import TrainingStopped
-    try:
-        result = train(config, arguments.time_limit, STARTED if argv is None else None)
-    except (ValueError, TrainingStopped, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("error: interrupted before a checkpoint; the one before is intact", file=sys.stderr)
-        return 1
-    print(json.dumps(result), flush=True)
-    return 0
+    return run_command(lambda: train(config, arguments.time_limit, STARTED if argv is None else None))
 
 
 if __name__ == "__main__":

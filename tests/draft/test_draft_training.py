@@ -122,6 +122,7 @@ def test_training_lowers_the_loss_and_the_head_loads(tiny_checkpoint, draft_data
     summary = run(config)
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == list(range(1, 41)) and summary["status"] == "finished"
+    assert (Path(config.out_dir) / "curves.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     for k in (1, 2, 3):
         assert np.mean([row[f"ce{k}"] for row in rows[-8:]]) < 0.9 * np.mean([row[f"ce{k}"] for row in rows[:4]])
     assert rows[-1]["lr"] == pytest.approx(3e-3 / 40)
