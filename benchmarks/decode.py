@@ -87,6 +87,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
         parser.error(f"{args.checkpoint}: not a directory; name a checkpoint directory")
     if args.draft is not None and not args.draft.exists():
         parser.error(f"{args.draft}: no such head; name its directory or .pte, or leave out --draft")
+    args.threads_set = False
     args.options = {"drafter": args.drafter} | {
         f"draft_{name}": getattr(args, f"draft_{name}") for name in ("tokens", "width", "depth") if getattr(args, f"draft_{name}")}
     return args
@@ -129,7 +130,9 @@ def open_runner(args, files: Files):
     from runtime_delegates.runner import Runner, set_threads
 
     with quiet_log():
-        set_threads(args.threads)
+        if not args.threads_set:  # once, before anything is loaded: XNNPACK's programs keep the pool that they find
+            set_threads(args.threads)
+            args.threads_set = True
         runner = Runner(files.sparse)
         if files.model == SHIPPED:
             runner.load_tokenizer(args.checkpoint)
@@ -145,7 +148,7 @@ def cases_of(args, files: Files, runner) -> list[tuple[str, list[int]]]:
         return [(kind, runner.encode(text)[-(CONTEXT - args.tokens - 64):]) for kind, text in prompts(args.prompts)]
     from benchmarks.decode_synthetic import Replay, head_calls
 
-    choices = Replay.choices(files.traces, None if files.head is None else head_calls(files.head, files.config.hidden_size))
+    choices = Replay.choices(files.traces, None if files.head is None else head_calls(files.head, files.config.hidden_size, args.threads))
     cases, taken = choices["n-grams"].prompts(), {}
     for name, replay in choices.items():
         runner.set_drafter(replay)
@@ -160,12 +163,10 @@ def measure(args, files: Files) -> dict:
     """Samples of one model in one precision, and what the chunks took."""
     from export.report import bar
     from runtime_delegates.logs import quiet_log
-    from runtime_delegates.runner import set_threads
 
     runner = open_runner(args, files)
     with quiet_log():
         dense = Dense(files)
-    set_threads(args.threads)  # for all of the process
     shipped = files.model == SHIPPED
     cases, tokens = cases_of(args, files, runner), args.tokens if shipped else args.synthetic_tokens
     rounds = args.rounds if shipped else max(args.rounds // 2, 1)

@@ -226,13 +226,13 @@ def head_of(model: Synthetic, draft_vocab: int | None = None):
     return Draft(Path("synthetic"), config, tensors), model
 
 
-def head_calls(path: Path, hidden_size: int):
-    """head(rows, n_past, tree_rows) of Replay: runs the program of a head once."""
+def head_calls(path: Path, hidden_size: int, threads: int):
+    """head(rows, n_past, tree_rows) of Replay: runs the program of a head once. `threads`: what the pool has already."""
     from runtime_delegates.draft_session import DraftSession
     from runtime_delegates.logs import quiet_log
 
     with quiet_log():
-        session = DraftSession(path)
+        session = DraftSession(path, threads)
     hidden = torch.randn(64, hidden_size)
 
     def call(rows: int, n_past: int, tree_rows: int) -> None:

@@ -126,7 +126,7 @@ def replayed(tmp_path_factory, backend):
     lower(Decoder(model, "int8", 160), str(folder / "model.pte"))
     lower(DraftDecoder(*decode_synthetic.head_of(model, 64), "int8", 160), str(folder / "head.pte"))
     runner = Runner(folder / "model.pte")
-    return runner, traces, decode_synthetic.Replay(traces, "head", decode_synthetic.head_calls(folder / "head.pte", 64)), model
+    return runner, traces, decode_synthetic.Replay(traces, "head", decode_synthetic.head_calls(folder / "head.pte", 64, backend.threads)), model
 
 
 def test_a_synthetic_model_walks_through_the_trace_and_uses_its_experts(replayed):
