@@ -253,21 +253,27 @@ class _Compiler:
         nope,
         eps,
         quant,
+        kv_quant="fp32",
     ):
         absorb = self._matrix(kv_b_proj, quant, "absorb", lambda w: split_kv_b(w, heads, nope)[0])
         expand = self._matrix(kv_b_proj, quant, "expand", lambda w: split_kv_b(w, heads, nope)[1])
         args = [self._ids[q], self._ids[kv], self._floats(kv_norm), absorb, expand, self._floats(inv_freq)]
         args += [self._ids[n] for n in (cache, positions, n_past, tree_mask, kv_src)]
-        self.builder.op("mla_attention", args, [self._result(node)], [heads, nope, float(eps)])
+        self.builder.op("mla_attention", args, [self._result(node)], [heads, nope, float(eps), *_cache_bits(kv_quant)])
 
     def _gqa_attention(
         self, node, q, k, v, inv_freq, key_cache, value_cache, positions, n_past, tree_mask, kv_src, heads, kv_heads,
-        tree_rows=None,
+        tree_rows=None, kv_quant="fp32",
     ):
         args = [self._ids[q], self._ids[k], self._ids[v], self._floats(inv_freq)]
         args += [self._ids[n] for n in (key_cache, value_cache, positions, n_past, tree_mask, kv_src)]
         args += [] if tree_rows is None else [self._ids[tree_rows]]
-        self.builder.op("gqa_attention", args, [self._result(node)], [heads, kv_heads])
+        self.builder.op("gqa_attention", args, [self._result(node)], [heads, kv_heads, *_cache_bits(kv_quant)])
+
+
+def _cache_bits(kv_quant: str) -> list[int]:
+    """The last setting of an attention operator, which only a quantized cache has."""
+    return [] if kv_quant == "fp32" else [8]
 
 
 def _dims(value: torch.Tensor) -> list[int]:

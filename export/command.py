@@ -53,6 +53,15 @@ def add_attention_quant(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_kv(parser: argparse.ArgumentParser) -> None:
+    """The flag of formats whose attention reads rounded caches."""
+    from_decoder = ("fp32", "int8")  # export.decoder.KV_QUANTS, which would load torch
+    parser.add_argument(
+        "--kv", choices=from_decoder, default="fp32",
+        help="key/value cache; int8 takes a quarter of the memory, with a scale for every head's row (default: %(default)s)",
+    )
+
+
 def build_parser(target: Target) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=target.prog, description=target.description, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -96,6 +105,8 @@ def main(target: Target, argv: list[str] | None = None) -> int:
     attention_quant = getattr(args, "attention_quant", None)
     if attention_quant is not None and QUANTS.index(attention_quant) > QUANTS.index(args.quant):
         parser.error(f"--attention-quant {attention_quant} is coarser than --quant {args.quant}; choose the same or a finer one")
+    if getattr(args, "kv", "fp32") != "fp32" and getattr(args, "target", None) is not None:
+        parser.error("--kv is for models; a draft head's cache is float32")
     if attention_quant is not None and getattr(args, "target", None) is not None:
         parser.error("--attention-quant is for models; a draft head has one precision, --quant")
     if args.max_perplexity_increase is None:
@@ -111,6 +122,7 @@ def main(target: Target, argv: list[str] | None = None) -> int:
         args.output = Path("out") / draft_target.resolve().name / f"draft-{args.quant}.pte"
     if args.output is None:
         quant = args.quant if attention_quant in (None, args.quant) else f"{args.quant}-attention-{attention_quant}"
+        quant += "-kv-int8" if getattr(args, "kv", "fp32") == "int8" else ""
         args.output = Path("out") / args.checkpoint.resolve().name / target.default_name.format(quant=quant)
     # Read when torch is loaded: its threads shall sleep between operators, not spin; on a busy machine, and
     # beside the backend's own threads, that makes the checks several times faster.
@@ -171,6 +183,7 @@ def _run(target: Target, args: argparse.Namespace) -> int:
         "checkpoint": str(args.checkpoint),
         "quant": args.quant,
         "attention_quant": getattr(args, "attention_quant", None) or args.quant,
+        "kv": getattr(args, "kv", "fp32"),
         "max_context": decoder.max_context,
         "parameters": parameter_count(decoder),
         target.bytes_key: lowered.file_bytes,
@@ -233,7 +246,7 @@ def build_decoder(checkpoint, args: argparse.Namespace):
     """The decoder of `blockffn::` operators."""
     from export.decoder import Decoder
 
-    return Decoder(checkpoint, args.quant, args.max_context, args.attention_quant)
+    return Decoder(checkpoint, args.quant, args.max_context, args.attention_quant, getattr(args, "kv", "fp32"))
 
 
 def eager_decoders(checkpoint, decoder) -> tuple:
@@ -241,13 +254,14 @@ def eager_decoders(checkpoint, decoder) -> tuple:
     fewer, and every step copies it."""
     from export.decoder import Decoder
 
-    def eager(quant: str, attention_quant: str) -> Decoder:
-        small = Decoder(checkpoint, quant, 64, attention_quant)
+    def eager(quant: str, attention_quant: str, kv_quant: str = "fp32") -> Decoder:
+        small = Decoder(checkpoint, quant, 64, attention_quant, kv_quant)
         small.inv_freq = decoder.inv_freq  # dynamic scaling depends on the context
         return small
 
-    quantized = eager(decoder.quant, decoder.attention_quant)
-    return quantized, quantized if decoder.quant == "fp32" else eager("fp32", "fp32")
+    quantized = eager(decoder.quant, decoder.attention_quant, decoder.kv_quant)
+    exact = decoder.quant == decoder.kv_quant == "fp32"
+    return quantized, quantized if exact else eager("fp32", "fp32")
 
 
 def _warn_about_context(decoder) -> None:

@@ -22,6 +22,7 @@ from training.draft_files import fingerprint, tokenizer_fingerprint
 
 ops = torch.ops.blockffn
 FORMAT_VERSION = 1  # of the program's inputs, outputs and metadata; the runtime refuses others
+KV_QUANTS = ("fp32", "int8")
 MLA_NORM_EPS = 1e-6  # of the two inner norms, as published: not rms_norm_eps
 
 
@@ -60,9 +61,10 @@ class _Weights:
 class MlaAttention(nn.Module):
     """Latent attention; the cache row of a token is its normed latent and its rotated key."""
 
-    def __init__(self, config: ModelConfig, weights: _Weights, max_context: int, quant: str) -> None:
+    def __init__(self, config: ModelConfig, weights: _Weights, max_context: int, quant: str, kv_quant: str) -> None:
         super().__init__()
         self.heads, self.nope, self.quant = config.num_attention_heads, config.qk_nope_head_dim, quant
+        self.kv_quant = kv_quant
         self.q_a_proj, self.q_a_layernorm = weights("q_a_proj.weight"), weights("q_a_layernorm.weight")
         self.q_b_proj = weights("q_b_proj.weight")
         self.kv_a_proj, self.kv_a_layernorm = weights("kv_a_proj_with_mqa.weight"), weights("kv_a_layernorm.weight")
@@ -76,7 +78,7 @@ class MlaAttention(nn.Module):
         kv = ops.linear(x_TD, self.kv_a_proj, None, 1.0, self.quant)
         y, cache = ops.mla_attention(
             q, kv, self.kv_a_layernorm, self.kv_b_proj, inv_freq, self.cache, *chunk,
-            self.heads, self.nope, MLA_NORM_EPS, self.quant,
+            self.heads, self.nope, MLA_NORM_EPS, self.quant, self.kv_quant,
         )
         self.cache.copy_(cache)
         return ops.linear(y, self.o_proj, None, out_scale, self.quant)
@@ -85,9 +87,12 @@ class MlaAttention(nn.Module):
 class GqaAttention(nn.Module):
     """Multi-head or grouped-query attention."""
 
-    def __init__(self, config: ModelConfig, weights: _Weights, max_context: int, quant: str) -> None:
+    def __init__(
+        self, config: ModelConfig, weights: _Weights, max_context: int, quant: str, kv_quant: str = "fp32"
+    ) -> None:
         super().__init__()
         self.heads, self.kv_heads, self.quant = config.num_attention_heads, config.num_key_value_heads, quant
+        self.kv_quant = kv_quant
         self.q_proj, self.k_proj = weights("q_proj.weight"), weights("k_proj.weight")
         self.v_proj, self.o_proj = weights("v_proj.weight"), weights("o_proj.weight")
         for name in ("key_cache", "value_cache"):
@@ -98,7 +103,8 @@ class GqaAttention(nn.Module):
     ) -> Tensor:
         q, k, v = (ops.linear(x_TD, w, None, 1.0, self.quant) for w in (self.q_proj, self.k_proj, self.v_proj))
         y, keys, values = ops.gqa_attention(
-            q, k, v, inv_freq, self.key_cache, self.value_cache, *chunk, self.heads, self.kv_heads, tree_rows
+            q, k, v, inv_freq, self.key_cache, self.value_cache, *chunk, self.heads, self.kv_heads, tree_rows,
+            self.kv_quant,
         )
         self.key_cache.copy_(keys)
         self.value_cache.copy_(values)
@@ -143,14 +149,15 @@ class DenseFFN(nn.Module):
 class DecoderLayer(nn.Module):
     """h += attention(norm(h)) * residual_scale; h += ffn(norm(h)) * residual_scale."""
 
-    def __init__(self, config: ModelConfig, weights: _Weights, max_context: int, quant: str, attention_quant: str) -> None:
+    def __init__(self, config: ModelConfig, weights: _Weights, max_context: int, quant: str, attention_quant: str,
+                 kv_quant: str) -> None:
         super().__init__()
         attention = MlaAttention if config.attention_type == "mla" else GqaAttention
         ffn = BlockFFN if config.is_block_ffn else DenseFFN
         self.eps = config.rms_norm_eps
         self.residual_scale = config.scale_depth / math.sqrt(config.num_hidden_layers)
         self.input_layernorm = weights("input_layernorm.weight")
-        self.self_attn = attention(config, weights.under("self_attn"), max_context, attention_quant)
+        self.self_attn = attention(config, weights.under("self_attn"), max_context, attention_quant, kv_quant)
         self.post_attention_layernorm = weights("post_attention_layernorm.weight")
         self.mlp = ffn(config, weights.under("mlp"), quant)
 
@@ -180,21 +187,26 @@ class Decoder(nn.Module):
 
     checkpoint has `.config` and `.tensors` (canonical names, experts as [E, F, D] and [E, D, F]).
     quant is the precision of every matrix (routers keep at least int8), unless attention_quant is
-    another one for attention, embedding and head. Raises ValueError for an unknown quant or a context
+    another one for attention, embedding and head. kv_quant is the precision of the caches, which are float32 here in
+    any case: with "int8" they hold the rounded values. Raises ValueError for an unknown quant or a context
     shorter than one chunk.
     """
 
     def __init__(self, checkpoint, quant: str = "fp32", max_context: int | None = None,
-                 attention_quant: str | None = None) -> None:
+                 attention_quant: str | None = None, kv_quant: str = "fp32") -> None:
         super().__init__()
         config = checkpoint.config
+        if kv_quant not in KV_QUANTS:
+            raise ValueError(f"unknown precision of the caches {kv_quant!r}; choose {', '.join(KV_QUANTS)}")
+        self.kv_quant = kv_quant
         self.config, self.quant, self.max_context = config, quant, checked_context(config, quant, max_context)
         self.attention_quant = quant if attention_quant is None else attention_quant
         checked_context(config, self.attention_quant, max_context)
         weights = _Weights(checkpoint.tensors)
         self.embed_tokens = weights("model.embed_tokens.weight")
         self.layers = nn.ModuleList(
-            DecoderLayer(config, weights.under(f"model.layers.{i}"), self.max_context, quant, self.attention_quant)
+            DecoderLayer(config, weights.under(f"model.layers.{i}"), self.max_context, quant, self.attention_quant,
+                         kv_quant)
             for i in range(config.num_hidden_layers)
         )
         self.norm = weights("model.norm.weight")

@@ -196,6 +196,14 @@ def rotate(x: Tensor, positions: Tensor, inv_freq: Tensor) -> Tensor:
     return torch.cat([low * cos - high * sin, high * cos + low * sin], dim=-1)
 
 
+def _stored(rows_TX: Tensor, widths: list[int], kv_quant: str) -> Tensor:
+    """Rows as a cache holds them: "int8" rounds every part of a row, of these widths, with a scale of its own."""
+    if kv_quant == "fp32":
+        return rows_TX
+    parts = [quantize_activation(part) for part in rows_TX.split(widths, dim=1)]
+    return torch.cat([q * scale for q, scale in parts], dim=1)
+
+
 def _updated(cache_CX: Tensor, rows_TX: Tensor, n_past: Tensor, kv_src: Tensor) -> Tensor:
     """The cache after compaction of the previous chunk and with the new rows."""
     cache_CX, past, tokens = cache_CX.clone(), int(n_past), rows_TX.shape[0]
@@ -251,8 +259,9 @@ def mla_attention(
     nope: int,
     eps: float,
     quant: str,
+    kv_quant: str = "fp32",
 ) -> tuple[Tensor, Tensor]:
-    """Multi-head latent attention over a cache of latents, kv_b_proj absorbed.
+    """Multi-head latent attention over a cache of latents, kv_b_proj absorbed; the cache holds what kv_quant leaves.
 
     q [T, H * (nope + R)], kv [T, latent + R], kv_b_proj [H * (nope + v), latent], cache
     [C, latent + R] -> (y [T, H * v], the updated cache).
@@ -261,7 +270,8 @@ def mla_attention(
     latent = kv.shape[1] - rope
     normed = rms_norm(kv[:, :latent].contiguous(), kv_norm, eps)
     rotated = rotate(kv[:, None, latent:], positions, inv_freq)[:, 0]
-    cache = _updated(cache, torch.cat([normed, rotated], dim=1), n_past, kv_src)
+    rows = _stored(torch.cat([normed, rotated], dim=1), [latent, rope], kv_quant)
+    cache = _updated(cache, rows, n_past, kv_src)
     absorb, expand = split_kv_b(kv_b_proj, heads, nope)
     q = q.view(tokens, heads, nope + rope)
     query = torch.cat([_per_head(q[..., :nope], absorb, quant), rotate(q[..., nope:], positions, inv_freq)], dim=-1)
@@ -270,7 +280,8 @@ def mla_attention(
 
 
 @mla_attention.register_fake
-def _(q, kv, kv_norm, kv_b_proj, inv_freq, cache, positions, n_past, tree_mask, kv_src, heads, nope, eps, quant):
+def _(q, kv, kv_norm, kv_b_proj, inv_freq, cache, positions, n_past, tree_mask, kv_src, heads, nope, eps, quant,
+      kv_quant="fp32"):
     return q.new_empty((q.shape[0], kv_b_proj.shape[0] - heads * nope)), torch.empty_like(cache)
 
 
@@ -289,15 +300,17 @@ def gqa_attention(
     heads: int,
     kv_heads: int,
     tree_rows: Tensor | None = None,
+    kv_quant: str = "fp32",
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Multi-head or grouped-query attention.
+    """Multi-head or grouped-query attention; the caches hold what kv_quant leaves.
 
     q [T, H * R], k and v [T, G * R], caches [C, G * R] -> (y [T, H * R], the updated caches).
     """
     tokens, dim = q.shape[0], 2 * inv_freq.shape[0]
     rotated = rotate(k.view(tokens, kv_heads, dim), positions, inv_freq).flatten(1)
-    key_cache = _updated(key_cache, rotated, n_past, kv_src)
-    value_cache = _updated(value_cache, v, n_past, kv_src)
+    widths = [dim] * kv_heads
+    key_cache = _updated(key_cache, _stored(rotated, widths, kv_quant), n_past, kv_src)
+    value_cache = _updated(value_cache, _stored(v, widths, kv_quant), n_past, kv_src)
     query = rotate(q.view(tokens, heads, dim), positions, inv_freq)
     split = (-1, kv_heads, dim)
     y = _attend(query, key_cache.view(split), value_cache.view(split), n_past, tree_mask, dim**-0.5, tree_rows)
@@ -306,5 +319,5 @@ def gqa_attention(
 
 @gqa_attention.register_fake
 def _(q, k, v, inv_freq, key_cache, value_cache, positions, n_past, tree_mask, kv_src, heads, kv_heads,
-      tree_rows=None):
+      tree_rows=None, kv_quant="fp32"):
     return torch.empty_like(q), torch.empty_like(key_cache), torch.empty_like(value_cache)

@@ -42,7 +42,7 @@ def render(result: dict, file_bytes: int, runtime: str | None) -> str:
     facts = [
         ("program", f"{result['output']}, {bytes_text(file_bytes)}"),
         ("weights", f"{result['parameters'] / 1e6:.1f} M, {precision}"),
-        ("context", f"{result['max_context']} tokens"),
+        ("context", f"{result['max_context']} tokens" + (", int8 cache" if result.get("kv") == "int8" else "")),
         ("parity", _parity(result["parity"])),
         ("perplexity", _perplexity(result["perplexity"])),
         ("peak memory", f"{bytes_text(result['peak_rss_bytes'])} resident with mapped files, "

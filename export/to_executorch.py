@@ -50,6 +50,11 @@ def _run_draft(args) -> int:
     return run(args, _require_library, _write)
 
 
+def _add_flags(parser) -> None:
+    command.add_attention_quant(parser)
+    command.add_kv(parser)
+
+
 TARGET = command.Target(
     prog="to_executorch.py",
     runtime="ExecuTorch",
@@ -65,7 +70,7 @@ TARGET = command.Target(
     build=command.build_decoder,
     references=command.eager_decoders,
     run_draft=_run_draft,
-    add_flags=command.add_attention_quant,
+    add_flags=_add_flags,
 )
 
 

@@ -508,6 +508,7 @@ Status Step::add_op(const Program& program, const Op& op) {
     if (states_.empty()) tree_ = id;
     return tree_ == id;
   };
+  const Status no_int8_cache = unsupported("the GPU keeps no int8 cache");
   const Status two_inputs = unsupported("the GPU takes one chunk description for all operators");
   const uint32_t threads = device_->limits().threads;
   switch (op.code) {
@@ -568,6 +569,7 @@ Status Step::add_op(const Program& program, const Op& op) {
           !same(&kv_src_, op.args[10]) || !same_tree(11))
         return two_inputs;
       const MlaWeights w = program.mla_weights(op);
+      if (w.int8_cache) return no_int8_cache;
       const uint32_t heads = static_cast<uint32_t>(w.heads), nope = static_cast<uint32_t>(w.nope),
                      rope = static_cast<uint32_t>(w.rope), latent = static_cast<uint32_t>(w.latent);
       const uint32_t row = pad(latent + rope, 4), plain = pad(nope, kGroupCols), wide = pad(latent, kGroupCols);
@@ -592,6 +594,7 @@ Status Step::add_op(const Program& program, const Op& op) {
           !same(&kv_src_, op.args[9]) || !same_tree(10))
         return two_inputs;
       const GqaWeights w = program.gqa_weights(op);
+      if (w.int8_cache) return no_int8_cache;
       const uint32_t dim = static_cast<uint32_t>(w.head_dim), wide = pad(dim, 4),
                      heads = static_cast<uint32_t>(w.heads);
       Region keys, cached;

@@ -51,13 +51,45 @@ Status check_chunk(const Chunk& chunk, int64_t capacity, int64_t written) {
   return kStatusOk;
 }
 
-void compact(const Chunk& chunk, float* cache, int row_floats) {
+void Cache::write(const Kernels& kernels, int64_t row, const float* x) const {
+  uint8_t* to = data + row * row_bytes();
+  if (!int8) {
+    std::memcpy(to, x, row_bytes());
+    return;
+  }
+  auto* q = reinterpret_cast<int8_t*>(to + sizeof(float) * scales());
+  alignas(kAlign) int8_t padded[kMaxPart + kAlign];  // kernels write whole vectors
+  for (int i = 0; i < scales(); ++i) {
+    const int n = i < parts ? width : tail;
+    float scale;
+    kernels.quantize_row(x, n, static_cast<int>(padded_cols(Quant::kInt8, n)), padded, &scale, nullptr);
+    std::memcpy(q, padded, n);
+    std::memcpy(to + sizeof(float) * i, &scale, sizeof scale);
+    x += n;
+    q += n;
+  }
+}
+
+const float* Cache::read(int64_t row, int part, float* buffer) const {
+  const uint8_t* from = data + row * row_bytes();
+  if (!int8) return reinterpret_cast<const float*>(from) + static_cast<size_t>(part) * width;
+  const auto* q = reinterpret_cast<const int8_t*>(from + sizeof(float) * scales()) + static_cast<size_t>(part) * width;
+  float scale;
+  std::memcpy(&scale, from + sizeof(float) * part, sizeof scale);
+  for (int i = 0; i < width; ++i) buffer[i] = scale * static_cast<float>(q[i]);
+  if (tail == 0) return buffer;
+  std::memcpy(&scale, from + sizeof(float) * parts, sizeof scale);
+  for (int i = width; i < width + tail; ++i) buffer[i] = scale * static_cast<float>(q[i]);
+  return buffer;
+}
+
+void compact(const Chunk& chunk, const Cache& cache) {
   const int kept = kept_rows(chunk);
   const int64_t base = chunk.n_past - kept;
+  const size_t bytes = cache.row_bytes();
   for (int i = 0; i < kept; ++i)  // kv_src ascends, so no source row is overwritten before it is read
     if (chunk.kv_src[i] != i)
-      std::memcpy(cache + (base + i) * row_floats, cache + (base + chunk.kv_src[i]) * row_floats,
-                  sizeof(float) * row_floats);
+      std::memcpy(cache.data + (base + i) * bytes, cache.data + (base + chunk.kv_src[i]) * bytes, bytes);
 }
 
 void rope_table(const float* inv_freq, int dim, int64_t position, float* table) {
@@ -97,8 +129,8 @@ void exp_minus(const Kernels& kernels, float shift, float* x, int n) {
 
 }  // namespace
 
-void attend(const Context& ctx, const AttentionShape& shape, const Chunk& chunk, const float* q, const float* keys,
-            size_t key_stride, const float* values, size_t value_stride, float* y) {
+void attend(const Context& ctx, const AttentionShape& shape, const Chunk& chunk, const float* q, const Cache& keys,
+            const Cache* values, float* y) {
   const Kernels& kernels = *ctx.kernels;
   // A work item is one token and a few heads that share keys, which the first of them brings into the cache.
   const int heads_per_kv = shape.heads / shape.kv_heads,
@@ -115,6 +147,7 @@ void attend(const Context& ctx, const AttentionShape& shape, const Chunk& chunk,
     float* out = y + head * shape.value_dim;
     std::memset(out, 0, sizeof(float) * shape.value_dim * heads);
     float running_max[kHeadsPerItem], denominator[kHeadsPerItem] = {};
+    float key_floats[kKeyBlock][Cache::kMaxPart], value_floats[kKeyBlock][Cache::kMaxPart];  // of int8 caches
     for (int h = 0; h < heads; ++h) running_max[h] = -INFINITY;
     // Visible rows in order of position, in blocks: row i of that list falls into the same block
     // whether its token came in this chunk or in an earlier one, so results do not depend on it.
@@ -124,8 +157,9 @@ void attend(const Context& ctx, const AttentionShape& shape, const Chunk& chunk,
       const float *key[kKeyBlock], *value[kKeyBlock];
       int n = 0;
       const auto add = [&](int64_t row) {
-        key[n] = keys + row * key_stride + static_cast<size_t>(g) * shape.key_dim;
-        value[n++] = values + row * value_stride + static_cast<size_t>(g) * shape.value_dim;
+        key[n] = keys.read(row, g, key_floats[n]);
+        value[n] = values == nullptr ? key[n] : values->read(row, g, value_floats[n]);
+        ++n;
       };
       while (n < kKeyBlock && next < seen_by_all) add(next++);
       for (int j = 0; n < kKeyBlock && pending != 0;) {
@@ -192,21 +226,23 @@ size_t mla_scratch(const MlaWeights& w, int max_tokens) {
 }
 
 Status mla_attention(const Context& ctx, const MlaWeights& w, const Chunk& chunk, const float* q, const float* kv,
-                     float* cache, float* y) {
+                     void* memory, float* y) {
   Scratch scratch(ctx.scratch);
   MlaScratch s(scratch, w, chunk.tokens);
   Context inner = ctx;
   inner.scratch = s.rest;
   const int row = w.latent + w.rope, head_dim = w.nope + w.rope;
+  const Cache cache = w.cache(memory);
 
-  compact(chunk, cache, row);
+  compact(chunk, cache);
   for (int t = 0; t < chunk.tokens; ++t) {
     float* angles = s.angles + static_cast<size_t>(t) * w.rope;
     rope_table(w.inv_freq, w.rope, chunk.positions[t], angles);
-    float* cached = cache + (chunk.n_past + t) * row;
-    std::memcpy(cached, kv + static_cast<size_t>(t) * row, sizeof(float) * row);
-    if (Status status = rms_norm(w.kv_norm, w.kv_norm_eps, cached, 1, w.latent, cached); !status.ok()) return status;
-    rotate(angles, w.rope, cached + w.latent);
+    float* x = s.query;  // not needed yet
+    std::memcpy(x, kv + static_cast<size_t>(t) * row, sizeof(float) * row);
+    if (Status status = rms_norm(w.kv_norm, w.kv_norm_eps, x, 1, w.latent, x); !status.ok()) return status;
+    rotate(angles, w.rope, x + w.latent);
+    cache.write(*ctx.kernels, chunk.n_past + t, x);
   }
 
   ctx.parallel(chunk.tokens, [&](int64_t t) {
@@ -223,7 +259,7 @@ Status mla_attention(const Context& ctx, const MlaWeights& w, const Chunk& chunk
     }
   });
   const AttentionShape shape{w.heads, 1, row, w.latent, 1.0f / std::sqrt(static_cast<float>(head_dim))};
-  attend(ctx, shape, chunk, s.query, cache, row, cache, row, s.context);
+  attend(ctx, shape, chunk, s.query, cache, nullptr, s.context);
   linear(inner, w.expand_v, nullptr, 1.0f, s.context, chunk.tokens, 0, y);
   return kStatusOk;
 }
@@ -235,27 +271,29 @@ size_t gqa_scratch(const GqaWeights& w, int max_tokens) {
 }
 
 void gqa_attention(const Context& ctx, const GqaWeights& w, const Chunk& chunk, const float* q, const float* k,
-                   const float* v, float* key_cache, float* value_cache, float* y) {
+                   const float* v, void* key_memory, void* value_memory, float* y) {
   Scratch scratch(ctx.scratch);
   GqaScratch s(scratch, w, chunk.tokens);
   const int row = w.kv_heads * w.head_dim;
   const size_t q_row = static_cast<size_t>(w.heads) * w.head_dim;
-  compact(chunk, key_cache, row);
-  compact(chunk, value_cache, row);
+  const Cache keys = w.cache(key_memory), values = w.cache(value_memory);
+  compact(chunk, keys);
+  compact(chunk, values);
   ctx.parallel(chunk.tokens, [&](int64_t t) {
     float* angles = s.angles + t * w.head_dim;
     rope_table(w.inv_freq, w.head_dim, chunk.positions[t], angles);
-    float* key = key_cache + (chunk.n_past + t) * row;
+    float* key = s.query + t * q_row;  // which has room for it: there are no more kv heads than heads
     std::memcpy(key, k + t * row, sizeof(float) * row);
     for (int g = 0; g < w.kv_heads; ++g) rotate(angles, w.head_dim, key + static_cast<size_t>(g) * w.head_dim);
-    std::memcpy(value_cache + (chunk.n_past + t) * row, v + t * row, sizeof(float) * row);
+    keys.write(*ctx.kernels, chunk.n_past + t, key);
+    values.write(*ctx.kernels, chunk.n_past + t, v + t * row);
     std::memcpy(s.query + t * q_row, q + t * q_row, sizeof(float) * q_row);
     for (int h = 0; h < w.heads; ++h)
       rotate(angles, w.head_dim, s.query + t * q_row + static_cast<size_t>(h) * w.head_dim);
   });
   const AttentionShape shape{w.heads, w.kv_heads, w.head_dim, w.head_dim,
                              1.0f / std::sqrt(static_cast<float>(w.head_dim))};
-  attend(ctx, shape, chunk, s.query, key_cache, row, value_cache, row, y);
+  attend(ctx, shape, chunk, s.query, keys, &values, y);
 }
 
 }  // namespace blockffn

@@ -68,20 +68,40 @@ struct AttentionShape {
 // Number m of rows of the previous chunk that kv_src keeps.
 int kept_rows(const Chunk& chunk);
 
+// A key/value cache. A row holds `parts` parts of `width` values and, if tail > 0, one of `tail` values. As int8, the
+// row begins with one float scale for each part, and a value is its integer times the scale of its part.
+struct Cache {
+  static constexpr int kMaxPart = 640;  // values that attention takes out of one int8 row at once, width + tail
+
+  uint8_t* data;
+  bool int8;
+  int parts, width, tail;
+
+  int values() const { return parts * width + tail; }
+  int scales() const { return int8 ? parts + (tail > 0) : 0; }
+  size_t row_bytes() const {
+    return int8 ? (sizeof(float) * scales() + values() + 3) / 4 * 4 : sizeof(float) * values();
+  }
+  // Stores a row of values(); NaN or infinity in a part makes all of that part NaN when it is read.
+  void write(const Kernels& kernels, int64_t row, const float* x) const;
+  // Part `part` of a row, and the tail behind it: in place, or in `buffer`, which has room for width + tail.
+  const float* read(int64_t row, int part, float* buffer) const;
+};
+
 // Keeps the accepted rows of the previous chunk: row n_past - m + i <- row n_past - m + kv_src[i].
-void compact(const Chunk& chunk, float* cache, int row_floats);
+void compact(const Chunk& chunk, const Cache& cache);
 
 // Rotary embedding, rotate-half: a table of dim/2 cosines and dim/2 sines serves every head of a token.
 void rope_table(const float* inv_freq, int dim, int64_t position, float* table);
 void rotate(const float* table, int dim, float* x);
 
 // y[T, H, value_dim] = attention of q[T, H, key_dim] over rows < n_past - tree_rows and the visible ones of the rest.
-// Row c of kv head g: key at keys + c * key_stride + g * key_dim, value likewise.
-void attend(const Context& ctx, const AttentionShape& shape, const Chunk& chunk, const float* q, const float* keys,
-            size_t key_stride, const float* values, size_t value_stride, float* y);
+// Kv head g takes part g of a row. Without `values`, a value is the beginning of its key.
+void attend(const Context& ctx, const AttentionShape& shape, const Chunk& chunk, const float* q, const Cache& keys,
+            const Cache* values, float* y);
 
 // Multi-head latent attention (DeepSeek-V2, arXiv:2405.04434) with both halves of kv_b_proj absorbed.
-// q [T, H * (nope + rope)], kv [T, latent + rope], cache [C, latent + rope], y [T, H * v].
+// q [T, H * (nope + rope)], kv [T, latent + rope], cache [C, latent + rope] as weights.cache() lays it out, y [T, H * v].
 // absorb_k: H groups [latent, nope]; expand_v: H groups [v, latent].
 struct MlaWeights {
   const float* kv_norm;  // [latent]
@@ -89,18 +109,24 @@ struct MlaWeights {
   Matrix absorb_k, expand_v;
   const float* inv_freq;
   int heads, nope, rope, latent, v_dim;
+  bool int8_cache = false;
+
+  Cache cache(void* data) const { return {static_cast<uint8_t*>(data), int8_cache, 1, latent, rope}; }
 };
 size_t mla_scratch(const MlaWeights& w, int max_tokens);
 Status mla_attention(const Context& ctx, const MlaWeights& w, const Chunk& chunk, const float* q, const float* kv,
-                     float* cache, float* y);
+                     void* cache, float* y);
 
 // Multi-head or grouped-query attention. q [T, H, d], k and v [T, G, d], caches [C, G, d], y [T, H, d].
 struct GqaWeights {
   const float* inv_freq;
   int heads, kv_heads, head_dim;
+  bool int8_cache = false;
+
+  Cache cache(void* data) const { return {static_cast<uint8_t*>(data), int8_cache, kv_heads, head_dim, 0}; }
 };
 size_t gqa_scratch(const GqaWeights& w, int max_tokens);
 void gqa_attention(const Context& ctx, const GqaWeights& w, const Chunk& chunk, const float* q, const float* k,
-                   const float* v, float* key_cache, float* value_cache, float* y);
+                   const float* v, void* key_cache, void* value_cache, float* y);
 
 }  // namespace blockffn

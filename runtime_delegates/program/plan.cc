@@ -17,6 +17,7 @@ constexpr Status corrupt(const char* message) { return {Status::kCorrupt, messag
 // Everything about an operator that does not depend on the data of a run.
 Status Program::check_op(const Op& op, size_t* scratch) const {
   const Status bad = corrupt("an operator does not fit its values");
+  const Status too_wide = corrupt("a head is too wide for an int8 cache; export with --kv fp32");
   const auto counts = [&](size_t args, size_t outs, size_t attrs) {
     return op.args.size() == args && op.outs.size() == outs && op.attrs.size() == attrs;
   };
@@ -85,8 +86,8 @@ Status Program::check_op(const Op& op, size_t* scratch) const {
     }
     case Opcode::kMlaAttention: {
       // q, kv, kv_norm, absorb_k, expand_v, inv_freq, cache, positions, n_past, tree_mask, kv_src -> y; heads, nope,
-      // eps
-      if (!counts(11, 1, 3) || !has(2) || !floats(2, arg(op, 2).row_elements) || !weight(3, DType::kMatrix) ||
+      // eps and, where the cache is int8, its bits
+      if (!(counts(11, 1, 3) || (counts(11, 1, 4) && op.attrs[3].i == 8)) || !has(2) || !floats(2, arg(op, 2).row_elements) || !weight(3, DType::kMatrix) ||
           !weight(4, DType::kMatrix) || !has(5) || !floats(5, arg(op, 5).row_elements) || !size_attr(0) ||
           !size_attr(1) || !float_attr(2))
         return bad;
@@ -94,6 +95,7 @@ Status Program::check_op(const Op& op, size_t* scratch) const {
       const bool matrices = w.absorb_k.groups == w.heads && w.expand_v.groups == w.heads && w.absorb_k.cols == w.nope &&
                             w.absorb_k.rows == w.latent && w.expand_v.cols == w.latent;
       if (!matrices) return bad;
+      if (w.int8_cache && w.latent + w.rope > Cache::kMaxPart) return too_wide;
       *scratch = mla_scratch(w, kMaxTokens);
       const size_t heads = w.heads;
       return state(6, w.latent + w.rope) && chunk(7) && rows_of(op.args[0], heads * (w.nope + w.rope), false) &&
@@ -103,11 +105,13 @@ Status Program::check_op(const Op& op, size_t* scratch) const {
     }
     case Opcode::kGqaAttention: {
       // q, k, v, inv_freq, key cache, value cache, positions, n_past, tree_mask, kv_src, tree_rows or nothing -> y;
-      // heads, kv_heads
-      if (!(counts(10, 1, 2) || (counts(11, 1, 2) && ints(10, false, 1))) || !has(3) || !floats(3, arg(op, 3).row_elements) || !size_attr(0) || !size_attr(1))
-        return bad;
+      // heads, kv_heads and, where the caches are int8, their bits
+      if (op.args.size() != 10 && !(op.args.size() == 11 && ints(10, false, 1))) return bad;
+      if (!(counts(op.args.size(), 1, 2) || (counts(op.args.size(), 1, 3) && op.attrs[2].i == 8))) return bad;
+      if (!has(3) || !floats(3, arg(op, 3).row_elements) || !size_attr(0) || !size_attr(1)) return bad;
       const GqaWeights w = gqa_weights(op);
       if (w.heads % w.kv_heads != 0) return bad;
+      if (w.int8_cache && w.head_dim > Cache::kMaxPart) return too_wide;
       *scratch = gqa_scratch(w, kMaxTokens);
       const size_t kv = static_cast<size_t>(w.kv_heads) * w.head_dim, q = static_cast<size_t>(w.heads) * w.head_dim;
       return state(4, kv) && state(5, kv) && arg(op, 4).dims[0] == arg(op, 5).dims[0] && chunk(6) &&
@@ -147,6 +151,15 @@ Status Program::check_lives(std::vector<int>* first, std::vector<int>* last) con
   return kStatusOk;
 }
 
+// Bytes of a cache, which belongs to one attention operator or to none.
+size_t Program::state_bytes(const Value& v, int op) const {
+  if (op < 0) return v.elements(0) * sizeof(float);
+  const Op& owner = ops_[op];
+  const Cache cache =
+      owner.code == Opcode::kMlaAttention ? mla_weights(owner).cache(nullptr) : gqa_weights(owner).cache(nullptr);
+  return static_cast<size_t>(v.dims[0]) * cache.row_bytes();
+}
+
 // Places temporaries so that values whose lives overlap never share memory: first fit by offset.
 Status Program::plan_memory(size_t max_working_bytes) {
   struct Span {
@@ -160,7 +173,7 @@ Status Program::plan_memory(size_t max_working_bytes) {
   std::vector<Span> placed;
   std::vector<size_t> offset(values_.size(), 0);
   for (size_t id = 0; id < values_.size(); ++id) {
-    if (values_[id].kind == Kind::kState) state_bytes_ += round_up(values_[id].elements(0) * sizeof(float), kAlign);
+    if (values_[id].kind == Kind::kState) state_bytes_ += round_up(state_bytes(values_[id], first[id]), kAlign);
     if (values_[id].kind != Kind::kTemporary || first[id] < 0) continue;
     Span s{0, round_up(values_[id].elements(kMaxTokens) * sizeof(float), kAlign), first[id], last[id]};
     for (const Span& other : placed) {  // kept sorted by offset
@@ -191,7 +204,7 @@ Status Program::plan_memory(size_t max_working_bytes) {
     if (v.kind == Kind::kTemporary) v.data = base + offset[id];
     if (v.kind != Kind::kState) continue;
     v.data = state;
-    state += round_up(v.elements(0) * sizeof(float), kAlign);
+    state += round_up(state_bytes(v, first[id]), kAlign);
   }
   return kStatusOk;
 }

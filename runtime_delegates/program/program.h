@@ -162,6 +162,7 @@ class Program {
   Status parse_values(const uint8_t* records, uint32_t n, const WeightSource& source);
   Status check_op(const Op& op, size_t* scratch) const;
   Status check_lives(std::vector<int>* first, std::vector<int>* last) const;
+  size_t state_bytes(const Value& v, int op) const;
   Status plan_memory(size_t max_working_bytes);
   Status check_inputs(int tokens) const;
   Status run_ops(int tokens, const Parallel& parallel, const Observer& observer, ReadStats* read);

@@ -62,12 +62,13 @@ MlaWeights Program::mla_weights(const Op& op) const {
   w.rope = static_cast<int>(arg(op, 5).row_elements) * 2;
   w.latent = static_cast<int>(arg(op, 2).row_elements);
   w.v_dim = w.expand_v.rows;
+  w.int8_cache = op.attrs.size() > 3;
   return w;
 }
 
 GqaWeights Program::gqa_weights(const Op& op) const {
   return {static_cast<const float*>(arg(op, 3).data), static_cast<int>(op.attrs[0].i), static_cast<int>(op.attrs[1].i),
-          static_cast<int>(arg(op, 3).row_elements) * 2};
+          static_cast<int>(arg(op, 3).row_elements) * 2, op.attrs.size() > 2};
 }
 
 // The arguments positions, n_past, tree_mask, kv_src and, where there is one, tree_rows end the list of an attention
@@ -158,7 +159,7 @@ Status Program::run_ops(int tokens, const Parallel& parallel, const Observer& ob
 Status Program::run_op(const Op& op, const Context& ctx, int tokens, int* union_size) {
   const auto in = [&](size_t i) { return static_cast<const float*>(op.args[i] < 0 ? nullptr : arg(op, i).data); };
   float* y = static_cast<float*>(values_[op.outs[0]].data);
-  const auto state = [&](size_t i) { return static_cast<float*>(arg(op, i).data); };
+  const auto state = [&](size_t i) { return arg(op, i).data; };
   const size_t y_elements = values_[op.outs[0]].elements(tokens);
   switch (op.code) {
     case Opcode::kEmbedding:

@@ -87,6 +87,15 @@ def lane_weights(w):
     return [abs(v) + max(map(abs, w[k : k + 32])) / 2 for k in range(0, len(w), 32) for v in w[k : k + 32]]
 
 
+def stored(part, error, kv_quant):
+    """A part of a cache row as it is kept: exact, or an int8 row with a step of its own."""
+    if kv_quant == "fp32":
+        return part, error
+    q, step, flips, relative = quantize_row(part, error)
+    value = [step * v for v in q]
+    return value, [step * f + relative * (abs(v) + step * f) + 2 * U * abs(v) for v, f in zip(value, flips, strict=True)]
+
+
 def linear(x, weight, quant, scale=1.0, bias=None):
     """scale * (x weight^T) + bias, of exact inputs."""
     y, error = matmul(x, zeros_like(x), weight, quant, groups_of(weight, quant))
@@ -219,8 +228,8 @@ def attend(query, query_error, keys, key_errors, values, value_errors, scale):
 class GqaOracle:
     """Attention of a sequence of tokens, each of which sees the listed earlier ones and itself."""
 
-    def __init__(self, heads, kv_heads, inv_freq):
-        self.heads, self.kv_heads, self.inv_freq = heads, kv_heads, inv_freq
+    def __init__(self, heads, kv_heads, inv_freq, kv_quant="fp32"):
+        self.heads, self.kv_heads, self.inv_freq, self.kv_quant = heads, kv_heads, inv_freq, kv_quant
         self.width = 2 * len(inv_freq)
         self.keys, self.values = {}, {}
 
@@ -231,20 +240,20 @@ class GqaOracle:
         """Output row of one token; `sees` lists the names of the earlier tokens in its context."""
         no_error = [0.0] * self.width
         rotated = [rotate(x, no_error, position, self.inv_freq) for x in self._split(k, self.kv_heads)]
-        self.keys[name], self.values[name] = rotated, self._split(v, self.kv_heads)
+        self.keys[name] = [stored(*x, self.kv_quant) for x in rotated]
+        self.values[name] = [stored(x, no_error, self.kv_quant) for x in self._split(v, self.kv_heads)]
         out, bound = [], []
         for h, x in enumerate(self._split(q, self.heads)):
             g = h * self.kv_heads // self.heads
             seen = [*sees, name]
             query, error = rotate(x, no_error, position, self.inv_freq)
-            values = [self.values[s][g] for s in seen]
             y, e = attend(
                 query,
                 error,
                 [self.keys[s][g][0] for s in seen],
                 [self.keys[s][g][1] for s in seen],
-                values,
-                zeros_like(values),
+                [self.values[s][g][0] for s in seen],
+                [self.values[s][g][1] for s in seen],
                 self.width**-0.5,
             )
             out += y
@@ -255,7 +264,8 @@ class GqaOracle:
 class MlaOracle:
     """The same for latent attention with absorb [H][latent][nope] and expand [H][v][latent]."""
 
-    def __init__(self, heads, nope, inv_freq, kv_norm, eps, absorb, expand, quant):
+    def __init__(self, heads, nope, inv_freq, kv_norm, eps, absorb, expand, quant, kv_quant="fp32"):
+        self.kv_quant = kv_quant
         self.heads, self.nope, self.inv_freq, self.kv_norm, self.eps = heads, nope, inv_freq, kv_norm, eps
         self.absorb, self.expand, self.quant = absorb, expand, quant
         self.rope, self.latent = 2 * len(inv_freq), len(kv_norm)
@@ -264,7 +274,8 @@ class MlaOracle:
     def token(self, name, q, kv, position, sees):
         latent, latent_error = rms_norm([kv[: self.latent]], [[0.0] * self.latent], self.kv_norm, self.eps)
         key, key_error = rotate(kv[self.latent :], [0.0] * self.rope, position, self.inv_freq)
-        self.cache[name] = latent[0] + key, latent_error[0] + key_error
+        parts = [stored(latent[0], latent_error[0], self.kv_quant), stored(key, key_error, self.kv_quant)]
+        self.cache[name] = parts[0][0] + parts[1][0], parts[0][1] + parts[1][1]
         seen = [self.cache[s] for s in [*sees, name]]
         keys, key_errors = [k for k, _ in seen], [e for _, e in seen]
         width = self.nope + self.rope

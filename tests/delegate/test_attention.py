@@ -1,5 +1,7 @@
 """Latent and grouped-query attention of the delegate: oracle, trees, compaction, independence of the chunks."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -14,6 +16,8 @@ VARIANTS = {
     "mha": lambda: Gqa(3, 3),
     "gqa": lambda: Gqa(6, 2),
     "mqa": lambda: Gqa(4, 1),
+    "mla-kv8": lambda: Mla("int8", kv_quant="int8"),
+    "gqa-kv8": lambda: Gqa(6, 2, kv_quant="int8"),
 }
 
 
@@ -36,8 +40,9 @@ def oracle_of(m):
             [oracle.rows(w) for w in m.absorb],
             [oracle.rows(w) for w in m.expand],
             m.quant,
+            m.kv_quant,
         )
-    return oracle.GqaOracle(m.heads, m.kv_heads, m.inv_freq.tolist())
+    return oracle.GqaOracle(m.heads, m.kv_heads, m.inv_freq.tolist(), m.kv_quant)
 
 
 def run_linear(method, rows, lengths, n_past=0):
@@ -155,3 +160,30 @@ def test_every_loaded_method_has_its_own_cache(attention):
     run_linear(b, other, [10])
     second = run_linear(a, [x[10:] for x in rows], [10], 10)
     assert np.array_equal(np.concatenate([first, second]), run_linear(load(path), rows, [20]))
+
+
+def test_an_int8_cache_takes_a_quarter_and_stays_off_the_gpu(lowered, backend, capfd, monkeypatch):
+    sizes = {}
+    for kv in ("fp32", "int8"):
+        for name, module in (("mla", Mla("int8", context=4096, kv_quant=kv)), ("gqa", Gqa(6, 2, 32, 4096, kv_quant=kv))):
+            path, _ = lowered(f"{name}-4096-kv-{kv}", module, (*module.rows(7), *chunk(7, 0)))
+            capfd.readouterr()
+            load(path)
+            sizes[name, kv] = int(re.search(r"(\d+) bytes of working memory", capfd.readouterr().err)[1])
+    assert sizes["mla", "fp32"] - sizes["mla", "int8"] == 4096 * (4 * 26 - (2 * 4 + 26 + 2))
+    assert sizes["gqa", "fp32"] - sizes["gqa", "int8"] == 2 * 4096 * (4 * 64 - (2 * 4 + 64))
+    monkeypatch.setenv("BLOCKFFN_DEVICE", "gpu")
+    load(path)
+    assert backend.device.startswith("cpu: ")
+
+
+def test_nan_in_an_int8_cache_is_reported_and_forgotten(attention, backend):
+    module, path = attention
+    rows = module.rows(12)
+    method = load(path)
+    before = run_linear(method, rows, [6, 6])
+    broken = [x.clone() for x in rows]
+    broken[1][8, 3] = float("nan")  # a latent, or a key
+    with pytest.raises(RuntimeError):
+        run_linear(method, [x[6:] for x in broken], [6], 6)
+    assert np.array_equal(run_linear(method, [x[6:] for x in rows], [6], 6), before[6:])

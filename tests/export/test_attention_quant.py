@@ -1,4 +1,4 @@
-"""Mixed precision: attention, embedding and head finer than the experts, in both formats."""
+"""Mixed precision: attention, embedding and head finer than the experts, in both formats; int8 caches."""
 
 import json
 from pathlib import Path
@@ -102,3 +102,24 @@ def test_packed_bytes_are_estimated_for_both_precisions(tiny_checkpoint):
     assert whole["int4"] < command.packed_bytes(decoder, "int4", "int8") < whole["int8"]
     with pytest.raises(ValueError, match="unknown quantization 'int5'"):
         Decoder(open_checkpoint(tiny_checkpoint()), "int4", CONTEXT, "int5")
+
+
+@pytest.mark.parametrize("flavour, quant", [("mla", "int8"), ("gqa", "fp32"), ("dense", "int4")])
+def test_a_program_with_an_int8_cache_computes_the_rounded_model(tiny_checkpoint, backend, tmp_path, capsys, flavour, quant):
+    checkpoint = tiny_checkpoint(**FLAVOURS[flavour])
+    code, result = export(to_executorch, checkpoint, tmp_path / "model.pte", capsys, "--quant", quant, "--kv", "int8")
+    assert code == 0 and result["kv"] == "int8"
+    got = quality.run_session(Session(tmp_path / "model.pte"), GOLDEN)
+    want, plain = (quality.run_decoder(Decoder(open_checkpoint(checkpoint), quant, CONTEXT, kv_quant=kv), GOLDEN)
+                   for kv in ("int8", "fp32"))
+    for a, b in zip(got, want, strict=True):
+        quality.worst_difference(a, b, quality.bounds_of("int8" if quant == "fp32" else quant, 2), "the program")
+    assert (got[1] - want[1]).norm() < 0.5 * (got[1] - plain[1]).norm()
+
+
+def test_int8_caches_are_for_models_alone(tiny_checkpoint, capsys):
+    with pytest.raises(SystemExit):
+        to_executorch.main([str(tiny_checkpoint()), "--target", str(tiny_checkpoint()), "--kv", "int8"])
+    assert "--kv is for models" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="choose fp32, int8"):
+        Decoder(open_checkpoint(tiny_checkpoint()), "int8", CONTEXT, kv_quant="int4")

@@ -58,7 +58,8 @@ std::vector<Floats> compute(const Kernels& kernels, const Layer& layer, const Pa
     const Status all = chunk_sparse_ffn({&kernels, parallel, scratch.data(), true}, layer.ffn, x.data(), tokens,
                                         out.back().data() + kGuard, &size);
     if (!all.ok() || size != E) fail(kernels, "not all experts were computed", parallel.threads, tokens);
-    if (out.back() != out.front()) fail(kernels, "all experts give another result", parallel.threads, tokens);
+    if (fault != "cut" && out.back() != out.front())
+      fail(kernels, "all experts give another result", parallel.threads, tokens);
     if (fault == "outside") out.back()[kGuard - 1] = 0;
   }
   {
@@ -67,15 +68,21 @@ std::vector<Floats> compute(const Kernels& kernels, const Layer& layer, const Pa
     linear({&kernels, parallel, scratch.data()}, layer.ffn.router, nullptr, 0.5f, x.data(), tokens, 0,
            out.back().data() + kGuard);
   }
-  {
+  for (const bool int8_cache : {false, true}) {
     constexpr int kHeads = 6, kKvHeads = 2, kDim = 32, kPast = 37;
     const Floats inv_freq(kDim / 2, 0.25f);
-    const GqaWeights w{inv_freq.data(), kHeads, kKvHeads, kDim};
+    const GqaWeights w{inv_freq.data(), kHeads, kKvHeads, kDim, int8_cache};
     Scratch64 scratch(gqa_scratch(w, tokens));
     Floats cache[2];
     for (auto& values : cache)
       for (int i = 0; i < (kPast + tokens) * kKvHeads * kDim; ++i)
         values.push_back(static_cast<float>(i * 37 % 101) / 64 - 1);
+    if (int8_cache) {  // as floats, more than it needs
+      const Floats rows = cache[0];
+      for (auto& values : cache)
+        for (int row = 0; row < kPast; ++row)
+          w.cache(values.data()).write(kernels, row, rows.data() + row * kKvHeads * kDim);
+    }
     Floats q;
     for (int i = 0; i < tokens * kHeads * kDim; ++i) q.push_back(x[i % x.size()]);
     std::vector<int64_t> positions, mask, source(kMaxTokens, -1);
