@@ -25,6 +25,7 @@ def test_flags_are_frozen():
     assert actions == {
         "--help": "==SUPPRESS==", "CKPT": None, "--output": None, "--quant": "int8", "--max-context": None,
         "--check": "full", "--heldout-tokens": 4096, "--max-perplexity-increase": None, "--target": None, "--attention-quant": None,
+        "--kv": "fp32",
     }
     assert [path.is_file() for path in heldout] == [True]
     assert to_executorch.MAX_INCREASE == {"fp32": 0.001, "int8": 0.01, "int4": 0.05}
