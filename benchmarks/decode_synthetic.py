@@ -33,6 +33,7 @@ import numpy as np
 import torch
 
 PROMPT_TOKENS = 16  # of a trace, in front of the text that is decoded
+HEAD_DEPTH = 3  # calls of a replayed head in a cycle
 POOL = 1 << 26  # random weights, of which every tensor is a part that starts elsewhere
 ONE_HOT = ("model.embed_tokens.weight", "lm_head.weight")
 SIZES = {
@@ -99,11 +100,11 @@ class Replay:
 
     @classmethod
     def choices(cls, traces: list[Trace], head=None) -> dict[str, Replay]:
-        """Name -> drafter, all that are worth a try: n-grams alone, and with a head of some depths."""
+        """Name -> drafter, all that are worth a try: n-grams alone, a head alone, and both."""
         found = {"n-grams": cls(traces, "ngram")}
         for name in ("best", "head"):
             if head is not None and all(name in trace.trees for trace in traces):
-                found |= {f"{name}, depth {depth}": cls(traces, name, head, depth) for depth in (1, 3, 5)}
+                found[f"{name}, depth {HEAD_DEPTH}"] = cls(traces, name, head, HEAD_DEPTH)
         return found
 
     def prompts(self) -> list[tuple[str, list[int]]]:
