@@ -6,7 +6,7 @@ squaring, queries are scaled before they meet the keys, and rotary angles come f
 thousands of radians has no digits left in float16.
 
 Axes    T tokens of a chunk, W = 64 columns of a tree mask, V vocabulary, D hidden, C cache rows, R rotated values of
-        a head, H query heads, G key/value heads, E experts, F expert width, K experts that are gathered.
+        a head, H query heads, G key/value heads, E experts, F expert width, K experts that are gathered (of one layer).
 Inputs  int32: token_ids [1, T], positions [T], n_past [1], tree_mask [T, W] (1 where the token sees token j of the
         chunk, else 0), kv_src [W]. Their meaning is that of export/ops.py; only the mask is a matrix and not bits,
         since Core ML has no 64-bit integers. A chunk of n tokens may be padded to a larger T: rows of padding are
@@ -25,7 +25,7 @@ from export.decoder import MLA_NORM_EPS, Decoder, rope_frequencies
 from export.ops import MAX_TOKENS, split_kv_b
 from training.checkpoint import Checkpoint
 from training.config import ModelConfig
-from training.draft_files import fingerprint
+from training.draft_files import fingerprint, tokenizer_fingerprint
 
 FFN_FORMS = ("dense", "gather")
 MASKED = -30000.0  # added to a score that does not count: float16 holds it, and exp of it is zero
@@ -216,27 +216,25 @@ class CoreMLDecoder(nn.Module):
     norm), and with gathered experts (overflow [1] int32: how many experts the worst layer could not hold; where it is
     not 0 the results are wrong).
 
-    Raises ValueError for a context shorter than one chunk or a number of gathered experts that makes no sense.
+    gathered: how many experts of each layer (coreml_gather.py), None for all of them.
+    Raises ValueError for a context shorter than one chunk.
     """
 
-    def __init__(self, checkpoint: Checkpoint, max_context: int | None = None, gathered: int | None = None) -> None:
+    def __init__(self, checkpoint: Checkpoint, max_context: int | None = None, gathered: list[int] | None = None) -> None:
         super().__init__()
         self.config = config = checkpoint.config
         self.max_context = config.max_position_embeddings if max_context is None else max_context
         if not MAX_TOKENS <= self.max_context <= LARGEST_CONTEXT:
             raise ValueError(f"a context of {self.max_context} tokens: choose {MAX_TOKENS} (one chunk) to {LARGEST_CONTEXT} "
                              "(Core ML counts rows in 16 bits) with --max-context")
-        if gathered is not None and not config.is_block_ffn:
-            raise ValueError("experts cannot be gathered from a dense model; export it with --ffn dense")
-        if gathered is not None and not 1 <= gathered <= config.num_experts:
-            raise ValueError(f"{gathered} experts cannot be gathered from {config.num_experts}; choose 1 to "
-                             f"{config.num_experts} with --gather-experts")
         self.gathered, self.rows = gathered, cache_rows(self.max_context)
         self.fingerprint = fingerprint(checkpoint.tensors, config)
+        self.tokenizer_fingerprint = tokenizer_fingerprint(checkpoint)
         tensors = checkpoint.tensors
         self.embed_tokens = Linear(tensors["model.embed_tokens.weight"])
         self.layers = nn.ModuleList(
-            DecoderLayer(config, lambda name, i=i: tensors[f"model.layers.{i}.{name}"], self.rows, gathered)
+            DecoderLayer(config, lambda name, i=i: tensors[f"model.layers.{i}.{name}"], self.rows,
+                         None if gathered is None else gathered[i])
             for i in range(config.num_hidden_layers)
         )
         self.norm = RMSNorm(tensors["model.norm.weight"], config.rms_norm_eps)

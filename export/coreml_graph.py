@@ -134,5 +134,5 @@ def inventory(path: Path, compression: Compression):
 
 def metadata_of(decoder: CoreMLDecoder, quant: str, eos_ids: list[int] | None) -> dict:
     """Under the names of the .pte's constant methods, as JSON."""
-    return decoder.metadata(eos_ids) | {"get_chunk_lengths": list(CHUNK_LENGTHS),
-                                        "get_gathered_experts": decoder.gathered or 0, "get_quant": quant}
+    gather = {} if decoder.gathered is None else {"get_gathered_experts": decoder.gathered, "get_gather_chunk": decoder.gather_chunk}
+    return decoder.metadata(eos_ids) | {"get_chunk_lengths": list(CHUNK_LENGTHS), "get_quant": quant} | gather

@@ -258,8 +258,12 @@ def perplexity(windows: list[list[int]], logits_of: Callable[[list[int]], Iterab
 
 def session_logits(session, ids: list[int]) -> Iterable[Tensor]:
     session.reset()
-    for start in range(0, len(ids), session.max_chunk):
-        yield session.step(ids[start : start + session.max_chunk])[0]
+    length_at = getattr(session, "check_length", lambda start: session.max_chunk)
+    start = 0
+    while start < len(ids):
+        end = start + length_at(start)
+        yield session.step(ids[start:end])[0]
+        start = end
 
 
 @torch.no_grad()

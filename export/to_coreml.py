@@ -4,8 +4,9 @@
 
 The model holds the whole decoder with its key/value caches as states, takes chunks of 1, 2, 4, 8, 16, 32 or 64 tokens with
 a tree mask, and computes all experts, those that a token does not use times zero: a form that the Neural Engine can run.
-With --ffn gather its first function computes only the experts that the chunk uses, if they are not too many; its output
-"overflow" says when they were, and the second function, "dense", repeats such a chunk.
+With --ffn gather its first function computes only the experts that the chunk uses, if they are not too many: every layer
+has room for as many as held-out text needs. Its output "overflow" says when they were too many, and the second function,
+"dense", repeats such a chunk.
 
 With --executorch the same program becomes a .pte for ExecuTorch's Core ML delegate.
 
@@ -32,8 +33,11 @@ MAX_INCREASE = {"fp16": 0.005, "int8": 0.01, "int4": 0.05, "palette4": 0.08}
 def _add_flags(parser) -> None:
     parser.add_argument("--ffn", choices=("dense", "gather"), default="dense",
                         help="compute all experts, or gather those of the chunk (default: %(default)s)")
-    parser.add_argument("--gather-experts", type=int, metavar="K",
-                        help="experts that --ffn gather has room for (default: half of them)")
+    parser.add_argument("--gather-experts", default="auto", metavar="K",
+                        help="experts that --ffn gather has room for: one number, one for each layer with commas between, or "
+                        "auto: as many as 98 %% of the held-out chunks need (default: %(default)s)")
+    parser.add_argument("--gather-chunk", type=int, metavar="T",
+                        help="longest chunk that experts are gathered for; longer ones are for the dense function (default: 1)")
     parser.add_argument("--executorch", action="store_true", help="write a .pte for ExecuTorch's Core ML delegate")
 
 
@@ -48,20 +52,47 @@ def _require_library() -> None:
 def _build(checkpoint, args):
     from export.coreml_compress import Compression
     from export.coreml_decoder import CoreMLDecoder
+    from export.ops import MAX_TOKENS
 
     _require_library()
     if args.executorch and args.ffn == "gather":
         raise ValueError("--executorch needs --ffn dense: methods of a .pte do not share Core ML states, so that no dense one "
                          "could repeat a chunk")
-    gathered = None
+    gathered, chunk = None, args.gather_chunk or 1
     if args.ffn == "gather":
-        gathered = args.gather_experts or -(-(checkpoint.config.num_experts or 0) // 2)
-    elif args.gather_experts is not None:
-        raise ValueError("--gather-experts needs --ffn gather")
+        if not checkpoint.config.is_block_ffn:
+            raise ValueError("experts cannot be gathered from a dense model; export it with --ffn dense")
+        if args.gather_chunk is not None and not 1 <= args.gather_chunk <= MAX_TOKENS:
+            raise ValueError(f"--gather-chunk {args.gather_chunk}: a chunk has 1 to {MAX_TOKENS} tokens")
+        gathered = _room(checkpoint, args, chunk)
+    elif args.gather_experts != "auto" or args.gather_chunk is not None:
+        raise ValueError("--gather-experts and --gather-chunk need --ffn gather")
     decoder = CoreMLDecoder(checkpoint, args.max_context, gathered)
+    decoder.gather_chunk = chunk
     decoder.checkpoint = checkpoint
     decoder.compression = Compression(decoder.matrices(), args.quant)
     return decoder
+
+
+def _room(checkpoint, args, chunk: int) -> list[int]:
+    """Experts to gather in every layer: those that were asked for, or measured on the held-out text."""
+    from export import coreml_gather
+    from export.quality import heldout_windows, reference_model
+    from training.tokenizer import load_tokenizer
+
+    config, numbers = checkpoint.config, coreml_gather.parse(args.gather_experts)
+    if numbers is None:
+        if checkpoint.tokenizer_dir is None:
+            raise ValueError(f"{checkpoint.path} has no tokenizer, so that nothing can be measured; give numbers with --gather-experts")
+        context = args.max_context or config.max_position_embeddings
+        windows = heldout_windows(args.heldout, load_tokenizer(checkpoint.tokenizer_dir), config.vocab_size,
+                                  args.heldout_tokens, context)
+        numbers = coreml_gather.room(coreml_gather.unions(reference_model(checkpoint, context), windows, chunk))
+    numbers = coreml_gather.per_layer(numbers, config.num_hidden_layers, config.num_experts)
+    share = sum(numbers) / len(numbers) / config.num_experts
+    print(f"gathering {', '.join(map(str, numbers))} of {config.num_experts} experts, {share:.0%} of the weights, for chunks of up "
+          f"to {chunk} token{'s' * (chunk > 1)}", file=sys.stderr)
+    return numbers
 
 
 def _packing(decoder, on_packed):

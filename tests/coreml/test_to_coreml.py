@@ -13,10 +13,10 @@ from safetensors.torch import load_file, save_file
 from export import coreml_compress, coreml_decoder, coreml_graph, to_coreml
 from export.coreml_executorch import extract_package, pte_metadata
 from export.coreml_session import CoreMLSession
-from tests.coreml.conftest import CONTEXT, FLAVOURS, export
+from tests.coreml.conftest import CONTEXT, PACKAGES, export
 
 
-SMALL = dict(num_hidden_layers=1)  # what a command does with files does not depend on the layers
+SMALL = dict(num_hidden_layers=1, attention_type="vanilla", num_key_value_heads=2)  # files and faults do not depend on the layers
 
 
 def result_of(capsys):
@@ -30,8 +30,8 @@ def test_flags_are_frozen():
     actions.pop("--heldout")
     assert actions == {
         "--help": "==SUPPRESS==", "CKPT": None, "--output": None, "--quant": "int8", "--max-context": None, "--check": "full",
-        "--heldout-tokens": 4096, "--max-perplexity-increase": None, "--ffn": "dense", "--gather-experts": None,
-        "--executorch": False,
+        "--heldout-tokens": 4096, "--max-perplexity-increase": None, "--ffn": "dense", "--gather-experts": "auto",
+        "--gather-chunk": None, "--executorch": False,
     }
     assert to_coreml.MAX_INCREASE == {"fp16": 0.005, "int8": 0.01, "int4": 0.05, "palette4": 0.08}
 
@@ -42,44 +42,48 @@ def test_other_commands_do_not_import_coremltools():
     subprocess.run([sys.executable, "-c", code], check=True, cwd=to_coreml.command.ROOT)
 
 
-@pytest.mark.parametrize("flavour, quant, options", [
-    ("mla", "palette4", ("--heldout-tokens", "300", "--ffn", "gather", "--gather-experts", "3")),
-    ("gqa", "int4", ("--check", "parity")), ("dense", "int8", ("--check", "parity")),
-])
-def test_checked_export_reports_what_it_found(exported, tiny_checkpoint, tmp_path, capsys, flavour, quant, options):
-    output, checkpoint = tmp_path / "new" / "model.mlpackage", tiny_checkpoint(**FLAVOURS[flavour])
-    assert export(checkpoint, output, "--quant", quant, *options) == 0
-    out = capsys.readouterr().out
-    result = json.loads(out.splitlines()[-1])
-    assert {path.name for path in output.parent.iterdir()} == {"model.mlpackage", "tokenizer.json", "tokenizer_config.json",
-                                                               "generation_config.json"}
-    assert result["mlpackage_bytes"] == sum(file.stat().st_size for file in output.rglob("*") if file.is_file())
-    parity = result["parity"]
+@pytest.mark.parametrize("name", ["fp16", "int8", "int4", "palette4", "fp16 none", "int8 dense"])
+def test_checked_export_reports_what_it_found(exported, name):
+    one = exported(name)
+    assert {path.name for path in one.package.parent.iterdir()} == {
+        "model.mlpackage", "tokenizer.json", "tokenizer_config.json", "generation_config.json"}
+    assert one.result["mlpackage_bytes"] == sum(file.stat().st_size for file in one.package.rglob("*") if file.is_file())
+    parity = one.result["parity"]
     assert 1e-5 < parity["program_vs_eager"] < 0.02 and parity["eager_vs_reference"] < 1e-5
-    assert "constexpr" in out and "linear" in out and "Core ML kernels" not in out
-    if "--heldout-tokens" in options:
-        assert result["perplexity"]["tokens"] == 300 and abs(result["perplexity"]["increase"]) < 0.08
-        assert 0 < result["perplexity"]["overflowed_chunks"] <= result["perplexity"]["chunks"]
-        assert result["delegates"] == {"Core ML main+dense": 1}
-        alone, both = (next(p.rglob("weight.bin")).stat().st_size for p in (exported(flavour, quant)[1], output))
-        assert both < 1.1 * alone, "the two functions do not share their weights"
-    else:
-        assert result["perplexity"] is None
-    session = CoreMLSession(output)
+    assert ("constexpr" in one.table) == (one.quant != "fp16") and "linear" in one.table and "Core ML kernels" not in one.table
+    session = CoreMLSession(one.package)
     assert (session.max_chunk, session.max_context, session.vocab_size) == (64, CONTEXT, 320)
     assert (session.bos_id, session.eos_ids) == (1, [2])
+    gathers = "--ffn" in PACKAGES[name][1]
+    assert one.result["delegates"] == {"Core ML main+dense" if gathers else "Core ML main": 1}
+    if name == "int4":  # the one with a full check, and with measured room
+        measured = one.result["perplexity"]
+        assert measured["tokens"] == 300 and abs(measured["increase"]) < 0.05
+        assert 0 <= measured["overflowed_chunks"] <= 0.1 * measured["gathered_chunks"] < measured["chunks"]
+    else:
+        assert one.result["perplexity"] is None
 
 
-@pytest.mark.parametrize("flavour, quant", [("mla", "palette4"), ("gqa", "int4")])
-def test_the_same_program_for_executorch(tiny_checkpoint, tmp_path, capsys, flavour, quant):
+def test_the_two_functions_share_their_weights(exported, tiny_checkpoint, tmp_path):
+    assert export(tiny_checkpoint(num_hidden_layers=1), tmp_path / "alone.mlpackage", "--quant", "palette4", "--check", "none") == 0
+    alone, both = (next(p.rglob("weight.bin")).stat().st_size
+                   for p in (tmp_path / "alone.mlpackage", exported("palette4").package))
+    assert both < 1.1 * alone
+
+
+@pytest.mark.parametrize("config, quant, matrices, check", [
+    (dict(), "palette4", 9, ("--heldout-tokens", "100")),
+    (dict(attention_type="vanilla", num_key_value_heads=2, tie_word_embeddings=False), "int4", 8, ("--check", "parity")),
+])
+def test_the_same_program_for_executorch(tiny_checkpoint, tmp_path, capsys, config, quant, matrices, check):
     """The package taken out of the .pte again, with all its checks; the eager side never sees its update of the cache."""
     output = tmp_path / "model.pte"
-    options = ("--executorch", "--quant", quant, "--heldout-tokens", "200")
-    assert export(tiny_checkpoint(**FLAVOURS[flavour] | SMALL), output, *options) == 0
+    assert export(tiny_checkpoint(**config, num_hidden_layers=1), output, "--executorch", "--quant", quant, *check) == 0
     result = result_of(capsys)
     assert result["delegates"] == {"ExecuTorch CoreMLBackend": 1} and result["pte_bytes"] == output.stat().st_size
-    assert 1e-5 < result["parity"]["program_vs_eager"] < 0.02 and result["perplexity"]["tokens"] == 200
-    assert sum(n for kind, n in result["nodes"].items() if kind.startswith("constexpr_")) == {"mla": 9, "gqa": 8}[flavour]
+    assert 1e-5 < result["parity"]["program_vs_eager"] < 0.02
+    assert (result["perplexity"] or {"tokens": 100})["tokens"] == 100
+    assert sum(n for kind, n in result["nodes"].items() if kind.startswith("constexpr_")) == matrices
     assert {path.name for path in tmp_path.iterdir()} == {"model.pte", "tokenizer.json", "tokenizer_config.json",
                                                           "generation_config.json"}
     session = CoreMLSession(extract_package(output, tmp_path / "extracted"), pte_metadata(output))
@@ -111,7 +115,7 @@ def test_a_compression_that_is_lost_when_saving_stops_the_export(tiny_checkpoint
     monkeypatch.setattr(coreml_graph, "pass_names", lambda: __import__("coremltools").PassPipeline.DEFAULT.passes)
     monkeypatch.setattr(coreml_compress.Compression, "require_all",
                         lambda self: self.found.update(self._names.values()))
-    refuse(tiny_checkpoint(**SMALL), tmp_path, capsys, "0 of 9 weights are compressed in function main", "--quant", "int8")
+    refuse(tiny_checkpoint(**SMALL), tmp_path, capsys, "0 of 7 weights are compressed in function main", "--quant", "int8")
 
 
 @pytest.mark.parametrize("fault", ["rows are not moved", "mask is ignored", "residual"])
@@ -144,7 +148,9 @@ def test_failures_leave_nothing(tiny_checkpoint, tmp_path, capsys, monkeypatch):
     refuse(tiny_checkpoint(**SMALL), tmp_path, capsys, "perplexity", "--heldout-tokens", "200", "--max-perplexity-increase", "-1")
     refuse(tiny_checkpoint(ffn_type="vanilla", **SMALL), tmp_path, capsys, "cannot be gathered from a dense model", "--ffn", "gather")
     refuse(tiny_checkpoint(**SMALL), tmp_path, capsys, "7 experts cannot be gathered from 6", "--ffn", "gather", "--gather-experts", "7")
-    refuse(tiny_checkpoint(**SMALL), tmp_path, capsys, "needs --ffn gather", "--gather-experts", "3")
+    refuse(tiny_checkpoint(**SMALL), tmp_path, capsys, "need --ffn gather", "--gather-experts", "3")
+    refuse(tiny_checkpoint(**SMALL), tmp_path, capsys, "1 to 64 tokens", "--ffn", "gather", "--gather-chunk", "65")
+    refuse(tiny_checkpoint(tokenizer=False, **SMALL), tmp_path, capsys, "give numbers with --gather-experts", "--ffn", "gather")
     refuse(tiny_checkpoint(**SMALL), tmp_path, capsys, "needs --ffn dense", "--executorch", "--ffn", "gather")
     refuse(tiny_checkpoint(**SMALL), tmp_path, capsys, "16 bits", "--max-context", "40000")
     source = shutil.copytree(tiny_checkpoint(**SMALL), tmp_path / "ckpt")

@@ -44,6 +44,22 @@ def test_format(swift):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def swift_blocks(page: Path) -> list[str]:
+    """Swift of a Markdown page: fenced as such, or indented and beginning with an import."""
+    text = page.read_text()
+    fenced = re.findall(r"^```swift\n(.*?)^```", text, re.M | re.S)
+    return fenced + re.findall(r"^    import \w+\n(?:    .*\n|\n)+", text, re.M)
+
+
+def test_swift_of_the_pages_parses(swift, tmp_path):
+    blocks = swift_blocks(ROOT / "docs" / "coreml.md") + swift_blocks(ROOT / "ios_demo" / "README.md")
+    assert len(blocks) == 2 and "CoreML" in blocks[0] and "BlockFFNKit" in blocks[1]
+    for i, block in enumerate([*blocks, blocks[0].rstrip().removesuffix("}")]):
+        (tmp_path / f"{i}.swift").write_text(block)
+        done = swift("swiftc", "-frontend", "-parse", tmp_path / f"{i}.swift")
+        assert (done.returncode == 0) == (i < len(blocks)), done.stdout + done.stderr  # the last one lacks a brace
+
+
 def test_every_source_parses(swift):
     assert len(SOURCES) > 10
     done = swift("swiftc", "-frontend", "-parse", *SOURCES)
