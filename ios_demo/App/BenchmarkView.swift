@@ -2,7 +2,7 @@ import BlockFFNDemoModel
 import Charts
 import SwiftUI
 
-/// Every program with every way to speculate, as a chart and as JSON to share.
+/// All experts and the active ones with every way to speculate, as a chart and as JSON to share.
 struct BenchmarkView: View {
   let model: BenchmarkModel
   let chat: ChatModel
@@ -17,7 +17,10 @@ struct BenchmarkView: View {
           controls
         } footer: {
           Text(
-            "One round warms up and is not counted. Bars are medians, lines reach from the slowest to the fastest.")
+            """
+            Dense reads all experts, sparse those that are active. One round warms up and is not counted. Bars are \
+            medians, lines reach from the slowest to the fastest.
+            """)
         }
         results
       }
@@ -73,7 +76,7 @@ private struct ReportView: View {
   private var chart: some View {
     Chart(report.rows) { row in
       BarMark(x: .value("Tokens per second", row.median), y: .value("Case", row.title))
-        .foregroundStyle(by: .value("Program", row.dense ? "Dense" : "Sparse"))
+        .foregroundStyle(by: .value("Experts", row.dense ? "Dense" : "Sparse"))
         .annotation(position: .overlay, alignment: .leading) {
           Text(row.median, format: .number.precision(.fractionLength(1)))
             .font(.caption.monospacedDigit())

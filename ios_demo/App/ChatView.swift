@@ -150,12 +150,12 @@ private struct Switches: View {
   var body: some View {
     ViewThatFits(in: .horizontal) {
       HStack {
-        program.fixedSize()
+        experts.fixedSize()
         Spacer()
         speculation.fixedSize()
       }
       VStack(alignment: .leading) {
-        program
+        experts
         speculation
       }
     }
@@ -163,15 +163,13 @@ private struct Switches: View {
     .disabled(model.isGenerating)
   }
 
-  private var program: some View {
-    Picker("Program", selection: model.binding(\.dense)) {
+  private var experts: some View {
+    Picker("Experts", selection: model.binding(\.dense)) {
       Text("Sparse").tag(false)
       Text("Dense").tag(true)
     }
     .pickerStyle(.segmented)
-    .disabled(!model.canChooseDense)
-    .accessibilityHint(
-      model.canChooseDense ? "Dense runs the model's dense twin" : "This model comes without a dense twin")
+    .accessibilityHint("Dense reads all experts, sparse those that are active. The text stays the same.")
   }
 
   private var speculation: some View {
@@ -226,14 +224,14 @@ struct NoticeBanner: View {
 }
 
 extension ChatModel {
-  /// A switch; another program is loaded in the background.
+  /// A switch; it holds from the next prompt on.
   func binding<Value>(_ path: WritableKeyPath<DemoSettings, Value>) -> Binding<Value> {
     Binding {
       self.settings[keyPath: path]
     } set: { value in
       var settings = self.settings
       settings[keyPath: path] = value
-      Task { await self.apply(settings) }
+      self.apply(settings)
     }
   }
 }

@@ -29,7 +29,6 @@ struct SettingsView: View {
           Section("Model") {
             LabeledContent("Program", value: entry.program.lastPathComponent)
             LabeledContent("Size", value: entry.bytes, format: .byteCount(style: .file))
-            LabeledContent("Dense twin", value: entry.denseTwin?.lastPathComponent ?? "none")
             LabeledContent("Draft head", value: entry.draftHead?.lastPathComponent ?? "none")
           }
         }

@@ -2,7 +2,8 @@ import BlockFFNKit
 import Foundation
 import Observation
 
-/// State and actions of the benchmark screen: every program with every way to speculate, in turns.
+/// State and actions of the benchmark screen: all experts and the active ones,
+/// with every way to speculate, in turns.
 @MainActor @Observable public final class BenchmarkModel {
   public enum Phase: Equatable, Sendable {
     case idle
@@ -20,7 +21,7 @@ import Observation
 
   private let load: EngineLoader
   private let device: @MainActor () -> DeviceSnapshot
-  private var engines: [Bool: any ChatEngine] = [:]
+  private var engine: (any ChatEngine)?
   private var stopped: Phase?
 
   public init(load: @escaping EngineLoader = loadEngine, device: @escaping @MainActor () -> DeviceSnapshot) {
@@ -33,13 +34,10 @@ import Observation
     return false
   }
 
-  /// What a model can be measured with; the first is what the others are compared to.
+  /// What a model can be measured with; the first, dense without speculation, is what the others are compared to.
   public static func cases(of entry: ModelEntry) -> [(dense: Bool, speculation: Speculation)] {
     let speculations = Speculation.allCases.filter { !$0.needsDraftHead || entry.draftHead != nil }
-    // A head drafts for the program that it was trained on.
-    let dense: [(Bool, Speculation)] =
-      entry.denseTwin == nil ? [] : Speculation.allCases.filter { !$0.needsDraftHead }.map { (true, $0) }
-    return dense + speculations.map { (false, $0) }
+    return [true, false].flatMap { dense in speculations.map { (dense, $0) } }
   }
 
   /// Measures a model; returns when it is done. One round warms up and is not counted.
@@ -54,7 +52,7 @@ import Observation
     } catch {
       phase = .failed(error.localizedDescription)
     }
-    engines = [:]
+    engine = nil
   }
 
   public func stop() { stop(as: .stopped) }
@@ -70,44 +68,45 @@ import Observation
   private func stop(as phase: Phase) {
     guard isRunning else { return }
     stopped = phase
-    for engine in engines.values { engine.stop() }
+    engine?.stop()
   }
 
   private func measure(_ entry: ModelEntry) async throws -> BenchmarkReport {
     let cases = Self.cases(of: entry)
-    for dense in Set(cases.map(\.dense)) {
-      engines[dense] = try await load(entry, dense)
-      try checkStopped()
-    }
+    let engine = try await load(entry)
+    self.engine = engine
+    try checkStopped()
     let before = device()
     var rows = cases.map {
       BenchmarkReport.Row(
         dense: $0.dense, speculation: $0.speculation, tokensPerSecond: [], timeToFirstTokenMs: [],
         peakResidentBytes: 0)
     }
-    var texts: [Bool: Set<String>] = [:]
+    var texts: Set<String> = []
     let total = Double((rounds + 1) * rows.count)
     for round in 0...rounds {
       for index in rows.indices {
         let done = Double(round * rows.count + index) / total
         phase = .running(done, round == 0 ? "Warming up" : "\(rows[index].title), round \(round) of \(rounds)")
-        let (text, stats) = try await generate(rows[index])
-        texts[rows[index].dense, default: []].insert(text)
+        let (text, stats) = try await generate(engine, rows[index])
+        texts.insert(text)
         if round > 0 { rows[index].add(stats) }
       }
     }
     return BenchmarkReport(
-      date: Date(), model: entry.name, programBytes: entry.bytes, kernels: engines[false]?.info.kernels ?? "",
+      date: Date(), model: entry.name, programBytes: entry.bytes, kernels: engine.info.kernels,
       prompt: prompt, maxTokens: maxTokens, rounds: rounds, before: before, after: device(), rows: rows,
-      sameText: texts.values.allSatisfy { $0.count == 1 })
+      sameText: texts.count == 1)
   }
 
-  private func generate(_ row: BenchmarkReport.Row) async throws -> (String, GenerationStats) {
-    guard let engine = engines[row.dense] else { throw CancellationError() }
-    var options = GenerationOptions()
-    options.maxTokens = maxTokens
-    options.speculate(row.speculation)
-    let (pieces, stats) = try await engine.generate(prompt, options: options, stop: []).collect()
+  private func generate(
+    _ engine: any ChatEngine, _ row: BenchmarkReport.Row
+  ) async throws -> (String, GenerationStats) {
+    var settings = DemoSettings()
+    settings.dense = row.dense
+    settings.speculation = row.speculation
+    settings.maxTokens = maxTokens
+    let (pieces, stats) = try await engine.generate(prompt, options: settings.options, stop: []).collect()
     try checkStopped()
     guard let stats else { throw CancellationError() }
     return (pieces.joined(), stats)

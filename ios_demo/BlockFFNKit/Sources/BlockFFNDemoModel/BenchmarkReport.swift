@@ -4,6 +4,7 @@ import Foundation
 /// times in milliseconds, shares in [0, 1].
 public struct BenchmarkReport: Codable, Equatable, Sendable {
   public struct Row: Codable, Equatable, Sendable, Identifiable {
+    /// All experts were read, not only the active ones.
     public var dense: Bool
     public var speculation: Speculation
     /// One value a round, warm-up left out.
@@ -33,7 +34,7 @@ public struct BenchmarkReport: Codable, Equatable, Sendable {
   public var before: DeviceSnapshot
   public var after: DeviceSnapshot
   public var rows: [Row]
-  /// Whether every way to speculate gave the same text, which greedy decoding promises.
+  /// Whether every row gave the same text, which greedy decoding promises.
   public var sameText: Bool
 
   /// Throttling makes the rows incomparable.

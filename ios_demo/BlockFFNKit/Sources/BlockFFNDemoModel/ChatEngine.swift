@@ -11,20 +11,14 @@ public protocol ChatEngine: Sendable {
 
 extension Engine: ChatEngine {}
 
-/// Loads a model's sparse program, or its dense twin.
-public typealias EngineLoader = @Sendable (_ entry: ModelEntry, _ dense: Bool) async throws -> any ChatEngine
+/// Loads a model's program, with its draft head.
+public typealias EngineLoader = @Sendable (_ entry: ModelEntry) async throws -> any ChatEngine
 
 /// The real one.
-public let loadEngine: EngineLoader = { entry, dense in
-  guard let program = dense ? entry.denseTwin : entry.program else {
-    throw ModelLibraryError(
-      errorDescription: "“\(entry.name)” has no dense twin. Put its program beside it, with “dense” in its name.")
-  }
-  return try await Engine.load(
-    program: .url(program), tokenizer: .url(entry.tokenizer),
-    tokenizerConfig: entry.tokenizerConfig.map { .url($0) },
-    // A head drafts for the program that it was trained on.
-    draftHead: dense ? nil : entry.draftHead.map { .url($0) })
+public let loadEngine: EngineLoader = { entry in
+  try await Engine.load(
+    program: .url(entry.program), tokenizer: .url(entry.tokenizer),
+    tokenizerConfig: entry.tokenizerConfig.map { .url($0) }, draftHead: entry.draftHead.map { .url($0) })
 }
 
 /// How hot the device is; the same steps as ProcessInfo.ThermalState, which Linux lacks.

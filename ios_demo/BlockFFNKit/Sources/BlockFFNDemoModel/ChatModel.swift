@@ -66,27 +66,19 @@ import Observation
 
   public func select(_ entry: ModelEntry) async {
     selected = entry
-    if settings.dense, entry.denseTwin == nil { settings.dense = false }
     if settings.speculation.needsDraftHead, entry.draftHead == nil { settings.speculation = .ngram }
     await reload(forgetting: true)
   }
 
-  public var canChooseDense: Bool { selected?.denseTwin != nil }
-
   public func isAvailable(_ speculation: Speculation) -> Bool {
-    !speculation.needsDraftHead || (selected?.draftHead != nil && !settings.dense)
+    !speculation.needsDraftHead || selected?.draftHead != nil
   }
 
-  /// Takes over new settings; another program is loaded if they ask for it.
-  public func apply(_ new: DemoSettings) async {
+  /// Takes over new settings, for the next prompt.
+  public func apply(_ new: DemoSettings) {
     var new = new
-    if !canChooseDense { new.dense = false }
-    if new.speculation.needsDraftHead, new.dense || selected?.draftHead == nil {
-      new.speculation = settings.speculation.needsDraftHead ? .ngram : settings.speculation
-    }
-    let reloads = new.dense != settings.dense && selected != nil
+    if !isAvailable(new.speculation) { new.speculation = settings.speculation }
     settings = new
-    if reloads { await reload() }
   }
 
   /// Ends what runs, then loads what is selected; a later call takes over from an earlier one.
@@ -101,7 +93,7 @@ import Observation
     engine = nil
     phase = .loading(entry.name)
     let result: Result<any ChatEngine, any Error>
-    do { result = .success(try await load(entry, settings.dense)) } catch { result = .failure(error) }
+    do { result = .success(try await load(entry)) } catch { result = .failure(error) }
     guard mine == loads else { return }
     switch result {
     case .success(let loaded):

@@ -21,7 +21,7 @@ public enum Speculation: String, CaseIterable, Codable, Sendable, Identifiable {
 
 /// What the switches of the demo say.
 public struct DemoSettings: Codable, Equatable, Sendable {
-  /// Run the dense twin instead of the sparse program.
+  /// Read and compute all experts, as a dense model does; the text stays the same.
   public var dense = false
   public var speculation = Speculation.ngram
   public var maxTokens = 256
@@ -39,6 +39,7 @@ public struct DemoSettings: Codable, Equatable, Sendable {
     options.topP = temperature > 0 ? topP : 1
     options.seed = seed
     options.speculate(speculation)
+    options.experts = dense ? .all : .active
     return options
   }
 }

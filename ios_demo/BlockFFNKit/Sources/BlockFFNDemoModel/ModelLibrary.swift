@@ -2,10 +2,8 @@ import Foundation
 
 /// A model of the picker: the files of one folder that belong together.
 public struct ModelEntry: Identifiable, Hashable, Sendable {
-  /// The sparse program, which names the entry.
+  /// It names the entry.
   public let program: URL
-  /// The dense twin, to compare with; nil if the folder has none.
-  public let denseTwin: URL?
   /// The EAGLE head that drafts; nil if the folder has none.
   public let draftHead: URL?
   public let tokenizer: URL
@@ -14,11 +12,12 @@ public struct ModelEntry: Identifiable, Hashable, Sendable {
 
   public var id: URL { program }
 
-  /// For example "blockffn-22m-docs, int8".
+  /// For example "blockffn-22m-docs, int8" of model-int8.pte in that folder.
   public var name: String {
-    let precision = program.precision
     let folder = program.deletingLastPathComponent().lastPathComponent
-    return precision.isEmpty ? folder : "\(folder), \(precision)"
+    let stem = program.deletingPathExtension().lastPathComponent
+    if stem == "model" { return folder }
+    return "\(folder), \(stem.hasPrefix("model-") ? String(stem.dropFirst("model-".count)) : stem)"
   }
 }
 
@@ -28,8 +27,7 @@ public struct ModelLibraryError: LocalizedError, Equatable {
 }
 
 /// Finds models in folders as `export/to_executorch.py` writes them: programs beside their tokenizer.json.
-/// A program with "dense" in its name is the dense twin, one with "draft" or "head" the draft head; the others
-/// are models of their own.
+/// A program with "draft" or "head" in its name is the draft head; the others are models of their own.
 public enum ModelLibrary {
   /// Models of the folder and of the folders in it, by name.
   public static func entries(in folder: URL) -> [ModelEntry] {
@@ -44,10 +42,9 @@ public enum ModelLibrary {
     let programs = files.filter { $0.pathExtension.lowercased() == "pte" }
       .sorted { $0.lastPathComponent < $1.lastPathComponent }
     let heads = programs.filter { $0.hasInName("draft") || $0.hasInName("head") }
-    let dense = programs.filter { $0.hasInName("dense") && !heads.contains($0) }
-    let sparse = programs.filter { !heads.contains($0) && !dense.contains($0) }
+    let models = programs.filter { !heads.contains($0) }
     let name = folder.lastPathComponent
-    guard !sparse.isEmpty else {
+    guard !models.isEmpty else {
       throw ModelLibraryError(
         errorDescription:
           "“\(name)” has no program (.pte). Choose the folder that export/to_executorch.py wrote.")
@@ -58,10 +55,9 @@ public enum ModelLibrary {
           "“\(name)” has no tokenizer.json. Copy the whole folder that export/to_executorch.py wrote.")
     }
     let config = files.first { $0.lastPathComponent == "tokenizer_config.json" }
-    return sparse.map { program in
+    return models.map { program in
       ModelEntry(
-        program: program, denseTwin: partner(of: program, in: dense), draftHead: partner(of: program, in: heads),
-        tokenizer: tokenizer, tokenizerConfig: config,
+        program: program, draftHead: partner(of: program, in: heads), tokenizer: tokenizer, tokenizerConfig: config,
         bytes: Int64((try? program.resourceValues(forKeys: [.fileSizeKey]))?.fileSize ?? 0))
     }
   }

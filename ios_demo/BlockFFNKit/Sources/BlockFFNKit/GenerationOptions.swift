@@ -24,6 +24,15 @@ public struct GenerationOptions: Sendable, Equatable {
     case head
   }
 
+  /// Which experts a chunk reads and computes. The output is the same to the bit, so one engine can run
+  /// dense beside sparse without computing its context again.
+  public enum Experts: Sendable, Equatable {
+    /// Those that its tokens use.
+    case active
+    /// All of them: what a dense model costs, for comparisons.
+    case all
+  }
+
   /// New tokens, at least 1.
   public var maxTokens = 256
   public var mode = Mode.automatic
@@ -34,6 +43,7 @@ public struct GenerationOptions: Sendable, Equatable {
   /// Most calls of a draft head in one cycle, which is how deep its tree is.
   public var draftDepth = 6
   public var drafter = Drafter.best
+  public var experts = Experts.active
   /// 0 is greedy.
   public var temperature = 0.0
   /// 0 is off.
@@ -59,6 +69,10 @@ public struct GenerationOptions: Sendable, Equatable {
     case .best: options.drafter = Int32(BLOCKFFN_DRAFT_BEST.rawValue)
     case .ngram: options.drafter = Int32(BLOCKFFN_DRAFT_NGRAM.rawValue)
     case .head: options.drafter = Int32(BLOCKFFN_DRAFT_HEAD.rawValue)
+    }
+    switch experts {
+    case .active: options.experts = Int32(BLOCKFFN_EXPERTS_ACTIVE.rawValue)
+    case .all: options.experts = Int32(BLOCKFFN_EXPERTS_ALL.rawValue)
     }
     options.draft_depth = Int32(clamping: draftDepth)
     options.draft_tokens = Int32(clamping: draftTokens)

@@ -10,30 +10,39 @@ import Testing
   }
 
   @Test func everyCaseRunsInTurnsAndTheReportAddsUp() async throws {
-    let sparse = FakeEngine()
-    let dense = FakeEngine()
-    let model = BenchmarkModel(load: FakeLoader { $0 ? dense : sparse }.loader) { Self.device() }
+    let engine = FakeEngine()
+    let loader = FakeLoader { engine }
+    let model = BenchmarkModel(load: loader.loader) { Self.device() }
     model.rounds = 2
-    await model.run(.fake(dense: true, head: true))
+    await model.run(.fake(head: true))
     guard case .finished(let report) = model.phase else {
       Issue.record("\(model.phase)")
       return
     }
     #expect(
       report.rows.map(\.title) == [
-        "Dense, off", "Dense, n-gram", "Sparse, off", "Sparse, n-gram", "Sparse, chain", "Sparse, tree",
+        "Dense, off", "Dense, n-gram", "Dense, chain", "Dense, tree",
+        "Sparse, off", "Sparse, n-gram", "Sparse, chain", "Sparse, tree",
       ])
     #expect(report.rows.allSatisfy { $0.tokensPerSecond == [100, 100] && $0.median == 100 })
     #expect(report.rows.allSatisfy { $0.tokensPerCycle == 2 && $0.expertsRead == 0.19 })
-    #expect(report.speedup(report.rows[5]) == 1 && report.sameText && report.isTrustworthy)
+    #expect(report.speedup(report.rows[7]) == 1 && report.sameText && report.isTrustworthy)
     // One warm-up round and two that count, in turns.
-    #expect(dense.calls.count == 6 && sparse.calls.count == 12)
-    #expect(sparse.calls.prefix(4).map(\.options.mode) == [.plain, .automatic, .automatic, .automatic])
-    #expect(sparse.calls.allSatisfy { $0.options.temperature == 0 && $0.options.maxTokens == 128 })
+    let calls = engine.calls
+    #expect(calls.count == 24 && loader.loads.count == 1)
+    for round in 0..<3 {
+      let options = calls[round * 8..<round * 8 + 8].map(\.options)
+      #expect(options.map(\.experts) == [.all, .all, .all, .all, .active, .active, .active, .active])
+      for half in [options.prefix(4), options.suffix(4)] {
+        #expect(half.map(\.mode) == [.plain, .automatic, .automatic, .automatic])
+        #expect(half.map(\.drafter) == [.ngram, .ngram, .head, .head])
+      }
+    }
+    #expect(calls.allSatisfy { $0.options.temperature == 0 && $0.options.maxTokens == 128 })
   }
 
   @Test func theReportIsJSONThatComesBack() async throws {
-    let model = BenchmarkModel(load: FakeLoader { _ in FakeEngine() }.loader) { Self.device() }
+    let model = BenchmarkModel(load: FakeLoader { FakeEngine() }.loader) { Self.device() }
     await model.run(.fake())
     guard case .finished(let report) = model.phase else {
       Issue.record("\(model.phase)")
@@ -51,7 +60,7 @@ import Testing
   }
 
   @Test func figuresOfAHotDeviceAreMarked() async throws {
-    let model = BenchmarkModel(load: FakeLoader { _ in FakeEngine() }.loader) { Self.device(.serious) }
+    let model = BenchmarkModel(load: FakeLoader { FakeEngine() }.loader) { Self.device(.serious) }
     await model.run(.fake())
     guard case .finished(let report) = model.phase else {
       Issue.record("\(model.phase)")
@@ -62,7 +71,7 @@ import Testing
 
   @Test func otherTextIsNoticed() async throws {
     let attempts = Attempts()
-    let model = BenchmarkModel(load: { _, _ in ChangingEngine(attempts) }) { Self.device() }
+    let model = BenchmarkModel(load: { _ in ChangingEngine(attempts) }) { Self.device() }
     await model.run(.fake())
     guard case .finished(let report) = model.phase else {
       Issue.record("\(model.phase)")
@@ -73,7 +82,7 @@ import Testing
 
   @Test(arguments: ["stop", "memory", "heat", "background"])
   func whateverEndsItIsAState(_ reason: String) async throws {
-    let model = BenchmarkModel(load: FakeLoader { _ in FakeEngine(blocks: true) }.loader) { Self.device() }
+    let model = BenchmarkModel(load: FakeLoader { FakeEngine(blocks: true) }.loader) { Self.device() }
     let running = Task { await model.run(.fake()) }
     try await eventually { model.isRunning && model.phase != .running(0, "Loading") }
     model.thermalChanged(to: .serious)
@@ -95,7 +104,7 @@ import Testing
 
   @Test func aProgramThatCannotBeLoadedIsAState() async throws {
     let model = BenchmarkModel(
-      load: FakeLoader { _ in throw EngineError(.badProgram, "model-int8.pte: truncated") }.loader
+      load: FakeLoader { throw EngineError(.badProgram, "model-int8.pte: truncated") }.loader
     ) { Self.device() }
     await model.run(.fake())
     #expect(model.phase == .failed("model-int8.pte: truncated"))

@@ -7,7 +7,7 @@ import Testing
 /// The chat screen's state, with an engine that stands in for the native one.
 @MainActor @Suite struct ChatModelTests {
   private func ready(_ engine: FakeEngine, _ entry: ModelEntry = .fake()) async -> ChatModel {
-    let model = ChatModel(load: FakeLoader { _ in engine }.loader)
+    let model = ChatModel(load: FakeLoader { engine }.loader)
     await model.select(entry)
     return model
   }
@@ -53,7 +53,7 @@ import Testing
   @Test func aProgramThatCannotBeLoadedIsAState() async throws {
     let attempts = Attempts()
     let model = ChatModel(
-      load: FakeLoader { _ in
+      load: FakeLoader {
         if attempts.next() == 1 { throw EngineError(.badProgram, "model-int8.pte: truncated") }
         return FakeEngine()
       }.loader)
@@ -83,7 +83,7 @@ import Testing
       settings.speculation = speculation
       settings.maxTokens = 7
       settings.temperature = speculation == .tree ? 0.8 : 0
-      await model.apply(settings)
+      model.apply(settings)
       model.prompt = "x"
       await model.send()
     }
@@ -96,33 +96,39 @@ import Testing
   }
 
   @Test func switchesThatTheModelCannotFollowStayOff() async throws {
-    let loader = FakeLoader { _ in FakeEngine() }
+    let loader = FakeLoader { FakeEngine() }
     let model = ChatModel(load: loader.loader)
     await model.select(.fake())
-    #expect(!model.canChooseDense && !model.isAvailable(.tree) && model.isAvailable(.ngram))
+    #expect(!model.isAvailable(.tree) && model.isAvailable(.ngram))
     var settings = model.settings
-    settings.dense = true
     settings.speculation = .tree
-    await model.apply(settings)
-    #expect(!model.settings.dense && model.settings.speculation == .ngram)
+    model.apply(settings)
+    #expect(model.settings.speculation == .ngram)
     #expect(loader.loads.count == 1)
   }
 
-  @Test func theDenseTwinIsLoadedAndLeftAgain() async throws {
-    let loader = FakeLoader { _ in FakeEngine() }
+  @Test func denseAndSparseRunOnOneLoadedProgram() async throws {
+    let engine = FakeEngine()
+    let loader = FakeLoader { engine }
     let model = ChatModel(load: loader.loader)
-    await model.select(.fake(dense: true, head: true))
+    await model.select(.fake(head: true))
+    for (dense, speculation) in [(false, Speculation.chain), (true, .chain), (true, .off), (false, .off)] {
+      var settings = model.settings
+      settings.dense = dense
+      settings.speculation = speculation
+      model.apply(settings)
+      #expect(model.settings == settings && model.phase == .ready)
+      model.prompt = "x"
+      await model.send()
+    }
+    #expect(engine.calls.map(\.options.experts) == [.active, .all, .all, .active])
+    #expect(engine.calls.map(\.options.mode) == [.automatic, .automatic, .plain, .plain])
+    #expect(loader.loads == ["tiny, int8"])
     var settings = model.settings
-    settings.speculation = .chain
-    await model.apply(settings)
-    #expect(model.settings.speculation == .chain && model.isAvailable(.tree))
-    settings.dense = true
-    await model.apply(settings)
-    #expect(loader.loads.map(\.dense) == [false, true] && model.phase == .ready)
-    #expect(model.settings.speculation == .ngram && !model.isAvailable(.chain))  // the head is the sparse program's
-    await model.select(.fake("other"))
-    #expect(!model.settings.dense && model.settings.speculation == .ngram)
-    #expect(loader.loads.last?.name == "other, int8" && loader.loads.last?.dense == false)
+    settings.speculation = .tree
+    model.apply(settings)
+    await model.select(.fake("other"))  // without a head
+    #expect(loader.loads == ["tiny, int8", "other, int8"] && model.settings.speculation == .ngram)
   }
 
   @Test func selectingAnotherModelEndsTheAnswer() async throws {
@@ -136,7 +142,7 @@ import Testing
   }
 
   @Test func shortMemoryUnloadsAndTheNextPromptLoadsAgain() async throws {
-    let loader = FakeLoader { _ in FakeEngine(blocks: true) }
+    let loader = FakeLoader { FakeEngine(blocks: true) }
     let model = ChatModel(load: loader.loader)
     await model.select(.fake())
     model.prompt = "Go on"

@@ -77,27 +77,26 @@ final class FakeEngine: ChatEngine, @unchecked Sendable {
 /// Hands out engines and remembers what was asked for.
 final class FakeLoader: @unchecked Sendable {
   private let lock = NSLock()
-  private var asked: [(String, Bool)] = []
-  private let make: @Sendable (Bool) throws -> FakeEngine
+  private var asked: [String] = []
+  private let make: @Sendable () throws -> FakeEngine
 
-  init(_ make: @escaping @Sendable (_ dense: Bool) throws -> FakeEngine) { self.make = make }
+  init(_ make: @escaping @Sendable () throws -> FakeEngine) { self.make = make }
 
-  var loads: [(name: String, dense: Bool)] { lock.withLock { asked } }
+  var loads: [String] { lock.withLock { asked } }
 
   var loader: EngineLoader {
-    { entry, dense in
-      self.lock.withLock { self.asked.append((entry.name, dense)) }
-      return try self.make(dense)
+    { entry in
+      self.lock.withLock { self.asked.append(entry.name) }
+      return try self.make()
     }
   }
 }
 
 extension ModelEntry {
-  static func fake(_ folder: String = "tiny", dense: Bool = false, head: Bool = false) -> ModelEntry {
+  static func fake(_ folder: String = "tiny", head: Bool = false) -> ModelEntry {
     let folder = URL(fileURLWithPath: "/models/\(folder)")
     return ModelEntry(
       program: folder.appendingPathComponent("model-int8.pte"),
-      denseTwin: dense ? folder.appendingPathComponent("dense-int8.pte") : nil,
       draftHead: head ? folder.appendingPathComponent("draft-int8.pte") : nil,
       tokenizer: folder.appendingPathComponent("tokenizer.json"), tokenizerConfig: nil, bytes: 25_000_000)
   }

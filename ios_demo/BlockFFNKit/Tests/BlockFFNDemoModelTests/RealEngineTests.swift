@@ -24,17 +24,19 @@ import Testing
     let model = ChatModel()
     await model.addModels(from: [Self.folder])
     #expect(model.phase == .ready, "\(model.phase)")
-    for speculation in Speculation.allCases {
+    for (dense, speculation) in BenchmarkModel.cases(of: try #require(model.selected)) {
       for one in golden.cases {
         var settings = model.settings
+        settings.dense = dense
         settings.speculation = speculation
         settings.maxTokens = one.tokens.count
-        await model.apply(settings)
+        model.apply(settings)
         model.prompt = one.prompt
         await model.send()
         let turn = try #require(model.turns.last)
         #expect(turn.answer == one.text)
         #expect(turn.figures?.line.contains("% experts") == true)
+        #expect(turn.figures?.line.contains("100 % experts") == dense)
         #expect(turn.note == "Ended after the number of tokens that the settings allow.")
       }
     }
@@ -54,8 +56,9 @@ import Testing
       Issue.record("\(model.phase)")
       return
     }
-    #expect(report.sameText && report.rows.map(\.speculation) == Speculation.allCases)
-    #expect(report.rows.allSatisfy { $0.median > 0 && $0.expertsRead! > 0 && $0.expertsRead! < 1 })
-    #expect(report.rows[0].tokensPerCycle == 1)
+    #expect(report.sameText && report.rows.map(\.speculation) == Speculation.allCases + Speculation.allCases)
+    #expect(report.rows.map(\.dense) == [true, true, true, true, false, false, false, false])
+    #expect(report.rows.allSatisfy { $0.median > 0 && $0.expertsRead! > 0 && ($0.expertsRead == 1) == $0.dense })
+    #expect(report.rows[0].tokensPerCycle == 1 && report.rows[4].tokensPerCycle == 1)
   }
 }

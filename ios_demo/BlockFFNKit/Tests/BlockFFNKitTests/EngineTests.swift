@@ -82,7 +82,21 @@ import Testing
         options.draftDepth = 4
         let (tokens, stats) = try await engine.generate(tokens: golden.promptTokens, options: options).collect()
         #expect(tokens == golden.tokens)
-        #expect(try #require(stats).draftedTokens > 0)
+        #expect(try #require(stats).acceptedTokens > 0)
+      }
+    }
+  }
+
+  @Test func allExpertsGiveTheSameTokensAndReadEverything() async throws {
+    let engine = try await Engine.load(program: .url(Fixture.program), draftHead: .url(Fixture.draftHead))
+    let golden = try #require(Fixture.golden.cases.first)
+    for mode in everyMode.indices {
+      for experts in [GenerationOptions.Experts.all, .active] {
+        var options = options(mode, maxTokens: golden.tokens.count)
+        options.experts = experts
+        let (tokens, stats) = try await engine.generate(tokens: golden.promptTokens, options: options).collect()
+        #expect(tokens == golden.tokens, "\(everyMode[mode].name), \(experts)")
+        #expect((try #require(stats?.expertsRead) == 1) == (experts == .all))
       }
     }
   }

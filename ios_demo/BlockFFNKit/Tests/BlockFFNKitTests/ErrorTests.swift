@@ -46,9 +46,9 @@ import Testing
     #expect(error != nil && error?.message.isEmpty == false)
   }
 
-  @Test func aProgramThatIsNoDraftHeadIsRefused() async throws {
+  @Test func aFileThatIsNoDraftModelIsRefused() async throws {
     var error = await engineError {
-      _ = try await Engine.load(program: .url(Fixture.program), draftHead: .url(Fixture.program))
+      _ = try await Engine.load(program: .url(Fixture.program), draftHead: .url(Fixture.tokenizer))
     }
     #expect(error?.code == .badProgram, "\(error?.message ?? "no error")")
     let engine = try await Fixture.engine()

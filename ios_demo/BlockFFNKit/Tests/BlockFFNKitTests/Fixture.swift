@@ -23,7 +23,7 @@ struct Fixture: Decodable {
     return URL(fileURLWithPath: path)
   }()
   static let program = folder.appendingPathComponent("model-int8.pte")
-  /// Untrained, so that it is nearly always wrong, which changes no text.
+  /// The shipped checkpoint's trained head.
   static let draftHead = folder.appendingPathComponent("draft-int8.pte")
   static let tokenizer = folder.appendingPathComponent("tokenizer.json")
   static let tokenizerConfig = folder.appendingPathComponent("tokenizer_config.json")
