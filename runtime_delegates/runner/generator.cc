@@ -305,8 +305,8 @@ void Generator::cycle(Run* run) {
     const double plain_ms = costs_.chunk_ms(1);
     bool verified_any[2] = {};
     for (size_t i = 1; i < tree.size(); ++i) verified_any[tree[i].source] |= row_of[i] >= 0;
-    const auto lost = [&](DraftNode::Source source) {
-      return (spent_ms[source] + (verified_any[source] ? costs_.chunk_ms(chunk.tokens) - emitted * plain_ms : 0)) / plain_ms;
+    const auto lost = [&, &spent = spent_ms](DraftNode::Source source) {  // C++17 captures no structured binding itself
+      return (spent[source] + (verified_any[source] ? costs_.chunk_ms(chunk.tokens) - emitted * plain_ms : 0)) / plain_ms;
     };
     costs_.other.settle(lost(DraftNode::kOther));
     costs_.head.settle(lost(DraftNode::kHead));

@@ -17,7 +17,7 @@ from tests.ios.conftest import ROOT
 RUNTIME = ROOT / "runtime_delegates"
 SOURCES = sorted(path for folder in ("executorch", "kernels", "program", "runner") for path in (RUNTIME / folder).rglob("*.cc")
                  if path.name != "main.cc")  # the desktop's command
-STACK_BYTES = 64 * 1024  # of one function: the engine's thread on iOS has 512 KiB
+STACK_BYTES = 96 * 1024  # of one function: the engine's thread on iOS has 512 KiB; attention takes 81 KiB for int8 caches
 
 
 @pytest.fixture(scope="module")
