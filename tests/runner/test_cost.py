@@ -22,7 +22,8 @@ def chunk_ms(tokens: int) -> float:
 class Timed:
     """A StepModel whose next token depends on the last one and its position: n-grams recur, and mislead."""
 
-    path, max_context, vocab_size, hidden_size, fingerprint, bos_id, eos_ids = Path("timed"), 2048, VOCAB, 2, 0, None, []
+    path, max_context, vocab_size, hidden_size, bos_id, eos_ids = Path("timed"), 2048, VOCAB, 2, None, []
+    fingerprint = tokenizer_fingerprint = 0
 
     def run_chunk(self, ids, positions, n_past, tree_mask, kv_src, logits_start):
         time.sleep(chunk_ms(ids.shape[1]) / 1e3)
