@@ -58,14 +58,14 @@ demo: build $(PTE)  ## export the shipped checkpoint and generate text from it t
 test: build  ## all tests
 	@OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(PY) -m pytest -n 2 --dist loadfile $(ARGS)
 
-# A draft head of the checkpoint, where there is one; the APK takes what lies beside the program.
+# A draft head of the checkpoint, where there is one.
 DRAFT := $(if $(wildcard $(CKPT)/draft/config.json),$(dir $(PTE))draft-int8.pte)
 
-$(dir $(PTE))draft-int8.pte: $(CKPT)/draft/config.json $(PTE)
+$(dir $(PTE))draft-int8.pte: $(wildcard $(CKPT)/draft/*) $(PTE)
 	$(PY) export/to_executorch.py $(CKPT)/draft --target $(CKPT) -o $@ --quant int8
 
 apk: $(READY) $(PTE) $(DRAFT)  ## android_demo/dist/blockffn-demo.apk, see android_demo/README.md
-	@$(PY) android_demo/tools/apk.py --program $(PTE) --checkpoint $(CKPT)
+	@$(PY) android_demo/tools/apk.py --program $(PTE) $(addprefix --draft ,$(DRAFT)) --checkpoint $(CKPT)
 
 bench: build  ## time the sparse FFN beside other runtimes, see benchmarks/README.md; make bench ARGS=--quick
 	@$(PY) -m benchmarks.ffn $(ARGS)

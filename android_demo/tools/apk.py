@@ -1,9 +1,8 @@
 """Build the signed APK of the demo, without the Android SDK or NDK.
 
-    python android_demo/tools/apk.py --program out/blockffn-22m-docs/model-int8.pte [-o android_demo/dist/blockffn-demo.apk]
+    python android_demo/tools/apk.py --program out/blockffn-22m-docs/model-int8.pte --draft out/blockffn-22m-docs/draft-int8.pte
 
-The program's checkpoint directory gives the tokenizer (--checkpoint). A draft head beside the program
-(draft*.pte) and a dense twin (--dense-program) go in where they exist. The same inputs give the same bytes, on any
+The program's checkpoint directory gives the tokenizer (--checkpoint). The same inputs give the same bytes, on any
 machine that has the key: by default the demo's public debug key, so an APK for a store wants --key and its own.
 Prints a table of sizes; the last line is a JSON object.
 
@@ -135,28 +134,17 @@ def call_sites(dex: bytes) -> int:
     return sum(size for kind, _, size, _ in items if kind == 7)
 
 
-def model_assets(program: Path, checkpoint: Path, title: str, dense: Path | None) -> tuple[dict[str, bytes], list[dict]]:
+def model_assets(program: Path, draft: Path | None, checkpoint: Path, title: str) -> tuple[dict[str, bytes], list[dict]]:
     """Files below assets/models/, and what assets/models.json says of them."""
-    identity = checkpoint.name
-    entries, listed = {}, []
-    for file, name, is_dense in [(program, identity, False)] + ([(dense, identity + "-dense", True)] if dense else []):
-        folder = f"assets/models/{name}/"
-        entries[folder + file.name] = file.read_bytes()
-        description = {"id": name, "title": title + (" (dense)" if is_dense else ""), "program": file.name}
-        for tokenizer in ("tokenizer.json", "tokenizer_config.json"):
-            if (checkpoint / tokenizer).exists():
-                entries[folder + tokenizer] = (checkpoint / tokenizer).read_bytes()
-        description["tokenizer_config"] = folder + "tokenizer_config.json" in entries
-        draft = next(iter(sorted(file.parent.glob("draft*.pte"))), None)
-        if draft and not is_dense:
-            entries[folder + draft.name] = draft.read_bytes()
-            description["draft"] = draft.name
-        if dense and not is_dense:
-            description["dense_twin"] = identity + "-dense"
-        if is_dense:
-            description["dense"] = True
-        listed.append(description)
-    return entries, listed
+    folder = f"assets/models/{checkpoint.name}/"
+    files = [program, *([draft] if draft else []), checkpoint / "tokenizer.json"]
+    config = checkpoint / "tokenizer_config.json"
+    if config.exists():
+        files.append(config)
+    description = {"id": checkpoint.name, "title": title, "program": program.name, "tokenizer_config": config.exists()}
+    if draft:
+        description["draft"] = draft.name
+    return {folder + file.name: file.read_bytes() for file in files}, [description]
 
 
 def sign(unsigned: Path, signed: Path, key: Path, password: str) -> None:
@@ -177,7 +165,7 @@ def build(args: argparse.Namespace) -> dict:
         dex = make_dex(work, compile_classes(work))
         for library in libraries:
             library.result()
-        entries, models = model_assets(args.program, args.checkpoint, args.title, args.dense_program)
+        entries, models = model_assets(args.program, args.draft, args.checkpoint, args.title)
         with zipfile.ZipFile(base) as archive:
             entries |= {name: archive.read(name) for name in archive.namelist()}
         entries |= {"classes.dex": dex, "assets/models.json": json.dumps(models, indent=1).encode(),
@@ -218,19 +206,23 @@ def report(apk: Path) -> dict:
             "parts": {name: {"packed_bytes": packed, "bytes": size} for name, (packed, size) in sorted(parts.items())}}
 
 
-def main() -> int:
+def parse(words: list | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--program", type=Path, required=True, help=".pte written by export/to_executorch.py")
+    parser.add_argument("--draft", type=Path, help="draft head made for it, written by export/to_executorch.py HEAD --target CKPT")
     parser.add_argument("--checkpoint", type=Path, default=native.ROOT / "checkpoints/blockffn-22m-docs", help="for the tokenizer")
     parser.add_argument("--title", default="BlockFFN 22M, manuals (int8)")
-    parser.add_argument("--dense-program", type=Path, help="of a dense twin; the app then shows the switch sparse/dense")
     parser.add_argument("--key", type=Path, default=HERE / "debug.p12", help="PKCS12 key store with one key")
     parser.add_argument("--key-password", default="android")
     parser.add_argument("--native", type=Path, default=native.ROOT / "build/android", help="folder of native.py")
     parser.add_argument("--classes", type=Path, help="also leave the class files here, for the tests")
     parser.add_argument("--assets", type=Path, help="also unpack the assets here, for the Gradle project")
     parser.add_argument("-o", "--out", type=Path, default=HERE / "dist/blockffn-demo.apk")
-    args = parser.parse_args()
+    return parser.parse_args(None if words is None else [str(word) for word in words])
+
+
+def main() -> int:
+    args = parse()
     try:
         summary = build(args)
     except (ValueError, OSError) as error:

@@ -11,7 +11,7 @@ import apkzip
 import downloads
 import native
 import pytest
-from conftest import CHECKPOINT
+from conftest import apk_arguments
 
 
 @pytest.fixture(scope="module")
@@ -50,12 +50,9 @@ def test_badging(apk):
     assert "uses-permission" not in out
 
 
-def test_same_inputs_same_bytes(apk, android, shipped_program, tmp_path, monkeypatch):
+def test_same_inputs_same_bytes(apk, android, shipped_program, shipped_head, tmp_path):
     """Built again elsewhere: resources, classes, dex and zip. (The native part: see below.)"""
-    import argparse
-
-    args = argparse.Namespace(program=shipped_program, checkpoint=CHECKPOINT, title="BlockFFN 22M, manuals (int8)", dense_program=None,
-                              key=builder.HERE / "debug.p12", key_password="android", native=android, classes=None, assets=None, out=tmp_path / "again" / "other-name.apk")
+    args = apk_arguments(shipped_program, shipped_head, android, tmp_path / "again" / "other-name.apk")
     assert builder.build(args)["sha256"] == apk["sha256"]
 
 

@@ -2,10 +2,12 @@
    methods through JNI, with just the functions of JNI that the library uses. Objects are structs of this file.
 
    host [--path FILE | --range FILE OFFSET BYTES] [--tokenizer FILE] [--draft FILE] [--cancel-after N] (--tokens ID,ID,... | --text STRING)
-        [--mode plain|chain|tree|auto]... [--max-tokens N]
+        [--all-experts] [--mode plain|chain|tree|head-chain|head-tree|auto]... [--max-tokens N]
+   host --flip FILE POSITION,POSITION,...
 
    Per --mode one line of JSON: {"mode", "tokens" | "text", "stopped_by", "cycles", "error"}, then one with the memory:
-   {"kernels", "anonymous_kb", "rss_kb"}. Exit status 0 unless the library misbehaves. */
+   {"kernels", "anonymous_kb", "rss_kb"}. --flip: for each byte position of FILE a line {"error", "code"} with one bit of it
+   flipped, code 0 where it could be loaded and run. Exit status 0 unless the library misbehaves. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -172,6 +174,57 @@ static void report_error(void) {
   thrown.pending = 0;
 }
 
+typedef jlong load_fn(JNIEnv*, jclass, jbyteArray, jint, jlong, jlong);
+typedef void generate_tokens_fn(JNIEnv*, jclass, jlong, jintArray, jintArray, jdoubleArray, jlong, jobject);
+
+static int all_experts;
+static array *ints_of(const char* mode, int max_tokens), *doubles_of(void);
+
+/* Flips a bit of each position in turn, and loads and runs the file. */
+static int flip(const char* name, char* positions) {
+  JNIEnv* env = &environment;
+  const int fd = open(name, O_RDWR);
+  if (fd < 0) return perror(name), 1;
+  for (char* part = strtok(positions, ","); part != NULL; part = strtok(NULL, ",")) {
+    const off_t at = atoll(part);
+    unsigned char byte;
+    if (pread(fd, &byte, 1, at) != 1) return perror(name), 1;
+    const unsigned char other = byte ^ (unsigned char)(1 << at % 8);
+    if (pwrite(fd, &other, 1, at) != 1) return perror(name), 1;
+    runner = ((load_fn*)method("load"))(env, NULL, NULL, fd, 0, 0);
+    if (!thrown.pending) {
+      array* ids = new_array(3, 4);
+      ((jint*)ids->data)[0] = 1, ((jint*)ids->data)[1] = 100, ((jint*)ids->data)[2] = 200;
+      seen = 0;
+      ((generate_tokens_fn*)method("generateTokens"))(env, NULL, runner, (jintArray)ids, (jintArray)ints_of("chain", 3), (jdoubleArray)doubles_of(), 0, NULL);
+    }
+    if (thrown.pending)
+      report_error();
+    else
+      printf("{\"error\": \"\", \"code\": 0}\n");
+    if (runner != 0) ((void (*)(JNIEnv*, jclass, jlong))method("release"))(env, NULL, runner);
+    if (pwrite(fd, &byte, 1, at) != 1) return perror(name), 1;
+  }
+  return 0;
+}
+
+/* Options.ints() and Options.doubles() of Options.kt. */
+static array* ints_of(const char* mode, int max_tokens) {
+  const int head = strncmp(mode, "head-", 5) == 0;
+  const char* shape = head ? mode + 5 : mode;
+  const int kind = strcmp(shape, "plain") == 0 ? 0 : strcmp(shape, "auto") == 0 ? 2 : 1;
+  const jint values[7] = {max_tokens, kind, 7, strcmp(shape, "tree") == 0 ? 3 : 1, 0, head ? 2 : 1, all_experts};
+  array* a = new_array(7, 4);
+  memcpy(a->data, values, sizeof values);
+  return a;
+}
+
+static array* doubles_of(void) {
+  array* a = new_array(3, 8);
+  ((jdouble*)a->data)[1] = ((jdouble*)a->data)[2] = 1;
+  return a;
+}
+
 static array* bytes_of(const char* s) {
   array* a = new_array((jsize)strlen(s), 1);
   memcpy(a->data, s, strlen(s));
@@ -181,7 +234,8 @@ static array* bytes_of(const char* s) {
 int main(int argc, char** argv) {
   (void)*(volatile char*)reserved;
   setvbuf(stdout, NULL, _IOLBF, 0);
-  const char *path = NULL, *range = NULL, *tokenizer = NULL, *draft = NULL, *prompt_tokens = NULL, *prompt_text = NULL, *modes[8];
+  const char *path = NULL, *range = NULL, *tokenizer = NULL, *draft = NULL, *prompt_tokens = NULL, *prompt_text = NULL, *flipped = NULL, *modes[8];
+  char* flips = NULL;
   jlong offset = 0, bytes = 0;
   int mode_count = 0, max_tokens = 32;
   for (int i = 1; i < argc; ++i) {
@@ -190,6 +244,8 @@ int main(int argc, char** argv) {
     else if (strcmp(a, "--range") == 0) range = argv[++i], offset = atoll(argv[++i]), bytes = atoll(argv[++i]);
     else if (strcmp(a, "--tokenizer") == 0) tokenizer = argv[++i];
     else if (strcmp(a, "--draft") == 0) draft = argv[++i];
+    else if (strcmp(a, "--flip") == 0) flipped = argv[++i], flips = argv[++i];
+    else if (strcmp(a, "--all-experts") == 0) all_experts = 1;
     else if (strcmp(a, "--cancel-after") == 0) cancel_after = atoi(argv[++i]);
     else if (strcmp(a, "--tokens") == 0) prompt_tokens = argv[++i];
     else if (strcmp(a, "--text") == 0) prompt_text = argv[++i];
@@ -224,11 +280,11 @@ int main(int argc, char** argv) {
   JNIEnv* env = &environment;
   ((jint(*)(JNIEnv*, jclass, jint))method("setThreads"))(env, NULL, 2);
   cancel = (void (*)(JNIEnv*, jclass, jlong))method("cancel");
+  if (flipped != NULL) return flip(flipped, flips);
   int fd = -1;
   if (range != NULL && (fd = open(range, O_RDONLY)) < 0) return perror(range), 1;
   const long before = status_kb("RssAnon:");
-  runner = ((jlong(*)(JNIEnv*, jclass, jbyteArray, jint, jlong, jlong))method("load"))(
-      env, NULL, path ? (jbyteArray)bytes_of(path) : NULL, fd, offset, bytes);
+  runner = ((load_fn*)method("load"))(env, NULL, path ? (jbyteArray)bytes_of(path) : NULL, fd, offset, bytes);
   if (fd >= 0) close(fd); /* the mapping must not need it */
   if (thrown.pending) return report_error(), 0;
   if (tokenizer != NULL) {
@@ -254,18 +310,14 @@ int main(int argc, char** argv) {
     text_mode = 1;
   }
   for (int m = 0; m < mode_count; ++m) {
-    const int plain = strcmp(modes[m], "plain") == 0, automatic = strcmp(modes[m], "auto") == 0, tree = strcmp(modes[m], "tree") == 0;
-    array *ints = new_array(6, 4), *doubles = new_array(3, 8);
-    const jint values[6] = {max_tokens, plain ? 0 : automatic ? 2 : 1, 7, tree ? 3 : 1, 0, draft != NULL && !automatic ? 2 : 1};
-    memcpy(ints->data, values, sizeof values);
-    ((jdouble*)doubles->data)[1] = ((jdouble*)doubles->data)[2] = 1;
+    array *ints = ints_of(modes[m], max_tokens), *doubles = doubles_of();
     seen = 0, text_bytes = 0;
     ((void (*)(JNIEnv*, jclass, jlong))method("reset"))(env, NULL, runner);
     if (text_mode)
       ((void (*)(JNIEnv*, jclass, jlong, jobjectArray, jobjectArray, jintArray, jdoubleArray, jlong, jobjectArray, jobject))method("generate"))(
           env, NULL, runner, NULL, (jobjectArray)contents, (jintArray)ints, (jdoubleArray)doubles, 0, NULL, NULL);
     else
-      ((void (*)(JNIEnv*, jclass, jlong, jintArray, jintArray, jdoubleArray, jlong, jobject))method("generateTokens"))(
+      ((generate_tokens_fn*)method("generateTokens"))(
           env, NULL, runner, (jintArray)ids, (jintArray)ints, (jdoubleArray)doubles, 0, NULL);
     if (thrown.pending) {
       report_error();

@@ -85,9 +85,9 @@ jbyteArray new_bytes(JNIEnv* env, const char* data, size_t size) {
 blockffn_runner_options options_of(JNIEnv* env, jintArray ints, jdoubleArray doubles, jlong seed) {
   blockffn_runner_options options;
   blockffn_runner_default_options(&options);
-  jint i[6];
+  jint i[7];
   jdouble d[3];
-  env->GetIntArrayRegion(ints, 0, 6, i);
+  env->GetIntArrayRegion(ints, 0, 7, i);
   env->GetDoubleArrayRegion(doubles, 0, 3, d);
   if (env->ExceptionCheck()) return options;
   options.max_tokens = i[0];
@@ -96,6 +96,7 @@ blockffn_runner_options options_of(JNIEnv* env, jintArray ints, jdoubleArray dou
   options.draft_width = i[3];
   options.top_k = i[4];
   options.drafter = i[5];
+  options.experts = i[6];
   options.temperature = d[0];
   options.top_p = d[1];
   options.repetition_penalty = d[2];

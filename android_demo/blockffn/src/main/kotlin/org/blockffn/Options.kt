@@ -29,6 +29,7 @@ enum class Drafter(internal val code: Int) {
  * @param topK 0: off
  * @param topP 1: off
  * @param repetitionPenalty 1: off
+ * @param allExperts read and compute every expert, as a dense model of equal size does: the same text, to compare speeds
  * @param seed the same seed gives the same text
  */
 data class Options(
@@ -41,8 +42,10 @@ data class Options(
     val topP: Double = 1.0,
     val repetitionPenalty: Double = 1.0,
     val seed: Long = 0,
+    val allExperts: Boolean = false,
 ) {
-    internal fun ints() = intArrayOf(maxTokens, speculation.mode, draftTokens, speculation.width, topK, drafter.code)
+    internal fun ints() =
+        intArrayOf(maxTokens, speculation.mode, draftTokens, speculation.width, topK, drafter.code, if (allExperts) 1 else 0)
 
     internal fun doubles() = doubleArrayOf(temperature, topP, repetitionPenalty)
 }

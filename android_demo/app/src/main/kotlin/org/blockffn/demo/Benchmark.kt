@@ -11,7 +11,7 @@ import org.json.JSONObject
 import java.util.Locale
 
 /** One column of the comparison. */
-data class Case(val name: String, val model: ModelEntry, val speculation: Speculation)
+data class Case(val name: String, val model: ModelEntry, val allExperts: Boolean, val speculation: Speculation)
 
 /** All runs of a case. The figures are medians. */
 data class Result(val case: Case, val runs: List<Stats>) {
@@ -31,19 +31,19 @@ fun median(values: List<Double>): Double {
 }
 
 /**
- * The comparison that the paper is about: dense and sparse, each with and without speculation. The cases of one model run in
- * turn, so that a device that grows hot slows them alike; a first round warms up and is not counted.
+ * The comparison that the paper is about: all experts read, as a dense model does, and the active ones alone, each with and
+ * without speculation; the text is the same. The cases run in turn, so that a device that grows hot slows them alike; a first round warms up and is not counted.
  */
 class Benchmark(private val context: Context, private val session: Session, private val rounds: Int, private val tokens: Int) {
     @Volatile private var cancelled = false
     @Volatile private var engine: BlockFFN? = null
 
     fun cases(): List<Case> {
-        val sparse = session.state.models.firstOrNull { !it.dense } ?: return emptyList()
-        val dense = session.state.models.firstOrNull { it.id == sparse.denseTwin }
-        return listOfNotNull(dense, sparse).flatMap { model ->
-            val kind = context.getString(if (model.dense) R.string.dense else R.string.sparse)
-            listOf(Case(kind, model, Speculation.OFF), Case("$kind + ${context.getString(R.string.speculation).lowercase(Locale.ROOT)}", model, Speculation.AUTO))
+        val model = session.state.model ?: return emptyList()
+        val speculation = context.getString(R.string.speculation).lowercase(Locale.ROOT)
+        return listOf(true, false).flatMap { all ->
+            val kind = context.getString(if (all) R.string.dense else R.string.sparse)
+            listOf(Case(kind, model, all, Speculation.OFF), Case("$kind + $speculation", model, all, Speculation.AUTO))
         }
     }
 
@@ -55,26 +55,25 @@ class Benchmark(private val context: Context, private val session: Session, priv
     /** [progress] and [done] are called by the session's worker, [failed] on the main thread. */
     fun start(progress: (Int, Int, String) -> Unit, done: (Report) -> Unit, failed: (String) -> Unit) {
         val cases = cases()
-        val models = cases.map { it.model }.distinct()
+        val model = cases.firstOrNull()?.model ?: return
         val before = DeviceState.now(context)
         val runs = cases.associateWith { ArrayList<Stats>() }
-        models.forEachIndexed { m, model ->
-            session.withModel(model, { engine ->
-                this.engine = engine
-                for (round in 0..rounds) {
-                    for (case in cases.filter { it.model == model }) {
-                        if (cancelled) return@withModel
-                        progress(m * (rounds + 1) + round, models.size * (rounds + 1), case.name)
-                        engine.reset()
-                        val stats = engine.generate(context.getString(R.string.prompt_default), Options(maxTokens = tokens, speculation = case.speculation)) { _, _ -> !cancelled }
-                        if (round > 0 && !cancelled) runs.getValue(case).add(stats)
-                    }
+        session.withModel(model, { engine ->
+            this.engine = engine
+            for (round in 0..rounds) {
+                for (case in cases) {
+                    if (cancelled) return@withModel
+                    progress(round, rounds + 1, case.name)
+                    engine.reset()
+                    val options = Options(maxTokens = tokens, speculation = case.speculation, allExperts = case.allExperts)
+                    val stats = engine.generate(context.getString(R.string.prompt_default), options) { _, _ -> !cancelled }
+                    if (round > 0 && !cancelled) runs.getValue(case).add(stats)
                 }
-                if (m == models.size - 1 && !cancelled) {
-                    done(Report(runs.map { Result(it.key, it.value) }, before, DeviceState.now(context), engine.info.kernels, engine.info.threads))
-                }
-            }, failed)
-        }
+            }
+            if (!cancelled) {
+                done(Report(runs.map { Result(it.key, it.value) }, before, DeviceState.now(context), engine.info.kernels, engine.info.threads))
+            }
+        }, failed)
     }
 }
 
@@ -87,7 +86,8 @@ fun Report.toJson(): JSONObject {
         .put("sdk", Build.VERSION.SDK_INT).put("abis", JSONArray(Build.SUPPORTED_ABIS.toList()))
         .put("kernels", kernels).put("threads", threads).put("before", state(before)).put("after", state(after))
         .put("cases", JSONArray(results.map { r ->
-            JSONObject().put("name", r.case.name).put("model", r.case.model.id).put("speculation", r.case.speculation.name.lowercase(Locale.ROOT))
+            JSONObject().put("name", r.case.name).put("model", r.case.model.id)
+                .put("experts", if (r.case.allExperts) "all" else "active").put("speculation", r.case.speculation.name.lowercase(Locale.ROOT))
                 .put("tokens_per_s_median", r.speed).put("tokens_per_s_min", r.speeds.first()).put("tokens_per_s_max", r.speeds.last())
                 .put("ttft_ms_median", r.ttftMs).put("share_read_median", r.shareRead).put("tokens_per_cycle_median", r.tokensPerCycle)
                 .put("runs", JSONArray(r.runs.map { s ->

@@ -66,7 +66,7 @@ class BenchmarkChart(context: Context, attributes: AttributeSet?) : View(context
             text("${number(result.speed)} tok/s", top + 14 * unit, 14, R.color.text, true)
             val start = x(0.0)
             val end = x(result.speed)
-            paint.color = context.getColor(if (result.case.model.dense) R.color.text_secondary else R.color.accent)
+            paint.color = context.getColor(if (result.case.allExperts) R.color.text_secondary else R.color.accent)
             canvas.drawRoundRect(minOf(start, end), top + 21 * unit, maxOf(start, end), top + 35 * unit, 4 * unit, 4 * unit, paint)
             paint.color = context.getColor(R.color.text)
             val low = x(result.speeds.firstOrNull() ?: 0.0)

@@ -139,7 +139,6 @@ class MainActivity : Activity() {
 
         speculation.check(SPECULATION.entries.first { it.value == state.settings.speculation }.key)
         feedForward.check(if (state.settings.dense) R.id.dense else R.id.sparse)
-        findViewById<View>(R.id.feed_forward_row).visible(state.model?.denseTwin != null)
         for (group in listOf(speculation, feedForward)) for (i in 0 until group.childCount) group.getChildAt(i).isEnabled = !state.busy
 
         go.setText(if (state.phase == Phase.Stopping) R.string.stopping else if (state.busy) R.string.stop else R.string.generate)

@@ -10,13 +10,11 @@ import java.io.File
 import java.io.FileNotFoundException
 import java.io.IOException
 
-/** A model that the user may choose. [denseTwin]: id of a dense model of equal size, where there is one. */
+/** A model that the user may choose. */
 data class ModelEntry(
     val id: String,
     val title: String,
     val source: Source,
-    val denseTwin: String? = null,
-    val dense: Boolean = false,
 ) {
     override fun toString() = title  // what a Spinner shows
 }
@@ -46,7 +44,6 @@ class Models(private val context: Context) {
             ModelEntry(
                 model.getString("id"), model.getString("title"),
                 Source.Assets(folder, model.getString("program"), model.optBoolean("tokenizer_config"), model.optString("draft").ifEmpty { null }),
-                model.optString("dense_twin").ifEmpty { null }, model.optBoolean("dense"),
             )
         }
     } catch (none: FileNotFoundException) {

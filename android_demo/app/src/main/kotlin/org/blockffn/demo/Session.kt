@@ -34,7 +34,7 @@ class Session(private val context: Context) {
             value?.invoke(state)
         }
 
-    var state: UiState = models.list().let { UiState(it, it.firstOrNull { model -> !model.dense }) }
+    var state: UiState = models.list().let { UiState(it, it.firstOrNull()) }
         private set(value) {
             field = value
             observer?.invoke(value)
@@ -80,12 +80,13 @@ class Session(private val context: Context) {
     }
 
     fun generate(prompt: String) {
-        val model = chosen()
+        val model = state.model
         if (state.busy || model == null) return
         val s = state.settings
         val options = Options(
             maxTokens = s.maxTokens, speculation = s.speculation, drafter = drafterOf(s.speculation), temperature = s.temperature,
             topP = if (s.temperature > 0) s.topP else 1.0, repetitionPenalty = s.repetitionPenalty, seed = s.seed,
+            allExperts = s.dense,
         )
         reasonToStop = null
         state = state.copy(
@@ -96,12 +97,6 @@ class Session(private val context: Context) {
 
     /** The switch "n-gram" means the text alone; chain and tree take the draft head as well, where there is one. */
     private fun drafterOf(speculation: Speculation) = if (speculation == Speculation.AUTO) Drafter.NGRAM else Drafter.BEST
-
-    /** The dense twin of the chosen model where the switch says so. */
-    private fun chosen(): ModelEntry? {
-        val twin = state.model?.denseTwin
-        return if (state.settings.dense && twin != null) state.models.firstOrNull { it.id == twin } else state.model
-    }
 
     /** Ends the run within one step; [reason] is shown. */
     fun stop(reason: String = context.getString(R.string.stopped)) {

@@ -131,6 +131,16 @@ class DemoTest {
         val stats = app.session.state.stats!!
         assertEquals(160L, stats.generatedTokens)
         assertTrue(stats.shareRead in 0.05..0.6)
+        // All experts: the same text, and all that there are.
+        activity.view<RadioGroup>(R.id.feed_forward).check(R.id.dense)
+        activity.go()
+        finish()
+        assertEquals(golden, activity.text(R.id.answer))
+        assertEquals(1.0, app.session.state.stats!!.shareRead, 0.0)
+        activity.view<RadioGroup>(R.id.feed_forward).check(R.id.sparse)
+        activity.go()
+        finish()
+        assertTrue(app.session.state.stats!!.shareRead in 0.05..0.6)
         activity.view<Button>(R.id.copy).performClick()
         val clipboard = app.getSystemService(Context.CLIPBOARD_SERVICE) as ClipboardManager
         assertEquals(golden, clipboard.primaryClip!!.getItemAt(0).text.toString())
@@ -284,13 +294,16 @@ class DemoTest {
         val files = uris.map { uri -> android.os.ParcelFileDescriptor.AutoCloseInputStream(provider.openFile(uri, "r")).use { it.readBytes() } }
         val json = JSONObject(String(files[0]))
         val cases = json.getJSONArray("cases")
-        assertEquals(2, cases.length())
+        assertEquals(4, cases.length())
         for (i in 0 until cases.length()) {
             val case = cases.getJSONObject(i)
             val speeds = case.getJSONArray("runs").let { runs -> List(runs.length()) { runs.getJSONObject(it).getDouble("tokens_per_s") } }
             assertEquals(3, speeds.size)
             assertEquals(speeds.sorted()[1], case.getDouble("tokens_per_s_median"), 1e-9)
             assertEquals(speeds.min(), case.getDouble("tokens_per_s_min"), 1e-9)
+            val all = case.getString("experts") == "all"
+            assertEquals(all, i < 2)
+            assertEquals(all, case.getDouble("share_read_median") == 1.0)
         }
         assertEquals(0x50, files[1][1].toInt())  // "PNG"
         assertTrue(files[1].size > 2000)
