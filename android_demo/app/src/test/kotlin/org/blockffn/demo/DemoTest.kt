@@ -132,6 +132,7 @@ class DemoTest {
         assertEquals(160L, stats.generatedTokens)
         assertTrue(stats.shareRead in 0.05..0.6)
         // All experts: the same text, and all that there are.
+        assertTrue(activity.view<View>(R.id.dense).isShown)
         activity.view<RadioGroup>(R.id.feed_forward).check(R.id.dense)
         activity.go()
         finish()
