@@ -71,7 +71,7 @@ def test_no_active_expert_gives_exact_zeros(written, runtime, quant):
 
 
 @pytest.mark.parametrize("how", [*RUNTIMES, "copied caches", "bodies and copied caches"])
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", [name for name in VARIANTS if "kv8" not in name])  # caches are float32 there
 def test_attention_over_chunks_and_a_tree(written, variant, how):
     m = VARIANTS[variant]()
     path, _ = written(variant, m, (*m.rows(7), *chunk(7, 0)))
