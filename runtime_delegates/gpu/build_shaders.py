@@ -1,14 +1,20 @@
-"""Compiles shaders/*.comp to SPIR-V and writes shaders.inc, the C++ arrays that the library embeds.
+"""Compiles shaders/*.comp to SPIR-V in shaders.inc, the C++ arrays that the library embeds, and to Metal in metal/*.metal.
 
     python runtime_delegates/gpu/build_shaders.py [--check]
 
-Needs Debian 12's glslc 2023.2 and spirv-tools 2023.1 (`apt install glslc spirv-tools`): other versions may give other,
-equally valid bytes. --check writes nothing and fails if shaders.inc is not what the sources give. Every module is
-optimized, stripped and validated for Vulkan 1.1. Exit 0 done, 1 failed or different, 2 bad arguments.
+Needs Debian 12's glslc 2023.2, spirv-tools 2023.1 and spirv-cross (`apt install glslc spirv-tools spirv-cross`): other
+versions may give other, equally valid bytes. --check writes nothing and fails if a file is not what the sources give.
+Every module is optimized, stripped and validated for Vulkan 1.1. Exit 0 done, 1 failed or different, 2 bad arguments.
+
+Metal: the same passes, one kernel a file, named like it. Buffer 0 holds the push constants and buffer b + 1 is binding b.
+The two specialization constants are macros, BLOCKFFN_THREADS (64) and BLOCKFFN_TOKENS (1). There is no router.metal: its
+last workgroup reads what others wrote, which Metal does not promise; linear and compact do its work.
 """
 
 import argparse
 import json
+import re
+import struct
 import subprocess
 import sys
 import tempfile
@@ -17,7 +23,9 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 QUANTS = ("fp32", "int8", "int4")
 QUANTIZED = ("linear", "router", "expert_up", "expert_down", "embedding")  # one module per precision
+NOT_IN_METAL = ("router",)
 GLSLC = ("glslc", "--target-env=vulkan1.1", "-O", "-Werror", "-fshader-stage=compute")
+SPIRV_CROSS = ("spirv-cross", "--msl", "--msl-version", "20200", "--msl-force-native-arrays", "--msl-decoration-binding")
 
 
 def modules() -> list[tuple[str, Path, tuple[str, ...]]]:
@@ -32,6 +40,13 @@ def modules() -> list[tuple[str, Path, tuple[str, ...]]]:
     return out
 
 
+def run(command: list[str]) -> str:
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise RuntimeError(f"{' '.join(command)}:\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
 def compile_module(source: Path, macros: tuple[str, ...], directory: Path) -> bytes:
     """The module's SPIR-V; the compiler's message if it fails."""
     spirv = directory / "module.spv"
@@ -40,14 +55,46 @@ def compile_module(source: Path, macros: tuple[str, ...], directory: Path) -> by
         ["spirv-opt", "--strip-debug", str(spirv), "-o", str(spirv)],
         ["spirv-val", "--target-env", "vulkan1.1", str(spirv)],
     ):
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode != 0:
-            raise RuntimeError(f"{' '.join(command)}:\n{done.stdout}{done.stderr}")
+        run(command)
     return spirv.read_bytes()
 
 
-def render() -> tuple[str, dict[str, int]]:
-    """The text of shaders.inc and the bytes of every module."""
+def shift_bindings(spirv: bytes) -> bytes:
+    """Every binding plus one: buffer 0 of a Metal kernel holds the push constants."""
+    op_decorate, binding = 71, 33
+    words = list(struct.unpack(f"<{len(spirv) // 4}I", spirv))
+    at = 5
+    while at < len(words):
+        if words[at] & 0xFFFF == op_decorate and words[at + 2] == binding:
+            words[at + 3] += 1
+        at += words[at] >> 16
+    return struct.pack(f"<{len(words)}I", *words)
+
+
+def to_metal(name: str, source: Path, macros: tuple[str, ...], directory: Path) -> str:
+    """The module as Metal source, with names, without helpers that it does not call."""
+    spirv = directory / "metal.spv"
+    run([*GLSLC, "-g", *macros, str(source), "-o", str(spirv)])
+    spirv.write_bytes(shift_bindings(spirv.read_bytes()))
+    text = run([*SPIRV_CROSS, "--rename-entry-point", "main", name, "comp", str(spirv)])
+    # Constants that are no array's size come as function constants; here all are macros.
+    text = re.sub(
+        r"constant uint (\w+)_tmp \[\[function_constant\((\d)\)\]\];\nconstant uint \1 = .*? : (\d+u);",
+        lambda m: f"#ifndef SPIRV_CROSS_CONSTANT_ID_{m[2]}\n#define SPIRV_CROSS_CONSTANT_ID_{m[2]} {m[3]}\n#endif\n"
+        f"constant uint {m[1]} = SPIRV_CROSS_CONSTANT_ID_{m[2]};",
+        text,
+    )
+    text = text.replace("SPIRV_CROSS_CONSTANT_ID_0 1u", "SPIRV_CROSS_CONSTANT_ID_0 64u")
+    text = text.replace("SPIRV_CROSS_CONSTANT_ID_0", "BLOCKFFN_THREADS").replace("SPIRV_CROSS_CONSTANT_ID_1", "BLOCKFFN_TOKENS")
+    for helper in re.findall(r"(?m)^template<.*\n(?:.*\n)*?^}\n\n", text):
+        if text.count(re.search(r"(\w+)\(", helper.split("\n")[1])[1]) == 1:
+            text = text.replace(helper, "")
+    return f"// Written by build_shaders.py from shaders/{source.name}; do not edit. Compile without fast math.\n{text}"
+
+
+def render() -> tuple[dict[Path, str], dict[str, int]]:
+    """The text of shaders.inc and of every Metal file, and the bytes of every module."""
+    files = {}
     lines = ["// Written by build_shaders.py from shaders/*.comp; do not edit.", ""]
     sizes = {}
     with tempfile.TemporaryDirectory() as directory:
@@ -58,30 +105,38 @@ def render() -> tuple[str, dict[str, int]]:
             lines.append(f"constexpr uint32_t k_{name}[] = {{")
             lines += [" " + ",".join(words[i : i + 24]) + "," for i in range(0, len(words), 24)]
             lines.append("};")
+            if source.stem not in NOT_IN_METAL:
+                files[HERE / "metal" / f"{name}.metal"] = to_metal(name, source, macros, Path(directory))
     lines += ["", "constexpr Module kModules[] = {"]
     lines += [f'    {{"{name}", k_{name}, sizeof k_{name}}},' for name in sizes]
     lines += ["};", ""]
-    return "\n".join(lines), sizes
+    files[HERE / "shaders.inc"] = "\n".join(lines)
+    return files, sizes
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="compare shaders.inc with what the sources give")
     args = parser.parse_args()
-    target = HERE / "shaders.inc"
     try:
-        text, sizes = render()
+        files, sizes = render()
     except (RuntimeError, OSError) as error:
-        print(f"{error}\nNeeded: apt install glslc spirv-tools", file=sys.stderr)
+        print(f"{error}\nNeeded: apt install glslc spirv-tools spirv-cross", file=sys.stderr)
         return 1
+    stale = sorted(set((HERE / "metal").glob("*.metal")) - set(files))
     if args.check:
-        same = target.is_file() and target.read_text() == text
-        print(json.dumps({"same": same, "modules": len(sizes)}))
-        return 0 if same else 1
-    part = target.with_suffix(".part")
-    part.write_text(text)
-    part.replace(target)
-    print(json.dumps({"modules": len(sizes), "spirv_bytes": sum(sizes.values())}))
+        different = [p.name for p, text in files.items() if not p.is_file() or p.read_text() != text]
+        different += [p.name for p in stale]
+        print(json.dumps({"same": not different, "different": different, "modules": len(sizes)}))
+        return 0 if not different else 1
+    (HERE / "metal").mkdir(exist_ok=True)
+    for path, text in files.items():
+        part = path.with_suffix(".part")
+        part.write_text(text)
+        part.replace(path)
+    for path in stale:
+        path.unlink()
+    print(json.dumps({"modules": len(sizes), "spirv_bytes": sum(sizes.values()), "metal_files": len(files) - 1}))
     return 0
 
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <cstring>
 
 namespace blockffn::gpu {
@@ -643,7 +644,7 @@ Status Step::bind_sets() {
   return kStatusOk;
 }
 
-Status Step::record(int bucket, Stamps stamps, VkCommandBuffer* out) {
+Status Step::record(int bucket, Stamps stamps, VkCommandBuffer* out, std::string* listing) {
   Device& d = *device_;
   if (Status s = d.command_buffer(out); !s.ok()) return s;
   VkCommandBufferBeginInfo begin{VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO, nullptr, 0, nullptr};
@@ -719,6 +720,26 @@ Status Step::record(int bucket, Stamps stamps, VkCommandBuffer* out) {
     else
       d.CmdDispatch(*out, size[0], size[1], size[2]);
     if (stamps == Stamps::kAll) d.CmdWriteTimestamp(*out, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, queries_, query++);
+    if (listing == nullptr) continue;
+    const auto place = [&](const Region& r) {
+      const auto all = buffers();
+      const Buffer* buffer = r.buffer == &inputs_ && upload_.local ? &upload_ : r.buffer;
+      const auto at = buffer == nullptr ? -1 : std::find(all.begin(), all.end(), buffer) - all.begin();
+      return "[" + std::to_string(at) + ", " + std::to_string(r.offset) + "]";
+    };
+    const auto list = [](const auto* from, int n) {
+      std::string text;
+      for (int i = 0; i < n; ++i) text += (i > 0 ? ", " : "") + std::to_string(from[i]);
+      return "[" + text + "]";
+    };
+    *listing += std::string(listing->empty() ? "" : ",\n") + "{\"shader\": \"" + shader_name(dispatch.shader) +
+                "\", \"threads\": " + std::to_string(dispatch.threads) +
+                ", \"tokens\": " + std::to_string(dispatch.blocks ? block : 1) +
+                ", \"barrier\": " + (needed ? "true" : "false") + ", \"push\": " + list(push, Device::kPushBytes / 4) +
+                ", \"groups\": " + (dispatch.indirect.buffer != nullptr ? "null" : list(size, 3)) +
+                ", \"indirect\": " + place(dispatch.indirect) + ", \"bindings\": [";
+    for (int b = 0; b < Device::kBindings; ++b) *listing += (b > 0 ? ", " : "") + place(dispatch.bindings[b]);
+    *listing += "]}";
   }
   barrier(kCompute, VK_ACCESS_SHADER_WRITE_BIT, kTransfer, VK_ACCESS_TRANSFER_READ_BIT);
   if (stamps == Stamps::kEnds) d.CmdWriteTimestamp(*out, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, queries_, 1);
@@ -833,6 +854,40 @@ Status Step::run(const Program& program, int tokens, ReadStats* read) {
     at += round_up(bytes, kAlign);
   }
   return kStatusOk;
+}
+
+std::vector<const Buffer*> Step::buffers() const {
+  std::vector<const Buffer*> all;
+  for (const auto& b : blocks_) all.push_back(b.get());
+  for (const auto& b : states_) all.push_back(b.get());
+  for (const Buffer* b : {&arena_, &result_, upload_.local ? &upload_ : &inputs_}) all.push_back(b);
+  return all;
+}
+
+Status Step::trace(const Program& program, int tokens, const std::string& prefix) {
+  const std::lock_guard<std::mutex> lock(device_->mutex());
+  std::string listing;
+  VkCommandBuffer commands;
+  if (Status s = record(1 << bucket_index(tokens), Stamps::kNone, &commands, &listing); !s.ok()) return s;
+  if (Status s = write_step(program, tokens); !s.ok()) return s;
+  const auto write = [](const std::string& path, const void* data, size_t bytes) {
+    FILE* file = std::fopen(path.c_str(), "wb");
+    const bool written = file != nullptr && std::fwrite(data, 1, bytes, file) == bytes;
+    return (file == nullptr || std::fclose(file) == 0) && written;
+  };
+  const auto write_all = [&](const char* when) {
+    const auto all = buffers();
+    for (size_t i = 0; i < all.size(); ++i)
+      if (all[i]->mapped == nullptr ||
+          !write(prefix + "." + when + "." + std::to_string(i), all[i]->mapped, all[i]->bytes))
+        return false;
+    return true;
+  };
+  const Status failed = {Status::kInvalidArgument, "the step's memory cannot be written to files"};
+  const std::string text = "{\"buffers\": " + std::to_string(buffers().size()) + ", \"dispatches\": [\n" + listing + "\n]}\n";
+  if (!write(prefix + ".json", text.data(), text.size()) || !write_all("before")) return failed;
+  if (Status s = device_->submit_and_wait(&commands, 1); !s.ok()) return s;
+  return write_all("after") ? kStatusOk : failed;
 }
 
 Status Step::make_queries() {

@@ -47,6 +47,10 @@ class Step : public Accelerator {
     double nanoseconds;
   };
   Status profile(int tokens, std::vector<Pass>* passes);
+  // For tests of the passes elsewhere: runs a step and writes PREFIX.json (its dispatches in order, with bindings as
+  // [buffer, offset], push words and workgroups) and every buffer's bytes before and after, PREFIX.before.N, .after.N.
+  // Only where the CPU reaches all memory.
+  Status trace(const Program& program, int tokens, const std::string& prefix);
   Device& device() { return *device_; }
   int barriers() const { return barriers_; }
 
@@ -95,7 +99,8 @@ class Step : public Accelerator {
   Status bind_sets();
   Status state(const Value& value, int32_t id, uint32_t stride, Region* out);
   enum class Stamps : uint8_t { kNone, kEnds, kAll };
-  Status record(int bucket, Stamps stamps, VkCommandBuffer* out);
+  Status record(int bucket, Stamps stamps, VkCommandBuffer* out, std::string* listing = nullptr);
+  std::vector<const Buffer*> buffers() const;
   Status make_queries();
   // Rows before it are skipped: the program is asked for the logits of the later tokens only.
   int first_row(const Program& program, uint32_t output) const;

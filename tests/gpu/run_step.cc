@@ -3,7 +3,7 @@
 //
 // STEPS and OUTPUT are those of tests/kernels/run_program.cc. A step that is refused writes 0xffffffff and its
 // sentence's length and text instead. NAME is threads, serialize, fused, staged, direct or skip_barrier of
-// gpu::StepOptions. The last line of standard output is JSON: device, barriers, and what the FFNs read. Exit 1 and a
+// gpu::StepOptions, or trace, the number of a step that ends the run and is written out (Step::trace). The last line of standard output is JSON: device, barriers, and what the FFNs read. Exit 1 and a
 // sentence if nothing can run.
 #include <cstdio>
 #include <cstdlib>
@@ -30,6 +30,7 @@ int main(int argc, char** argv) {
   }
   gpu::StepOptions options;
   options.cpu_too = true;
+  int trace = -1;
   for (int i = 6; i < argc; ++i) {
     const char* value = std::strchr(argv[i], '=');
     const std::string name = value == nullptr ? argv[i] : std::string(argv[i], static_cast<size_t>(value - argv[i]));
@@ -43,6 +44,7 @@ int main(int argc, char** argv) {
     if (name == "memory_bytes") options.faults.memory_bytes = static_cast<uint64_t>(n);
     if (name == "lose_after") options.faults.lose_after = n;
     if (name == "direct") options.direct = n != 0;
+    if (name == "trace") trace = n;
     if (name == "skip_barrier") options.skip_barrier = n;
   }
   const Bytes blob = read_file(argv[2]);
@@ -63,6 +65,10 @@ int main(int argc, char** argv) {
   ReadStats stats;
   for (uint32_t count = steps.number(); count > 0; --count) {
     const int tokens = steps.bind(program.get());
+    if (step != nullptr && trace >= 0 && trace-- == 0) {
+      if (const Status s = step->trace(*program, tokens, argv[5]); !s.ok()) return refused("trace", s);
+      break;
+    }
     if (const Status s = program->run(tokens, {}, {}, &stats); !s.ok()) {
       put(0xffffffffu);
       put(static_cast<uint32_t>(std::strlen(s.message)));

@@ -4,7 +4,7 @@
 layout(local_size_x_id = 0, local_size_y = 1, local_size_z = 1) in;
 layout(constant_id = 1) const uint TOKENS = 1;  // tokens that one workgroup multiplies together: 1, 2, 4 or 8
 #define MAX_TOKENS 8
-#define THREADS gl_WorkGroupSize.x
+layout(constant_id = 0) const uint THREADS = 64;  // the same constant, which Metal needs by name
 
 // Words of the step buffer, which the CPU writes before every step.
 #define STEP_TOKENS 0
