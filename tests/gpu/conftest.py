@@ -23,7 +23,7 @@ def lavapipe():
     found = sorted(Path("/usr/share/vulkan/icd.d").glob("lvp_icd*.json"))
     if found and HEADER.is_file():
         return found[0]
-    need = "apt install mesa-vulkan-drivers vulkan-validationlayers libvulkan1 libvulkan-dev glslc spirv-tools"
+    need = "apt install mesa-vulkan-drivers vulkan-validationlayers libvulkan1 libvulkan-dev glslc spirv-tools spirv-cross"
     if os.environ.get("CI"):
         pytest.fail(f"the GPU's tests need {need}")
     pytest.skip(f"NOT TESTED: the GPU. Needed: {need}")
