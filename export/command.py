@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 HELDOUT = ROOT / "checkpoints" / "corpus" / "heldout_sample.jsonl"
 MAX_INCREASE = {"fp32": 0.001, "int8": 0.01, "int4": 0.05}
 QUANTS = tuple(MAX_INCREASE)  # from fine to coarse; export/quantize.py, which needs torch, has the same
+KV_QUANTS = ("fp32", "int8")  # export/decoder.py, which needs torch, has the same
 PACKED_BYTES_PER_WEIGHT = {"fp32": 4.0, "fp16": 2.0, "int8": 1.06, "int4": 0.6, "palette4": 0.55}
 
 
@@ -55,9 +56,8 @@ def add_attention_quant(parser: argparse.ArgumentParser) -> None:
 
 def add_kv(parser: argparse.ArgumentParser) -> None:
     """The flag of formats whose attention reads rounded caches."""
-    from_decoder = ("fp32", "int8")  # export.decoder.KV_QUANTS, which would load torch
     parser.add_argument(
-        "--kv", choices=from_decoder, default="fp32",
+        "--kv", choices=KV_QUANTS, default="fp32",
         help="key/value cache; int8 takes a quarter of the memory, with a scale for every head's row (default: %(default)s)",
     )
 
@@ -66,6 +66,7 @@ def build_parser(target: Target) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=target.prog, description=target.description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.set_defaults(target=None, attention_quant=None, kv="fp32")  # of formats without these flags
     parser.add_argument("checkpoint", type=Path, metavar="CKPT", help="checkpoint directory")
     if target.run_draft is not None:
         parser.add_argument("--target", type=Path, metavar="CKPT", help="checkpoint that the draft head was trained for")
@@ -102,12 +103,12 @@ def main(target: Target, argv: list[str] | None = None) -> int:
         parser.error(f"--max-context {args.max_context}: a chunk has up to 64 tokens, choose at least 64")
     if args.heldout_tokens < 2:
         parser.error(f"--heldout-tokens {args.heldout_tokens}: choose at least 2")
-    attention_quant = getattr(args, "attention_quant", None)
+    attention_quant = args.attention_quant
     if attention_quant is not None and QUANTS.index(attention_quant) > QUANTS.index(args.quant):
         parser.error(f"--attention-quant {attention_quant} is coarser than --quant {args.quant}; choose the same or a finer one")
-    if getattr(args, "kv", "fp32") != "fp32" and getattr(args, "target", None) is not None:
+    if args.kv != "fp32" and args.target is not None:
         parser.error("--kv is for models; a draft head's cache is float32")
-    if attention_quant is not None and getattr(args, "target", None) is not None:
+    if attention_quant is not None and args.target is not None:
         parser.error("--attention-quant is for models; a draft head has one precision, --quant")
     if args.max_perplexity_increase is None:
         args.max_perplexity_increase = target.max_increase[args.quant]
@@ -115,14 +116,13 @@ def main(target: Target, argv: list[str] | None = None) -> int:
         parser.error("--max-perplexity-increase nan: choose a number, 0.01 allows one percent")
     if not args.checkpoint.is_dir():
         parser.error(f"{args.checkpoint}: not a directory; name a checkpoint directory with config.json and weights")
-    draft_target = getattr(args, "target", None)
-    if draft_target is not None and not draft_target.is_dir():
-        parser.error(f"--target {draft_target}: not a directory; name the checkpoint that the head was trained for")
-    if args.output is None and draft_target is not None:
-        args.output = Path("out") / draft_target.resolve().name / f"draft-{args.quant}.pte"
+    if args.target is not None and not args.target.is_dir():
+        parser.error(f"--target {args.target}: not a directory; name the checkpoint that the head was trained for")
+    if args.output is None and args.target is not None:
+        args.output = Path("out") / args.target.resolve().name / f"draft-{args.quant}.pte"
     if args.output is None:
         quant = args.quant if attention_quant in (None, args.quant) else f"{args.quant}-attention-{attention_quant}"
-        quant += "-kv-int8" if getattr(args, "kv", "fp32") == "int8" else ""
+        quant += "-kv-int8" if args.kv == "int8" else ""
         args.output = Path("out") / args.checkpoint.resolve().name / target.default_name.format(quant=quant)
     # Read when torch is loaded: its threads shall sleep between operators, not spin; on a busy machine, and
     # beside the backend's own threads, that makes the checks several times faster.
@@ -135,7 +135,7 @@ def main(target: Target, argv: list[str] | None = None) -> int:
     from export.quality import QualityError
 
     try:
-        return _run(target, args) if draft_target is None else target.run_draft(args)
+        return _run(target, args) if args.target is None else target.run_draft(args)
     except KeyboardInterrupt:
         print("interrupted; nothing was written", file=sys.stderr)
     except (ValueError, RuntimeError, QualityError) as error:
@@ -166,7 +166,7 @@ def _run(target: Target, args: argparse.Namespace) -> int:
             if args.check != "none":
                 target.require_library()  # its absence should not cost an export
 
-        packed = packed_bytes(decoder, args.quant, getattr(args, "attention_quant", None))
+        packed = packed_bytes(decoder, args.quant, args.attention_quant)
         require_space(directory, 2 * packed)
         program = directory / target.file_name
         with costs.phase("lower"), bar("packing weights", packed, "B") as progress:
@@ -182,8 +182,8 @@ def _run(target: Target, args: argparse.Namespace) -> int:
         "output": str(args.output),
         "checkpoint": str(args.checkpoint),
         "quant": args.quant,
-        "attention_quant": getattr(args, "attention_quant", None) or args.quant,
-        "kv": getattr(args, "kv", "fp32"),
+        "attention_quant": args.attention_quant or args.quant,
+        "kv": args.kv,
         "max_context": decoder.max_context,
         "parameters": parameter_count(decoder),
         target.bytes_key: lowered.file_bytes,
@@ -246,7 +246,7 @@ def build_decoder(checkpoint, args: argparse.Namespace):
     """The decoder of `blockffn::` operators."""
     from export.decoder import Decoder
 
-    return Decoder(checkpoint, args.quant, args.max_context, args.attention_quant, getattr(args, "kv", "fp32"))
+    return Decoder(checkpoint, args.quant, args.max_context, args.attention_quant, args.kv)
 
 
 def eager_decoders(checkpoint, decoder) -> tuple:

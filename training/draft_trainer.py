@@ -126,8 +126,7 @@ class DraftTrainer:
                         self._flush(log, bar)
                         self._save()
                     if self.stop.name:
-                        return {"status": "interrupted", "signal": self.stop.name, "step": self.done,
-                                "out_dir": config.out_dir}
+                        return self.stop.summary(self.done, config.out_dir)
                 return self._finish()
             finally:
                 batches.close()

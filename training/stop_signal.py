@@ -21,6 +21,10 @@ class StopSignal:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
+    def summary(self, step: int, out_dir: str) -> dict:
+        """What a run that the signal ended says of itself."""
+        return {"status": "interrupted", "signal": self.name, "step": step, "out_dir": out_dir}
+
     def _on_signal(self, number: int, frame) -> None:
         if self.name is not None and number == signal.SIGINT:
             raise KeyboardInterrupt  # pressed twice: do not wait for the step

@@ -126,8 +126,7 @@ class Trainer:
                     if saves:
                         self._save()
                     if stops:
-                        return {"status": "interrupted", "signal": self.stop.name, "step": self.done,
-                                "out_dir": config.out_dir}
+                        return self.stop.summary(self.done, config.out_dir)
                 return self._finish()
             finally:
                 batches.close()
