@@ -487,33 +487,20 @@ double copy_gbs(gpu::Device& d, size_t bytes, int repeat) {
     d.release(a);
     return 0;
   }
-  VkQueryPool queries;
-  VkQueryPoolCreateInfo info{VK_STRUCTURE_TYPE_QUERY_POOL_CREATE_INFO, nullptr, 0, VK_QUERY_TYPE_TIMESTAMP, 2, 0};
-  d.CreateQueryPool(d.handle(), &info, nullptr, &queries);
-  VkCommandBuffer commands;
+  std::unique_ptr<gpu::Recording> commands;
   double best = 1e30;
-  if (d.command_buffer(&commands).ok()) {
-    VkCommandBufferBeginInfo begin{VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO, nullptr, 0, nullptr};
-    d.BeginCommandBuffer(commands, &begin);
-    d.CmdResetQueryPool(commands, queries, 0, 2);
-    d.CmdWriteTimestamp(commands, VK_PIPELINE_STAGE_TOP_OF_PIPE_BIT, queries, 0);
-    VkBufferCopy region{0, 0, bytes};
-    d.CmdCopyBuffer(commands, a.buffer, b.buffer, 1, &region);
-    VkMemoryBarrier memory{VK_STRUCTURE_TYPE_MEMORY_BARRIER, nullptr, VK_ACCESS_TRANSFER_WRITE_BIT,
-                           VK_ACCESS_TRANSFER_READ_BIT};
-    d.CmdPipelineBarrier(commands, VK_PIPELINE_STAGE_TRANSFER_BIT, VK_PIPELINE_STAGE_TRANSFER_BIT, 0, 1, &memory, 0,
-                         nullptr, 0, nullptr);
-    d.CmdWriteTimestamp(commands, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, queries, 1);
-    d.EndCommandBuffer(commands);
-    for (int i = 0; i < repeat; ++i) {
-      uint64_t stamps[2] = {};
-      if (!d.submit_and_wait(&commands, 1).ok()) break;
-      d.GetQueryPoolResults(d.handle(), queries, 0, 2, sizeof stamps, stamps, 8,
-                            VK_QUERY_RESULT_64_BIT | VK_QUERY_RESULT_WAIT_BIT);
-      best = std::min(best, static_cast<double>(stamps[1] - stamps[0]) * d.properties().limits.timestampPeriod);
+  if (d.record(0, 2, &commands).ok() && commands->begin().ok()) {
+    commands->stamp();
+    commands->copy(a, b, {{0, 0, bytes}});
+    commands->barrier(gpu::kTransfer, gpu::kTransfer);
+    commands->stamp();
+    std::vector<double> ns;
+    for (int i = 0; i < repeat && (i > 0 || commands->end().ok()); ++i) {
+      if (!d.submit_and_wait({commands.get()}).ok() || !commands->between_stamps(&ns).ok()) break;
+      best = std::min(best, ns[0]);
     }
   }
-  d.DestroyQueryPool(d.handle(), queries, nullptr);
+  commands.reset();
   d.release(a);
   d.release(b);
   return 2.0 * static_cast<double>(bytes) / best;
@@ -797,14 +784,9 @@ int main(int argc, char** argv) {
       emit("{\"error\": \"%s\"}", s.message);
       return 1;
     }
-    const auto& p = device->properties();
-    emit(
-        "{\"device\": \"%s\", \"vendor\": %u, \"driver\": %u, \"api\": \"%u.%u.%u\", \"binding_bytes\": %llu, "
-        "\"shared_bytes\": %u, \"threads\": %u, \"timestamp_ns\": %.3f}",
-        device->name(), p.vendorID, p.driverVersion, VK_API_VERSION_MAJOR(p.apiVersion),
-        VK_API_VERSION_MINOR(p.apiVersion), VK_API_VERSION_PATCH(p.apiVersion),
-        static_cast<unsigned long long>(device->limits().binding_bytes), p.limits.maxComputeSharedMemorySize,
-        device->limits().threads, p.limits.timestampPeriod);
+    emit("{\"device\": \"%s\", \"identity\": \"%s\", \"binding_bytes\": %llu, \"threads\": %u}", device->name(),
+         device->identity().c_str(), static_cast<unsigned long long>(device->limits().binding_bytes),
+         device->limits().threads);
     for (size_t mib : tiny ? std::vector<size_t>{4} : std::vector<size_t>{1024, 256, 54, 14, 8}) {
       const double gbs = copy_gbs(*device, mib << 20, 10);
       copy_bandwidth = std::max(copy_bandwidth, gbs);

@@ -4,7 +4,7 @@
 #include <string>
 
 #include "../program/program.h"
-#include "vulkan.h"
+#include "device.h"
 
 namespace blockffn::gpu {
 

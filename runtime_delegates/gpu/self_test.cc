@@ -300,11 +300,7 @@ std::string cache_path(const Device& device, Quant quant) {
     directory = base + "/blockffn";
   }
   mkdir(directory.c_str(), 0755);
-  const auto& p = device.properties();
-  char name[128];
-  std::snprintf(name, sizeof name, "/gpu-%x-%x-%x-%d-%016llx", p.vendorID, p.deviceID, p.driverVersion,
-                static_cast<int>(quant), static_cast<unsigned long long>(shaders_hash()));
-  return directory + name;
+  return directory + "/gpu-" + device.identity() + "-" + std::to_string(static_cast<int>(quant));
 }
 
 }  // namespace

@@ -71,14 +71,12 @@ uint64_t Step::room() const {
 Step::~Step() {
   if (device_ == nullptr) return;
   const std::lock_guard<std::mutex> lock(device_->mutex());
-  Device& d = *device_;
-  if (d.handle() == VK_NULL_HANDLE) return;
-  d.DeviceWaitIdle(d.handle());
-  if (pool_ != VK_NULL_HANDLE) d.DestroyDescriptorPool(d.handle(), pool_, nullptr);
-  if (queries_ != VK_NULL_HANDLE) d.DestroyQueryPool(d.handle(), queries_, nullptr);
-  for (auto& b : blocks_) d.release(*b);
-  for (auto& b : states_) d.release(*b);
-  for (Buffer* b : {&arena_, &upload_, &inputs_, &readback_, &result_}) d.release(*b);
+  device_->wait();
+  for (auto& r : recorded_) r.reset();
+  outputs_.reset();
+  for (auto& b : blocks_) device_->release(*b);
+  for (auto& b : states_) device_->release(*b);
+  for (Buffer* b : {&arena_, &upload_, &inputs_, &readback_, &result_}) device_->release(*b);
 }
 
 Status Step::plan(const Program& program) {
@@ -122,8 +120,7 @@ Status Step::plan(const Program& program) {
   if (Status s = device_->fill_zero(arena_); !s.ok()) return s;
   for (auto& b : states_)
     if (Status s = device_->fill_zero(*b); !s.ok()) return s;
-  if (Status s = device_->command_buffer(&output_commands_); !s.ok()) return s;
-  return bind_sets();
+  return device_->record(0, 0, &outputs_);
 }
 
 // Copies every weight to the GPU, several to an allocation.
@@ -327,8 +324,8 @@ Status Step::add_ffn(const Ffn& w, Region x, Region y) {
     return unsupported("the experts' hidden values exceed what the GPU can bind");
   const uint32_t wide = device_->limits().wide_threads, classes = down_classes(w, wide);
   const uint32_t up_tiles = (width + 7) / 8, down_tiles = static_cast<uint32_t>(w.hidden + 7) / 8;
-  const bool fused =
-      options_.fused && w.router.quant != Quant::kInt4 && w.router.tile_bytes * w.router.tiles_per_group() <= room;
+  const bool fused = options_.fused && device_->limits().router && w.router.quant != Quant::kInt4 &&
+                     w.router.tile_bytes * w.router.tiles_per_group() <= room;
   if (!fused)
     if (Status s = add_linear(w.router, nullptr, 1.0f, x, 0, scores, 0, false); !s.ok()) return s;
   {
@@ -614,63 +611,24 @@ Status Step::add_op(const Program& program, const Op& op) {
   return unsupported("the program has an operator that the GPU does not know");
 }
 
-Status Step::bind_sets() {
-  const uint32_t count = static_cast<uint32_t>(dispatches_.size());
-  VkDescriptorPoolSize size{VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, count * Device::kBindings};
-  VkDescriptorPoolCreateInfo info{VK_STRUCTURE_TYPE_DESCRIPTOR_POOL_CREATE_INFO, nullptr, 0, count, 1, &size};
-  if (device_->CreateDescriptorPool(device_->handle(), &info, nullptr, &pool_) != VK_SUCCESS)
-    return {Status::kNoMemory, "the GPU has not enough memory"};
-  std::vector<VkDescriptorSetLayout> layouts(count, device_->set_layout());
-  std::vector<VkDescriptorSet> sets(count);
-  VkDescriptorSetAllocateInfo allocate{VK_STRUCTURE_TYPE_DESCRIPTOR_SET_ALLOCATE_INFO, nullptr, pool_, count,
-                                       layouts.data()};
-  if (device_->AllocateDescriptorSets(device_->handle(), &allocate, sets.data()) != VK_SUCCESS)
-    return {Status::kNoMemory, "the GPU has not enough memory"};
-  for (uint32_t i = 0; i < count; ++i) {
-    Dispatch& d = dispatches_[i];
-    d.set = sets[i];
-    VkDescriptorBufferInfo buffers[Device::kBindings];
-    VkWriteDescriptorSet writes[Device::kBindings]{};
-    for (uint32_t b = 0; b < Device::kBindings; ++b) {
-      const Region& r = d.bindings[b].buffer != nullptr ? d.bindings[b] : step_region_;  // unused: anything valid
-      const Buffer& buffer = r.buffer == &inputs_ && upload_.local ? upload_ : *r.buffer;
-      const uint64_t bytes = r.buffer == &result_ ? result_region_.bytes : r.bytes;
-      buffers[b] = {buffer.buffer, r.offset, std::min<uint64_t>(bytes, buffer.bytes - r.offset)};
-      writes[b] = {VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET, nullptr, d.set,       b,      0, 1,
-                   VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,      nullptr, &buffers[b], nullptr};
-    }
-    device_->UpdateDescriptorSets(device_->handle(), Device::kBindings, writes, 0, nullptr);
-  }
-  return kStatusOk;
+Binding Step::bound(const Region& region) const {
+  const Region& r = region.buffer != nullptr ? region : step_region_;  // unused: anything valid
+  return {r.buffer == &inputs_ && upload_.local ? &upload_ : r.buffer, r.offset,
+          r.buffer == &result_ ? result_region_.bytes : r.bytes};
 }
 
-Status Step::record(int bucket, Stamps stamps, VkCommandBuffer* out, std::string* listing) {
-  Device& d = *device_;
-  if (Status s = d.command_buffer(out); !s.ok()) return s;
-  VkCommandBufferBeginInfo begin{VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO, nullptr, 0, nullptr};
-  d.BeginCommandBuffer(*out, &begin);
-  const auto barrier = [&](VkPipelineStageFlags from, VkAccessFlags made, VkPipelineStageFlags to, VkAccessFlags seen) {
-    VkMemoryBarrier memory{VK_STRUCTURE_TYPE_MEMORY_BARRIER, nullptr, made, seen};
-    d.CmdPipelineBarrier(*out, from, to, 0, 1, &memory, 0, nullptr, 0, nullptr);
-  };
-  constexpr VkPipelineStageFlags kCompute = VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT,
-                                 kTransfer = VK_PIPELINE_STAGE_TRANSFER_BIT,
-                                 kIndirect = VK_PIPELINE_STAGE_DRAW_INDIRECT_BIT;
-  constexpr VkAccessFlags kShader = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT;
+Status Step::record(int bucket, Stamps stamps, std::unique_ptr<Recording>* out, std::string* listing) {
+  const uint32_t count = static_cast<uint32_t>(dispatches_.size());
+  std::unique_ptr<Recording> r;
+  const uint32_t times = stamps == Stamps::kAll ? count + 1 : stamps == Stamps::kEnds ? 2 : 0;
+  if (Status s = device_->record(count, times, &r); !s.ok()) return s;
+  if (Status s = r->begin(); !s.ok()) return s;
   // Behind the previous step, which the host has waited for: only caches have to be ordered.
-  barrier(kCompute | kTransfer, VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT, kCompute | kTransfer,
-          kShader | VK_ACCESS_TRANSFER_WRITE_BIT);
-  d.CmdFillBuffer(*out, result_.buffer, 0, VK_WHOLE_SIZE, 0);
-  if (!upload_.local) {
-    const VkBufferCopy all{0, 0, upload_.bytes};
-    d.CmdCopyBuffer(*out, upload_.buffer, inputs_.buffer, 1, &all);
-  }
-  barrier(kTransfer, VK_ACCESS_TRANSFER_WRITE_BIT, kCompute | kIndirect, kShader | VK_ACCESS_INDIRECT_COMMAND_READ_BIT);
-  uint32_t query = 0;
-  if (stamps != Stamps::kNone) {
-    d.CmdResetQueryPool(*out, queries_, 0, static_cast<uint32_t>(dispatches_.size()) + 1);
-    d.CmdWriteTimestamp(*out, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, queries_, query++);
-  }
+  r->barrier(kCompute | kTransfer, kCompute | kTransfer);
+  r->clear(result_);
+  if (!upload_.local) r->copy(upload_, inputs_, {{0, 0, upload_.bytes}});
+  r->barrier(kTransfer, kCompute);
+  if (stamps != Stamps::kNone) r->stamp();
 
   // A barrier where a dispatch touches what an earlier one wrote, or writes what an earlier one read, since the last
   // one.
@@ -680,70 +638,64 @@ Status Step::record(int bucket, Stamps stamps, VkCommandBuffer* out, std::string
   for (const Dispatch& dispatch : dispatches_) {
     bool needed = options_.serialize && dispatch.op != last_op;
     last_op = dispatch.op;
-    for (int b = 0; b <= Device::kBindings; ++b) {
-      const Region& r = b < Device::kBindings ? dispatch.bindings[b] : dispatch.indirect;
-      if (r.buffer == nullptr || r.resource < 0) continue;
-      const bool writes = b < Device::kBindings && (dispatch.writes >> b & 1) != 0;
-      needed = needed || written[r.resource] || (writes && read[r.resource]);
+    for (int b = 0; b <= kBindings; ++b) {
+      const Region& region = b < kBindings ? dispatch.bindings[b] : dispatch.indirect;
+      if (region.buffer == nullptr || region.resource < 0) continue;
+      const bool writes = b < kBindings && (dispatch.writes >> b & 1) != 0;
+      needed = needed || written[region.resource] || (writes && read[region.resource]);
     }
     if (needed) {
-      if (barriers_++ != options_.skip_barrier)
-        barrier(kCompute, VK_ACCESS_SHADER_WRITE_BIT, kCompute | kIndirect,
-                kShader | VK_ACCESS_INDIRECT_COMMAND_READ_BIT);
+      if (barriers_++ != options_.skip_barrier) r->barrier(kCompute, kCompute);
       std::fill(written.begin(), written.end(), false);
       std::fill(read.begin(), read.end(), false);
     }
-    for (int b = 0; b <= Device::kBindings; ++b) {
-      const Region& r = b < Device::kBindings ? dispatch.bindings[b] : dispatch.indirect;
-      if (r.buffer == nullptr || r.resource < 0) continue;
-      (b < Device::kBindings && (dispatch.writes >> b & 1) != 0 ? written : read)[r.resource] = true;
+    for (int b = 0; b <= kBindings; ++b) {
+      const Region& region = b < kBindings ? dispatch.bindings[b] : dispatch.indirect;
+      if (region.buffer == nullptr || region.resource < 0) continue;
+      (b < kBindings && (dispatch.writes >> b & 1) != 0 ? written : read)[region.resource] = true;
     }
     const uint32_t block = block_of(bucket);
-    VkPipeline pipeline;
-    if (Status s = d.pipeline(dispatch.shader, dispatch.threads, dispatch.blocks ? block : 1, &pipeline); !s.ok())
-      return s;
-    d.CmdBindPipeline(*out, VK_PIPELINE_BIND_POINT_COMPUTE, pipeline);
-    d.CmdBindDescriptorSets(*out, VK_PIPELINE_BIND_POINT_COMPUTE, d.layout(), 0, 1, &dispatch.set, 0, nullptr);
-    uint32_t push[Device::kPushBytes / 4];
+    Launch launch{};
+    launch.shader = dispatch.shader;
+    launch.threads = dispatch.threads;
+    launch.tokens = dispatch.blocks ? block : 1;
+    for (int b = 0; b < kBindings; ++b) launch.bindings[b] = bound(dispatch.bindings[b]);
+    uint32_t push[kPushBytes / 4];
     std::memcpy(push, dispatch.push, sizeof push);
     if (dispatch.block_word >= 0) push[dispatch.block_word] = block;
-    d.CmdPushConstants(*out, d.layout(), VK_SHADER_STAGE_COMPUTE_BIT, 0, sizeof push, push);
-    uint32_t size[3];
+    launch.push = push;
     for (int i = 0; i < 3; ++i)
-      size[i] = dispatch.grid[i] == Grid::kFixed    ? dispatch.size[i]
-                : dispatch.grid[i] == Grid::kTokens ? static_cast<uint32_t>(bucket)
-                                                    : (static_cast<uint32_t>(bucket) + block - 1) / block;
-    if (dispatch.indirect.buffer != nullptr)
-      d.CmdDispatchIndirect(
-          *out, (dispatch.indirect.buffer == &inputs_ && upload_.local ? upload_ : *dispatch.indirect.buffer).buffer,
-          dispatch.indirect.offset);
-    else
-      d.CmdDispatch(*out, size[0], size[1], size[2]);
-    if (stamps == Stamps::kAll) d.CmdWriteTimestamp(*out, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, queries_, query++);
+      launch.groups[i] = dispatch.grid[i] == Grid::kFixed    ? dispatch.size[i]
+                         : dispatch.grid[i] == Grid::kTokens ? static_cast<uint32_t>(bucket)
+                                                             : (static_cast<uint32_t>(bucket) + block - 1) / block;
+    if (dispatch.indirect.buffer != nullptr) launch.indirect = bound(dispatch.indirect);
+    if (Status s = r->dispatch(launch); !s.ok()) return s;
+    if (stamps == Stamps::kAll) r->stamp();
     if (listing == nullptr) continue;
-    const auto place = [&](const Region& r) {
+    const auto place = [&](const Region& region) {
       const auto all = buffers();
-      const Buffer* buffer = r.buffer == &inputs_ && upload_.local ? &upload_ : r.buffer;
-      const auto at = buffer == nullptr ? -1 : std::find(all.begin(), all.end(), buffer) - all.begin();
-      return "[" + std::to_string(at) + ", " + std::to_string(r.offset) + "]";
+      const auto at =
+          region.buffer == nullptr ? -1 : std::find(all.begin(), all.end(), bound(region).buffer) - all.begin();
+      return "[" + std::to_string(at) + ", " + std::to_string(region.offset) + "]";
     };
     const auto list = [](const auto* from, int n) {
       std::string text;
       for (int i = 0; i < n; ++i) text += (i > 0 ? ", " : "") + std::to_string(from[i]);
       return "[" + text + "]";
     };
-    *listing += std::string(listing->empty() ? "" : ",\n") + "{\"shader\": \"" + shader_name(dispatch.shader) +
-                "\", \"threads\": " + std::to_string(dispatch.threads) +
-                ", \"tokens\": " + std::to_string(dispatch.blocks ? block : 1) +
-                ", \"barrier\": " + (needed ? "true" : "false") + ", \"push\": " + list(push, Device::kPushBytes / 4) +
-                ", \"groups\": " + (dispatch.indirect.buffer != nullptr ? "null" : list(size, 3)) +
+    *listing += std::string(listing->empty() ? "" : ",\n") + "{\"shader\": \"" + shader_name(launch.shader) +
+                "\", \"threads\": " + std::to_string(launch.threads) +
+                ", \"tokens\": " + std::to_string(launch.tokens) + ", \"barrier\": " + (needed ? "true" : "false") +
+                ", \"push\": " + list(push, kPushBytes / 4) +
+                ", \"groups\": " + (dispatch.indirect.buffer != nullptr ? "null" : list(launch.groups, 3)) +
                 ", \"indirect\": " + place(dispatch.indirect) + ", \"bindings\": [";
-    for (int b = 0; b < Device::kBindings; ++b) *listing += (b > 0 ? ", " : "") + place(dispatch.bindings[b]);
+    for (int b = 0; b < kBindings; ++b) *listing += (b > 0 ? ", " : "") + place(dispatch.bindings[b]);
     *listing += "]}";
   }
-  barrier(kCompute, VK_ACCESS_SHADER_WRITE_BIT, kTransfer, VK_ACCESS_TRANSFER_READ_BIT);
-  if (stamps == Stamps::kEnds) d.CmdWriteTimestamp(*out, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, queries_, 1);
-  if (d.EndCommandBuffer(*out) != VK_SUCCESS) return {Status::kNoMemory, "the GPU has not enough memory"};
+  r->barrier(kCompute, kTransfer);
+  if (stamps == Stamps::kEnds) r->stamp();
+  if (Status s = r->end(); !s.ok()) return s;
+  *out = std::move(r);
   return kStatusOk;
 }
 
@@ -799,42 +751,30 @@ int Step::first_row(const Program& program, uint32_t output) const {
 }
 
 Status Step::record_outputs(const Program& program, int tokens) {
-  Device& d = *device_;
-  VkCommandBufferBeginInfo begin{VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO, nullptr,
-                                 VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT, nullptr};
-  d.BeginCommandBuffer(output_commands_, &begin);
+  if (Status s = outputs_->begin(); !s.ok()) return s;
   uint64_t at = 0;
   for (uint32_t id : program.outputs()) {
     const Value& v = program.values()[id];
-    std::vector<VkBufferCopy> copies;
+    std::vector<Span> rows;
     for (int t = first_row(program, id); t < tokens; ++t)
-      copies.push_back({regions_[id].offset + static_cast<uint64_t>(t) * regions_[id].stride * 4,
-                        at + t * v.row_elements * 4, v.row_elements * 4});
-    if (!copies.empty())
-      d.CmdCopyBuffer(output_commands_, arena_.buffer, readback_.buffer, static_cast<uint32_t>(copies.size()),
-                      copies.data());
+      rows.push_back({regions_[id].offset + static_cast<uint64_t>(t) * regions_[id].stride * 4,
+                      at + t * v.row_elements * 4, v.row_elements * 4});
+    outputs_->copy(arena_, readback_, rows);
     at += round_up(v.elements(tokens) * 4, kAlign);
   }
-  const VkBufferCopy result{0, result_at_, result_region_.bytes};
-  d.CmdCopyBuffer(output_commands_, result_.buffer, readback_.buffer, 1, &result);
-  VkMemoryBarrier memory{VK_STRUCTURE_TYPE_MEMORY_BARRIER, nullptr, VK_ACCESS_TRANSFER_WRITE_BIT,
-                         VK_ACCESS_HOST_READ_BIT};
-  d.CmdPipelineBarrier(output_commands_, VK_PIPELINE_STAGE_TRANSFER_BIT, VK_PIPELINE_STAGE_HOST_BIT, 0, 1, &memory, 0,
-                       nullptr, 0, nullptr);
-  return d.EndCommandBuffer(output_commands_) == VK_SUCCESS
-             ? kStatusOk
-             : Status{Status::kNoMemory, "the GPU has not enough memory"};
+  outputs_->copy(result_, readback_, {{0, result_at_, result_region_.bytes}});
+  outputs_->barrier(kTransfer, kHost);
+  return outputs_->end();
 }
 
 Status Step::run(const Program& program, int tokens, ReadStats* read) {
   const std::lock_guard<std::mutex> lock(device_->mutex());
   const int index = bucket_index(tokens);
   Status s = kStatusOk;
-  if (recorded_[index] == VK_NULL_HANDLE) s = record(1 << index, Stamps::kNone, &recorded_[index]);
+  if (recorded_[index] == nullptr) s = record(1 << index, Stamps::kNone, &recorded_[index]);
   if (s.ok()) s = write_step(program, tokens);
   if (s.ok()) s = record_outputs(program, tokens);
-  const VkCommandBuffer both[2] = {recorded_[index], output_commands_};
-  if (s.ok()) s = device_->submit_and_wait(both, 2);
+  if (s.ok()) s = device_->submit_and_wait({recorded_[index].get(), outputs_.get()});
   if (!s.ok()) return {Status::kLost, s.message};
 
   const auto* result = reinterpret_cast<const uint32_t*>(static_cast<const uint8_t*>(readback_.mapped) + result_at_);
@@ -847,7 +787,8 @@ Status Step::run(const Program& program, int tokens, ReadStats* read) {
   uint64_t at = 0;
   for (uint32_t id : program.outputs()) {
     const Value& v = program.values()[id];
-    const size_t skip = static_cast<size_t>(first_row(program, id)) * v.row_elements * 4, bytes = v.elements(tokens) * 4;
+    const size_t skip = static_cast<size_t>(first_row(program, id)) * v.row_elements * 4,
+                 bytes = v.elements(tokens) * 4;
     auto* to = static_cast<uint8_t*>(v.data);
     std::memset(to, 0, skip);
     std::memcpy(to + skip, static_cast<const uint8_t*>(readback_.mapped) + at + skip, bytes - skip);
@@ -867,7 +808,7 @@ std::vector<const Buffer*> Step::buffers() const {
 Status Step::trace(const Program& program, int tokens, const std::string& prefix) {
   const std::lock_guard<std::mutex> lock(device_->mutex());
   std::string listing;
-  VkCommandBuffer commands;
+  std::unique_ptr<Recording> commands;
   if (Status s = record(1 << bucket_index(tokens), Stamps::kNone, &commands, &listing); !s.ok()) return s;
   if (Status s = write_step(program, tokens); !s.ok()) return s;
   const auto write = [](const std::string& path, const void* data, size_t bytes) {
@@ -884,56 +825,37 @@ Status Step::trace(const Program& program, int tokens, const std::string& prefix
     return true;
   };
   const Status failed = {Status::kInvalidArgument, "the step's memory cannot be written to files"};
-  const std::string text = "{\"buffers\": " + std::to_string(buffers().size()) + ", \"dispatches\": [\n" + listing + "\n]}\n";
+  const std::string text =
+      "{\"buffers\": " + std::to_string(buffers().size()) + ", \"dispatches\": [\n" + listing + "\n]}\n";
   if (!write(prefix + ".json", text.data(), text.size()) || !write_all("before")) return failed;
-  if (Status s = device_->submit_and_wait(&commands, 1); !s.ok()) return s;
+  if (Status s = device_->submit_and_wait({commands.get()}); !s.ok()) return s;
   return write_all("after") ? kStatusOk : failed;
-}
-
-Status Step::make_queries() {
-  Device& d = *device_;
-  if (d.timestamp_bits() == 0) return unsupported("the GPU has no timestamps");
-  if (queries_ != VK_NULL_HANDLE) return kStatusOk;
-  VkQueryPoolCreateInfo info{VK_STRUCTURE_TYPE_QUERY_POOL_CREATE_INFO,      nullptr, 0, VK_QUERY_TYPE_TIMESTAMP,
-                             static_cast<uint32_t>(dispatches_.size()) + 1, 0};
-  return d.CreateQueryPool(d.handle(), &info, nullptr, &queries_) == VK_SUCCESS
-             ? kStatusOk
-             : Status{Status::kNoMemory, "the GPU has not enough memory"};
 }
 
 Status Step::time(int tokens, int repeat, std::vector<double>* nanoseconds) {
   const std::lock_guard<std::mutex> lock(device_->mutex());
-  Device& d = *device_;
-  if (Status s = make_queries(); !s.ok()) return s;
-  VkCommandBuffer commands;
+  std::unique_ptr<Recording> commands;
   if (Status s = record(1 << bucket_index(tokens), Stamps::kEnds, &commands); !s.ok()) return s;
   nanoseconds->clear();
   for (int i = 0; i < repeat; ++i) {
-    if (Status s = d.submit_and_wait(&commands, 1); !s.ok()) return s;
-    uint64_t stamps[2];
-    if (d.GetQueryPoolResults(d.handle(), queries_, 0, 2, sizeof stamps, stamps, 8,
-                              VK_QUERY_RESULT_64_BIT | VK_QUERY_RESULT_WAIT_BIT) != VK_SUCCESS)
-      return unsupported("the GPU's timestamps cannot be read");
-    nanoseconds->push_back(static_cast<double>(stamps[1] - stamps[0]) * d.properties().limits.timestampPeriod);
+    std::vector<double> one;
+    if (Status s = device_->submit_and_wait({commands.get()}); !s.ok()) return s;
+    if (Status s = commands->between_stamps(&one); !s.ok()) return s;
+    nanoseconds->push_back(one[0]);
   }
   return kStatusOk;
 }
 
 Status Step::profile(int tokens, std::vector<Pass>* passes) {
   const std::lock_guard<std::mutex> lock(device_->mutex());
-  Device& d = *device_;
-  if (Status s = make_queries(); !s.ok()) return s;
-  VkCommandBuffer commands;
+  std::unique_ptr<Recording> commands;
+  std::vector<double> each;
   if (Status s = record(1 << bucket_index(tokens), Stamps::kAll, &commands); !s.ok()) return s;
-  if (Status s = d.submit_and_wait(&commands, 1); !s.ok()) return s;
-  std::vector<uint64_t> stamps(dispatches_.size() + 1);
-  if (d.GetQueryPoolResults(d.handle(), queries_, 0, static_cast<uint32_t>(stamps.size()), stamps.size() * 8,
-                            stamps.data(), 8, VK_QUERY_RESULT_64_BIT | VK_QUERY_RESULT_WAIT_BIT) != VK_SUCCESS)
-    return unsupported("the GPU's timestamps cannot be read");
+  if (Status s = device_->submit_and_wait({commands.get()}); !s.ok()) return s;
+  if (Status s = commands->between_stamps(&each); !s.ok()) return s;
   passes->clear();
   for (size_t i = 0; i < dispatches_.size(); ++i)
-    passes->push_back({dispatches_[i].shader, dispatches_[i].op,
-                       static_cast<double>(stamps[i + 1] - stamps[i]) * d.properties().limits.timestampPeriod});
+    passes->push_back({dispatches_[i].shader, dispatches_[i].op, each[i]});
   return kStatusOk;
 }
 

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "../program/program.h"
-#include "vulkan.h"
+#include "device.h"
 
 namespace blockffn::gpu {
 
@@ -69,16 +69,15 @@ class Step : public Accelerator {
   struct Dispatch {
     Shader shader;
     bool blocks = false;  // the pipeline depends on the tokens of a block
-    Region bindings[Device::kBindings];
+    Region bindings[kBindings];
     uint32_t writes = 0;  // bit i: binding i is written
-    uint32_t push[Device::kPushBytes / 4] = {};
+    uint32_t push[kPushBytes / 4] = {};
     int block_word = -1;  // push word that receives the tokens of a block
     Grid grid[3] = {Grid::kFixed, Grid::kFixed, Grid::kFixed};
     uint32_t size[3] = {1, 1, 1};
     Region indirect;
     int op = 0;
     uint32_t threads = 0;
-    VkDescriptorSet set = VK_NULL_HANDLE;
   };
 
   enum class Work : uint8_t { kScores, kRoute, kHidden, kQuery, kPlain, kContext, kParts };
@@ -96,12 +95,11 @@ class Step : public Accelerator {
   void add_heads(uint32_t plain, uint32_t rope, int heads, Region x, uint32_t x_head, Region y, uint32_t y_head,
                  uint32_t y_at, Region z, uint32_t z_head, uint32_t z_at, bool cache, uint32_t table, uint32_t x_at);
   Status add_rms_norm(const Value& weight, float eps, Region x, Region y, bool cache);
-  Status bind_sets();
+  Binding bound(const Region& region) const;
   Status state(const Value& value, int32_t id, uint32_t stride, Region* out);
   enum class Stamps : uint8_t { kNone, kEnds, kAll };
-  Status record(int bucket, Stamps stamps, VkCommandBuffer* out, std::string* listing = nullptr);
+  Status record(int bucket, Stamps stamps, std::unique_ptr<Recording>* out, std::string* listing = nullptr);
   std::vector<const Buffer*> buffers() const;
-  Status make_queries();
   // Rows before it are skipped: the program is asked for the logits of the later tokens only.
   int first_row(const Program& program, uint32_t output) const;
   Status record_outputs(const Program& program, int tokens);
@@ -149,10 +147,7 @@ class Step : public Accelerator {
   std::vector<int> ffn_experts_;
   std::vector<Dispatch> keeps_, dispatches_;
   int op_ = 0;
-  VkDescriptorPool pool_ = VK_NULL_HANDLE;
-  VkQueryPool queries_ = VK_NULL_HANDLE;
-  VkCommandBuffer recorded_[7] = {};
-  VkCommandBuffer output_commands_ = VK_NULL_HANDLE;
+  std::unique_ptr<Recording> recorded_[7], outputs_;
   int barriers_ = 0;
 };
 

@@ -3,8 +3,10 @@
 #include <dlfcn.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <string_view>
 
 namespace blockffn::gpu {
 namespace {
@@ -15,7 +17,13 @@ struct Module {
   size_t bytes;
 };
 #include "shaders.inc"
-static_assert(sizeof kModules / sizeof kModules[0] == static_cast<size_t>(Shader::kCount), "a shader has no number");
+constexpr bool modules_have_their_numbers() {
+  if (sizeof kModules / sizeof kModules[0] != static_cast<size_t>(Shader::kCount)) return false;
+  for (int i = 0; i < static_cast<int>(Shader::kCount); ++i)
+    if (std::string_view(kModules[i].name) != kShaderNames[i]) return false;
+  return true;
+}
+static_assert(modules_have_their_numbers(), "the enumeration of passes is not that of shaders.inc");
 
 constexpr VkDeviceSize kStagingBytes = VkDeviceSize{64} << 20;
 constexpr uint64_t kStepTimeout = 30'000'000'000;  // ns; a step takes milliseconds
@@ -25,16 +33,7 @@ Status unavailable(const char* message) { return {Status::kInvalidArgument, mess
 
 }  // namespace
 
-const char* shader_name(Shader shader) { return kModules[static_cast<int>(shader)].name; }
-
-uint64_t shaders_hash() {
-  uint64_t hash = 0xcbf29ce484222325u;  // FNV-1a
-  for (const Module& m : kModules)
-    for (size_t i = 0; i < m.bytes / 4; ++i) hash = (hash ^ m.words[i]) * 0x100000001b3u;
-  return hash;
-}
-
-Status Device::check(VkResult result, const char* message) {
+Status VulkanDevice::check(VkResult result, const char* message) {
   switch (result) {
     case VK_SUCCESS:
       return kStatusOk;
@@ -43,38 +42,22 @@ Status Device::check(VkResult result, const char* message) {
     case VK_ERROR_TOO_MANY_OBJECTS:
       return {Status::kNoMemory, "the GPU has not enough memory"};
     case VK_ERROR_DEVICE_LOST:
-      lost_ = true;
-      return unavailable("the GPU was lost (its driver reset it)");
+      return lose("the GPU was lost (its driver reset it)");
     case VK_TIMEOUT:
-      lost_ = true;
-      return unavailable("the GPU did not finish a step within 30 seconds");
+      return lose("the GPU did not finish a step within 30 seconds");
     default:
       return unavailable(message);
   }
 }
 
-Status Device::open(bool cpu_too, const Faults& faults, std::unique_ptr<Device>* out) {
-  std::unique_ptr<Device> device(new Device);
-  device->faults_ = faults;
+Status open_vulkan(bool cpu_too, const Faults& faults, std::unique_ptr<Device>* out) {
+  auto device = std::make_unique<VulkanDevice>(faults);
   if (Status s = device->start(cpu_too); !s.ok()) return s;
   *out = std::move(device);
   return kStatusOk;
 }
 
-Status Device::shared(bool cpu_too, std::shared_ptr<Device>* out) {
-  static std::mutex mutex;
-  static std::weak_ptr<Device> open_device[2];
-  const std::lock_guard<std::mutex> lock(mutex);
-  *out = open_device[cpu_too].lock();
-  if (*out != nullptr && !(*out)->lost()) return kStatusOk;
-  std::unique_ptr<Device> device;
-  if (Status s = open(cpu_too, {}, &device); !s.ok()) return s;
-  *out = std::move(device);
-  open_device[cpu_too] = *out;
-  return kStatusOk;
-}
-
-Status Device::start(bool cpu_too) {
+Status VulkanDevice::start(bool cpu_too) {
   for (const char* name : {"libvulkan.so.1", "libvulkan.so", "libMoltenVK.dylib"}) {
     library_ = dlopen(name, RTLD_NOW | RTLD_LOCAL);
     if (library_ != nullptr) break;
@@ -144,7 +127,7 @@ Status Device::start(bool cpu_too) {
   return check(CreatePipelineLayout(device_, &layout, nullptr, &layout_), "vkCreatePipelineLayout failed");
 }
 
-Status Device::choose(bool cpu_too) {
+Status VulkanDevice::choose(bool cpu_too) {
   uint32_t count = 0;
   if (EnumeratePhysicalDevices(instance_, &count, nullptr) != VK_SUCCESS || count == 0)
     return unavailable("the Vulkan driver shows no device");
@@ -199,6 +182,7 @@ Status Device::choose(bool cpu_too) {
   limits_.threads = properties_.vendorID == kNvidia ? 128 : 64;
   limits_.wide_threads = properties_.vendorID == kNvidia ? 256 : 64;
   limits_.binding_bytes = l.maxStorageBufferRange / 64 * 64;
+  limits_.router = true;
   limits_.binding_align = std::max<VkDeviceSize>(l.minStorageBufferOffsetAlignment, 16);
   for (int i = 0; i < 3; ++i) limits_.groups[i] = l.maxComputeWorkGroupCount[i];
   if (l.maxComputeWorkGroupInvocations < limits_.threads || l.maxComputeWorkGroupSize[0] < limits_.threads ||
@@ -209,7 +193,7 @@ Status Device::choose(bool cpu_too) {
   return kStatusOk;
 }
 
-Device::~Device() {
+VulkanDevice::~VulkanDevice() {
   if (device_ != VK_NULL_HANDLE) {
     if (DeviceWaitIdle != nullptr) DeviceWaitIdle(device_);
     release(staging_);
@@ -224,28 +208,27 @@ Device::~Device() {
   // The library stays open: drivers leave threads and exit handlers behind.
 }
 
-int Device::memory_type(uint32_t allowed, VkMemoryPropertyFlags wanted) const {
+int VulkanDevice::memory_type(uint32_t allowed, VkMemoryPropertyFlags wanted) const {
   for (uint32_t i = 0; i < memory_.memoryTypeCount; ++i)
     if ((allowed >> i & 1) != 0 && (memory_.memoryTypes[i].propertyFlags & wanted) == wanted)
       return static_cast<int>(i);
   return -1;
 }
 
-Status Device::allocate(VkDeviceSize bytes, Memory kind, Buffer* out) {
-  if (faults_.memory_bytes != 0 && allocated_ + bytes > faults_.memory_bytes)
-    return check(VK_ERROR_OUT_OF_DEVICE_MEMORY, "");
-  allocated_ += bytes;
+Status VulkanDevice::make_buffer(uint64_t bytes, Memory kind, Buffer* out) {
   VkBufferCreateInfo info{};
   info.sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO;
   info.size = round_up(std::max<VkDeviceSize>(bytes, 256), 256);
   info.usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_INDIRECT_BUFFER_BIT |
                VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT;
   info.sharingMode = VK_SHARING_MODE_EXCLUSIVE;
+  VkBuffer buffer;
+  if (Status s = check(CreateBuffer(device_, &info, nullptr, &buffer), "vkCreateBuffer failed"); !s.ok()) return s;
   Buffer made;
+  made.object = (uint64_t)buffer;  // a pointer or an integer
   made.bytes = info.size;
-  if (Status s = check(CreateBuffer(device_, &info, nullptr, &made.buffer), "vkCreateBuffer failed"); !s.ok()) return s;
   VkMemoryRequirements needs;
-  GetBufferMemoryRequirements(device_, made.buffer, &needs);
+  GetBufferMemoryRequirements(device_, buffer, &needs);
   constexpr VkMemoryPropertyFlags kLocal = VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT,
                                   kVisible = VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT,
                                   kCached = VK_MEMORY_PROPERTY_HOST_CACHED_BIT;
@@ -263,17 +246,16 @@ Status Device::allocate(VkDeviceSize bytes, Memory kind, Buffer* out) {
     if (type < 0) continue;
     VkMemoryAllocateInfo allocation{VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO, nullptr, needs.size,
                                     static_cast<uint32_t>(type)};
-    result = AllocateMemory(device_, &allocation, nullptr, &made.memory);
-    if (result != VK_SUCCESS) {
-      made.memory = VK_NULL_HANDLE;
-      continue;
-    }
+    VkDeviceMemory memory;
+    result = AllocateMemory(device_, &allocation, nullptr, &memory);
+    if (result != VK_SUCCESS) continue;
+    made.memory = (uint64_t)memory;
     made.local = (memory_.memoryTypes[type].propertyFlags & kLocal) != 0;
-    result = BindBufferMemory(device_, made.buffer, made.memory, 0);
+    result = BindBufferMemory(device_, buffer, memory, 0);
     if (faults_.discrete && kind != Memory::kDevice) made.local = false;
     if (faults_.discrete && kind == Memory::kDevice) break;
     if (result == VK_SUCCESS && (memory_.memoryTypes[type].propertyFlags & kVisible) == kVisible)
-      result = MapMemory(device_, made.memory, 0, VK_WHOLE_SIZE, 0, &made.mapped);
+      result = MapMemory(device_, memory, 0, VK_WHOLE_SIZE, 0, &made.mapped);
     break;
   }
   if (Status s = check(result, "the GPU's memory cannot be used"); !s.ok()) {
@@ -284,69 +266,57 @@ Status Device::allocate(VkDeviceSize bytes, Memory kind, Buffer* out) {
   return kStatusOk;
 }
 
-void Device::release(Buffer& buffer) {
-  if (buffer.buffer != VK_NULL_HANDLE) DestroyBuffer(device_, buffer.buffer, nullptr);
-  if (buffer.memory != VK_NULL_HANDLE) FreeMemory(device_, buffer.memory, nullptr);
+void VulkanDevice::release(Buffer& buffer) {
+  if (buffer.object != 0) DestroyBuffer(device_, (VkBuffer)buffer.object, nullptr);
+  if (buffer.memory != 0) FreeMemory(device_, (VkDeviceMemory)buffer.memory, nullptr);
   buffer = {};
 }
 
-Status Device::command_buffer(VkCommandBuffer* out) {
-  VkCommandBufferAllocateInfo info{VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO, nullptr, commands_,
-                                   VK_COMMAND_BUFFER_LEVEL_PRIMARY, 1};
-  return check(AllocateCommandBuffers(device_, &info, out), "vkAllocateCommandBuffers failed");
-}
-
-Status Device::submit_and_wait(const VkCommandBuffer* buffers, uint32_t count) {
-  if (faults_.lose_after == 0) return check(VK_ERROR_DEVICE_LOST, "");
-  if (faults_.lose_after > 0) --faults_.lose_after;
+Status VulkanDevice::submit(const std::vector<Recording*>& recordings) {
+  std::vector<VkCommandBuffer> commands;
+  for (Recording* r : recordings) commands.push_back(static_cast<VulkanRecording*>(r)->commands());
   VkSubmitInfo info{};
   info.sType = VK_STRUCTURE_TYPE_SUBMIT_INFO;
-  info.commandBufferCount = count;
-  info.pCommandBuffers = buffers;
+  info.commandBufferCount = static_cast<uint32_t>(commands.size());
+  info.pCommandBuffers = commands.data();
   if (Status s = check(ResetFences(device_, 1, &fence_), "vkResetFences failed"); !s.ok()) return s;
   if (Status s = check(QueueSubmit(queue_, 1, &info, fence_), "vkQueueSubmit failed"); !s.ok()) return s;
   return check(WaitForFences(device_, 1, &fence_, VK_TRUE, kStepTimeout), "vkWaitForFences failed");
 }
 
-Status Device::upload(const Buffer& to, VkDeviceSize offset, const void* data, VkDeviceSize bytes) {
+void VulkanDevice::wait() { DeviceWaitIdle(device_); }
+
+std::string VulkanDevice::identity() const {
+  uint64_t hash = 0xcbf29ce484222325u;  // FNV-1a
+  for (const Module& m : kModules)
+    for (size_t i = 0; i < m.bytes / 4; ++i) hash = (hash ^ m.words[i]) * 0x100000001b3u;
+  char text[96];
+  std::snprintf(text, sizeof text, "%x-%x-%x-%016llx", properties_.vendorID, properties_.deviceID,
+                properties_.driverVersion, static_cast<unsigned long long>(hash));
+  return text;
+}
+
+Status VulkanDevice::upload(const Buffer& to, uint64_t offset, const void* data, uint64_t bytes) {
   if (to.mapped != nullptr) {
     std::memcpy(static_cast<uint8_t*>(to.mapped) + offset, data, bytes);
     return kStatusOk;
   }
-  if (staging_.buffer == VK_NULL_HANDLE)
+  if (staging_.object == 0)
     if (Status s = allocate(kStagingBytes, Memory::kReadback, &staging_); !s.ok()) return s;
-  VkCommandBuffer commands;
-  if (Status s = command_buffer(&commands); !s.ok()) return s;
-  Status status = kStatusOk;
-  for (VkDeviceSize done = 0; done < bytes && status.ok(); done += kStagingBytes) {
-    const VkDeviceSize n = std::min(kStagingBytes, bytes - done);
+  std::unique_ptr<Recording> commands;
+  if (Status s = record(0, 0, &commands); !s.ok()) return s;
+  for (uint64_t done = 0; done < bytes; done += kStagingBytes) {
+    const uint64_t n = std::min(kStagingBytes, bytes - done);
     std::memcpy(staging_.mapped, static_cast<const uint8_t*>(data) + done, n);
-    VkCommandBufferBeginInfo begin{VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO, nullptr,
-                                   VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT, nullptr};
-    BeginCommandBuffer(commands, &begin);
-    VkBufferCopy region{0, offset + done, n};
-    CmdCopyBuffer(commands, staging_.buffer, to.buffer, 1, &region);
-    status = check(EndCommandBuffer(commands), "vkEndCommandBuffer failed");
-    if (status.ok()) status = submit_and_wait(&commands, 1);
+    if (Status s = commands->begin(); !s.ok()) return s;
+    commands->copy(staging_, to, {{0, offset + done, n}});
+    if (Status s = commands->end(); !s.ok()) return s;
+    if (Status s = submit_and_wait({commands.get()}); !s.ok()) return s;
   }
-  FreeCommandBuffers(device_, commands_, 1, &commands);
-  return status;
+  return kStatusOk;
 }
 
-Status Device::fill_zero(const Buffer& buffer) {
-  VkCommandBuffer commands;
-  if (Status s = command_buffer(&commands); !s.ok()) return s;
-  VkCommandBufferBeginInfo begin{VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO, nullptr,
-                                 VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT, nullptr};
-  BeginCommandBuffer(commands, &begin);
-  CmdFillBuffer(commands, buffer.buffer, 0, VK_WHOLE_SIZE, 0);
-  Status status = check(EndCommandBuffer(commands), "vkEndCommandBuffer failed");
-  if (status.ok()) status = submit_and_wait(&commands, 1);
-  FreeCommandBuffers(device_, commands_, 1, &commands);
-  return status;
-}
-
-Status Device::pipeline(Shader shader, uint32_t threads, uint32_t tokens, VkPipeline* out) {
+Status VulkanDevice::pipeline(Shader shader, uint32_t threads, uint32_t tokens, VkPipeline* out) {
   const auto key = std::make_tuple(shader, threads, tokens);
   if (const auto found = pipelines_.find(key); found != pipelines_.end()) {
     *out = found->second;
