@@ -1,9 +1,12 @@
 """Push blockffn-run, a model and its libraries to a phone, run the benchmark there, and bring the JSON back.
 
-    python android_demo/adb_bench.py out/blockffn-22m-docs/model-int8.pte [--draft HEAD.pte] [-o bench.json] [-- --mode auto]
+    python android_demo/adb_bench.py out/blockffn-22m-docs/model-int8.pte [--draft HEAD.pte] [--experts all] [-o bench.json] [-- --reps 5]
 
 Needs `adb` with one device (or --serial) and what `python android_demo/tools/native.py` built. With --app the model goes into
 the demo app's folder instead, where its list of models shows it. What follows -- goes to blockffn-run.
+
+--experts all is the dense side of the comparison: the same file, every expert of it read and computed, the same text to the
+bit. It is not another model: a dense one of this size would have other weights, and other text.
 
 The last line on stdout is a JSON object. Errors: one sentence on stderr, exit status 1; 2 for bad arguments.
 """
@@ -67,14 +70,14 @@ def bench(args: argparse.Namespace) -> dict:
         adb(args.serial, "push", path, f"{REMOTE}/{name}")
     draft = "--draft draft.pte" if args.draft else ""
     quoted = " ".join("'" + word.replace("'", "'\\''") + "'" for word in args.rest)
-    out = adb(args.serial, "shell", f"cd {REMOTE} && chmod 755 blockffn-run && LD_LIBRARY_PATH=. ./blockffn-run model.pte {draft} --bench {quoted}")
+    out = adb(args.serial, "shell", f"cd {REMOTE} && chmod 755 blockffn-run && LD_LIBRARY_PATH=. ./blockffn-run model.pte {draft} --experts {args.experts} --bench {quoted}")
     try:
         result = json.loads(out.strip().splitlines()[-1])
     except (IndexError, json.JSONDecodeError):
         raise ValueError(f"blockffn-run printed no JSON: {out[-1000:]}") from None
     device = {key: adb(args.serial, "shell", f"getprop {name}").strip() for key, name in
               (("device", "ro.product.model"), ("soc", "ro.soc.model"), ("android", "ro.build.version.release"))}
-    return device | {"abi": abi, "program": args.program.name, "bench": result}
+    return device | {"abi": abi, "program": args.program.name, "experts": args.experts, "bench": result}
 
 
 def main() -> int:
@@ -82,6 +85,8 @@ def main() -> int:
     parser.add_argument("program", type=Path, help=".pte written by export/to_executorch.py")
     parser.add_argument("--draft", type=Path, help="draft head made for it")
     parser.add_argument("--tokenizer", type=Path, help="tokenizer.json (default: beside the program)")
+    parser.add_argument("--experts", choices=("active", "all"), default="active",
+                        help="active: those that the router chose (default); all: every expert, as a dense model of equal size reads")
     parser.add_argument("--serial", help="of the device, where several are connected")
     parser.add_argument("--app", action="store_true", help="push the model for the demo app")
     parser.add_argument("--native", type=Path, default=ROOT / "build/android", help="folder of native.py")

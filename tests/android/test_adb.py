@@ -51,6 +51,28 @@ def test_brings_the_benchmark_back(phone, shipped_program, tmp_path):
     assert json.loads((tmp_path / "bench.json").read_text()) == result
 
 
+def test_all_experts(phone, shipped_program, tmp_path):
+    """Passed to the runner, which then reads every expert; without it, fewer. The JSON says which it was."""
+    shares = {}
+    for words in ([], ["--experts", "active"], ["--experts", "all"]):
+        done = bench(phone, shipped_program, "--tokenizer", CHECKPOINT / "tokenizer.json", *words, "--", "--reps", "1", "--pp", "16", "--tg", "8")
+        assert done.returncode == 0, done.stderr
+        result = json.loads(done.stdout.splitlines()[-1])
+        asked = words[-1] if words else "active"
+        assert result["experts"] == asked
+        assert f"--experts {asked} --bench" in (tmp_path / "phone/calls").read_text().splitlines()[-4]
+        shares[len(words), asked] = [row["union_share"] for row in result["bench"]["rows"]]
+    assert all(share == 1 for share in shares[2, "all"])
+    assert shares[0, "active"][1] == shares[2, "active"][1] < 0.9  # a token a step
+    refused = bench(phone, shipped_program, "--experts", "some")
+    assert refused.returncode == 2 and "--experts" in refused.stderr
+
+
+def test_help_says_what_dense_is():
+    done = bench({}, "--help")
+    assert done.returncode == 0 and "--experts" in done.stdout and "not another model" in done.stdout
+
+
 def test_pushes_a_model_for_the_app(phone, shipped_program, tmp_path):
     done = bench(phone, shipped_program, "--tokenizer", CHECKPOINT / "tokenizer.json", "--app", "--serial", "abc")
     assert done.returncode == 0, done.stderr
