@@ -10,10 +10,10 @@ same attention, cache and vocabulary. The peers take the settings that are faste
 level 4), MatMulNBits in blocks of 128, QMoE in the largest blocks that divide the experts' width; of theirs only the speed
 counts (int4 in blocks of 128 loses more than our blocks of 32).
 
-Reported  ms of a decoded token (p10, p50, p90; wall time, and the CPU time of all threads), tokens/s, seconds from
-          nothing to the first logits (ONNX Runtime itself is loaded before), and the anonymous memory that this adds.
-          A row is noisy (~) if p90 exceeds 1.5 times p10.
-Output    OUT/results.json, table.md and decode.png; the table on stdout, and one JSON object as the last line.
+Reported  ms of a decoded token (p10, p50, p90; wall time, and the CPU time of all threads), tokens/s, ms from nothing
+          to the first logits and the anonymous memory that this adds: medians of several processes, whose parts
+          are a table of their own (benchmarks/onnx_load.py). A row is noisy (~) if p90 exceeds 1.5 times p10.
+Output    OUT/results.json, table.md and decode.png; the tables on stdout, and one JSON object as the last line.
 Exit      0 done, 1 failed, 2 bad arguments.
 """
 
@@ -24,6 +24,9 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+
+from benchmarks import onnx_load
+from benchmarks.onnx_load import run_chunk
 
 ROOT = Path(__file__).resolve().parent.parent
 CHECKPOINT = ROOT / "checkpoints" / "blockffn-22m-docs"
@@ -39,23 +42,39 @@ WARM_ROUNDS = 2
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.onnx_decode", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--checkpoint", type=Path, default=CHECKPOINT, help="BlockFFN checkpoint (default: the shipped one)")
+    add_model_flags(parser)
     parser.add_argument("--out", type=Path, default=Path("out/onnx-decode"), help="directory of the results")
-    parser.add_argument("--models", type=Path, default=Path("out/onnx-decode/models"), help="directory of the models")
-    parser.add_argument("--threads", type=int, default=1, help="of every process (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=40, help="turns of each flavour (default: %(default)s)")
     parser.add_argument("--tokens", type=int, default=16, help="decoded in a turn (default: %(default)s)")
-    parser.add_argument("--quick", action="store_true", help="8 turns")
+    parser.add_argument("--quick", action="store_true", help="8 turns and 3 loads")
     parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--plain", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     if args.quick:
-        args.rounds = 8
-    if min(args.threads, args.rounds, args.tokens) < 1:
-        parser.error("--threads, --rounds and --tokens must be at least 1")
+        args.rounds, args.loads = 8, 3
+    if min(args.rounds, args.tokens) < 1:
+        parser.error("--rounds and --tokens must be at least 1")
+    check_model_flags(parser, args)
+    return args
+
+
+def add_model_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--checkpoint", type=Path, default=CHECKPOINT, help="BlockFFN checkpoint (default: the shipped one)")
+    parser.add_argument("--models", type=Path, default=Path("out/onnx-decode/models"), help="directory of the models")
+    parser.add_argument("--threads", type=int, default=1, help="of every process (default: %(default)s)")
+    parser.add_argument("--loads", type=int, default=11, help="processes that load each flavour (default: %(default)s)")
+
+
+def check_model_flags(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    if min(args.threads, args.loads) < 1:
+        parser.error("--threads and --loads must be at least 1")
     if not args.checkpoint.is_dir():
         parser.error(f"{args.checkpoint}: not a directory; name a checkpoint directory")
-    return args
+
+
+def plain_flavours() -> dict[str, bool]:
+    """Whether a flavour does without our library."""
+    return {name: kind != "blockffn" for name, (kind, _) in FLAVOURS.items()}
 
 
 def dense_twin(checkpoint):
@@ -115,42 +134,21 @@ def text_tokens(checkpoint: Path, count: int) -> list[int]:
 
 def serve(args: argparse.Namespace) -> int:
     """The process of one flavour: loads, then decodes whatever tokens it reads, and answers with times."""
-    import numpy as np
-    import onnx
-    import onnxruntime
-    from onnx import TensorProto, helper
-
-    from export.resources import anonymous_bytes
     from runtime_delegates.onnx_model import OnnxModel
 
-    def row(*values):
-        return np.array(values, dtype=np.int64)
-
-    def run(ids, at):
-        masks = row(*((2 << i) - 1 if i < 63 else -1 for i in range(len(ids))))
-        model.run_chunk(row(*ids)[None], row(*range(at, at + len(ids))), row(at), masks, np.full(64, -1), row(len(ids) - 1))
-        return at + len(ids)
-
-    info = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "xy"]
-    graph = helper.make_graph([helper.make_node("Abs", ["x"], ["y"])], "warm", info[:1], info[1:])
-    tiny = helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 21)])
-    onnxruntime.InferenceSession(tiny.SerializeToString()).run(None, {"x": np.ones(1, np.float32)})
-    del onnx
-    before, start = anonymous_bytes(), time.perf_counter()
     model = OnnxModel(args.serve, threads=args.threads, plain=args.plain)
-    n_past = run([1], 0)
-    print(json.dumps({"load_s": time.perf_counter() - start, "anonymous_bytes": (anonymous_bytes() or 0) - (before or 0)}),
-          flush=True)
+    n_past = run_chunk(model, [1], 0)
+    print(json.dumps("loaded"), flush=True)
     for line in sys.stdin:
         job = json.loads(line)
         if "prompt" in job:
             n_past = 0
             for start in range(0, len(job["prompt"]), 64):
-                n_past = run(job["prompt"][start : start + 64], n_past)
+                n_past = run_chunk(model, job["prompt"][start : start + 64], n_past)
         wall, cpu = [], []
         for token in job["tokens"]:
             at, used = time.perf_counter_ns(), time.process_time_ns()
-            n_past = run([token], n_past)
+            n_past = run_chunk(model, [token], n_past)
             wall.append(time.perf_counter_ns() - at)
             cpu.append(time.process_time_ns() - used)
         print(json.dumps({"wall_ns": wall, "cpu_ns": cpu}), flush=True)
@@ -163,7 +161,7 @@ class Worker:
         environment = os.environ | {"OMP_NUM_THREADS": str(args.threads), "OMP_WAIT_POLICY": "PASSIVE"}
         self.process = subprocess.Popen(command + ["--plain"] * plain, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                         text=True, cwd=ROOT, env=environment)
-        self.loaded = self._answer()
+        self._answer()
 
     def ask(self, **job) -> dict:
         self.process.stdin.write(json.dumps(job) + "\n")
@@ -186,6 +184,7 @@ def measure(args: argparse.Namespace, paths: dict[str, Path]) -> list[dict]:
 
     from export.report import bar
 
+    loads = onnx_load.measure(paths, plain_flavours(), args.threads, args.loads)
     tokens = text_tokens(args.checkpoint, PROMPT_TOKENS + args.rounds * args.tokens)
     prompt, rest = tokens[:PROMPT_TOKENS], tokens[PROMPT_TOKENS:]
     per_reset = (CONTEXT - PROMPT_TOKENS) // 2 // args.tokens  # contexts of 64 to about 540 tokens
@@ -193,7 +192,7 @@ def measure(args: argparse.Namespace, paths: dict[str, Path]) -> list[dict]:
     samples = {name: {"wall_ns": [], "cpu_ns": []} for name in paths}
     try:
         for name, path in paths.items():
-            workers[name] = Worker(path.resolve(), FLAVOURS[name][0] != "blockffn", args)
+            workers[name] = Worker(path.resolve(), plain_flavours()[name], args)
         names = list(paths)
         with bar("decoding", (args.rounds + WARM_ROUNDS) * len(names), "turns") as progress:
             for turn in range(-WARM_ROUNDS, args.rounds):
@@ -212,7 +211,7 @@ def measure(args: argparse.Namespace, paths: dict[str, Path]) -> list[dict]:
             worker.close()
     rows = []
     for name, (kind, quant) in FLAVOURS.items():
-        row = {"flavour": name, "kind": kind, "quant": quant, "samples": len(samples[name]["wall_ns"]), **workers[name].loaded}
+        row = {"flavour": name, "kind": kind, "quant": quant, "samples": len(samples[name]["wall_ns"]), "load": loads[name]}
         for key in ("wall", "cpu"):
             ms = np.array(samples[name][f"{key}_ns"]) / 1e6
             row[f"{key}_ms"] = dict(zip(("p10", "p50", "p90"), np.percentile(ms, [10, 50, 90]).round(4).tolist(), strict=True))
@@ -235,8 +234,8 @@ def ratios(rows: list[dict]) -> dict:
             out[f"{other} / blockffn-{quant}"] = {
                 "time": round(row["wall_ms"]["p50"] / ours["wall_ms"]["p50"], 2),
                 "cpu_time": round(row["cpu_ms"]["p50"] / ours["cpu_ms"]["p50"], 2),
-                "load": round(row["load_s"] / ours["load_s"], 1),
-                "anonymous": round(row["anonymous_bytes"] / max(ours["anonymous_bytes"], 1), 1),
+                "load": round(row["load"]["ms"] / ours["load"]["ms"], 1),
+                "anonymous": round(row["load"]["anonymous_bytes"] / max(ours["load"]["anonymous_bytes"], 1), 1),
             }
     return out
 
@@ -247,12 +246,12 @@ def table(rows: list[dict], ratio: dict) -> str:
     for r in rows:
         w = r["wall_ms"]
         lines.append(f"| {r['flavour']} | {w['p50']:.3f}{'~' if r['noisy'] else ''} ({w['p10']:.3f}..{w['p90']:.3f}) "
-                     f"| {r['cpu_ms']['p50']:.3f} | {r['tokens_per_s']:.0f} | {r['load_s'] * 1e3:.0f} ms "
-                     f"| {r['anonymous_bytes'] / 1e6:.1f} MB | {r['file_bytes'] / 1e6:.1f} MB |")
+                     f"| {r['cpu_ms']['p50']:.3f} | {r['tokens_per_s']:.0f} | {r['load']['ms']:.1f} ms "
+                     f"| {r['load']['anonymous_bytes'] / 1e6:.1f} MB | {r['file_bytes'] / 1e6:.1f} MB |")
     lines += ["", "| as a multiple of ours | time | CPU time | load | anonymous memory |", "|---|---|---|---|---|"]
     lines += [f"| {name} | {r['time']:.2f}x | {r['cpu_time']:.2f}x | {r['load']:.1f}x | {r['anonymous']:.1f}x |"
               for name, r in ratio.items()]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n\n" + onnx_load.table({r["flavour"]: r["load"] for r in rows})
 
 
 def picture(rows: list[dict], path: Path, title: str) -> None:
@@ -264,8 +263,8 @@ def picture(rows: list[dict], path: Path, title: str) -> None:
     colors = {"blockffn": "#1b7837", "qmoe": "#5e81ac", "dense": "#999999"}
     figure, axes = plt.subplots(1, 3, figsize=(11, 3.2), sharey=True, layout="constrained")
     names, shown = [r["flavour"] for r in rows][::-1], [colors[r["kind"]] for r in rows][::-1]
-    panels = (("ms of a decoded token", lambda r: r["wall_ms"]["p50"]), ("load to first logits, ms", lambda r: r["load_s"] * 1e3),
-              ("anonymous memory, MB", lambda r: r["anonymous_bytes"] / 1e6))
+    panels = (("ms of a decoded token", lambda r: r["wall_ms"]["p50"]), ("load to first logits, ms", lambda r: r["load"]["ms"]),
+              ("anonymous memory, MB", lambda r: r["load"]["anonymous_bytes"] / 1e6))
     for axis, (label, value) in zip(axes, panels, strict=True):
         bars = axis.barh(names, [value(r) for r in rows][::-1], color=shown)
         axis.bar_label(bars, fmt="%.3g", padding=2, fontsize=8)

@@ -9,7 +9,7 @@ Inputs   token_ids [1,T], positions [T], n_past [1], tree_mask [T], kv_src [64],
          past_0, past_1, ... float32 [C, values of a token].
 Outputs  logits [1,T,V], hidden [1,T,D], and present_i for every past_i. A caller that binds one tensor as past_i and
          present_i has it updated in place; any other pays a copy of the cache.
-Weights  packed ones as uint8 [bytes] (float32 [bytes / 4] where they are not quantized), norms and frequencies as
+Weights  one tensor each: packed ones as uint8 [bytes] (float32 [bytes / 4] where they are not quantized), norms and frequencies as
          float32; each starts at a multiple of 64 bytes of the data file, so that the runtime's mapping of it serves
          the kernels as it is.
 Source   ONNX IR version 10; export/ops.py for the operators.
@@ -33,6 +33,7 @@ from export.program import ALIGN, ProgramBuilder, packing_into
 
 DOMAIN, DOMAIN_VERSION = "blockffn", 1
 IR_VERSION, OPSET = 10, 21  # ONNX Runtime 1.21 reads both
+OPSETS = [helper.make_opsetid("", OPSET), helper.make_opsetid(DOMAIN, DOMAIN_VERSION)]
 TOKENS = "T"
 INPUT_NAMES = ("token_ids", "positions", "n_past", "tree_mask", "kv_src", "logits_start")
 OUTPUT_NAMES = ("logits", "hidden")
@@ -43,7 +44,8 @@ class OnnxBuilder:
 
     def __init__(self, data_name: str, input_names=INPUT_NAMES, output_names=OUTPUT_NAMES) -> None:
         self.data_name, self.input_names, self.output_names = data_name, input_names, output_names
-        self.program = ProgramBuilder()
+        self.program = ProgramBuilder()  # each weight a tensor of its own
+        self.library_program = ProgramBuilder(outputs=self.program.outputs)  # all weights in one tensor
         self.names, self.kinds, self.dims, self.places, self.dtypes = [], [], [], [], []
         self.ops: list[tuple] = []
 
@@ -58,8 +60,9 @@ class OnnxBuilder:
     def value(self, kind: str, dtype: str, dims: Iterable[int] = (), offset: int = 0, size: int = 0) -> int:
         """Adds a value and returns its id. A dim of -1 is the number of tokens."""
         dims, index = list(dims), self.kinds.count(kind)
-        # In the operator list a weight's offset says which of the operator's tensors it is.
+        # Where weights are tensors of their own, the offset in the operator list says which of them.
         identity = self.program.value(kind, dtype, dims, index * ALIGN if kind == "weight" else offset, size)
+        self.library_program.value(kind, dtype, dims, offset, size)
         prefix = {"state": "past", "temporary": "value"}.get(kind, kind)
         self.names.append(self.input_names[index] if kind == "input" else f"{prefix}_{index}")
         self.kinds.append(kind)
@@ -70,34 +73,45 @@ class OnnxBuilder:
 
     def op(self, name: str, args: Iterable[int | None], outs: Iterable[int], attrs: Iterable[int | float] = ()) -> None:
         args, outs, attrs = list(args), list(outs), list(attrs)
-        self.program.op(name, args, outs, attrs)
+        for program in (self.program, self.library_program):
+            program.op(name, args, outs, attrs)
         self.ops.append((name, args, outs, attrs))
 
-    def model(self, metadata: dict, data: Path) -> onnx.ModelProto:
-        """The whole model over the packed weights in `data`; metadata values become JSON text."""
-        opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(DOMAIN, DOMAIN_VERSION)]
+    def models(self, metadata: dict, data: Path) -> tuple[onnx.ModelProto, onnx.ModelProto]:
+        """The whole model over the packed weights in `data`, and the one for our library alone; metadata values become
+        JSON text."""
         for identity, name in zip(self.outputs, self.output_names, strict=True):
             self.names[identity] = name
         with open(data, "rb") as file:
-            bodies = _Bodies(self, file, opsets)
+            bodies = _Bodies(self, file)
             nodes = [bodies.call(*op) for op in self.ops]
-        ids = {kind: [i for i, k in enumerate(self.kinds) if k == kind] for kind in ("weight", "input", "state")}
-        inputs = ["program", *(self.names[i] for kind in ("weight", "input", "state") for i in ids[kind])]
-        presents = [_present(self.names[i]) for i in ids["state"]]
-        outputs = [*self.output_names, *presents]
-        decoder = helper.make_function(DOMAIN, "decoder", inputs, outputs, nodes, opsets)
-        program = numpy_helper.from_array(np.frombuffer(self.program.serialize("tensors"), np.uint8), "program")
+        weights = [self._external(i, bodies.quants.get(i)) for i in self._ids("weight")]
+        whole = self._model(self.program, weights, metadata)
+        call = whole.graph.node[0]
+        whole.functions.extend([*bodies.functions, helper.make_function(DOMAIN, "decoder", call.input, call.output, nodes, OPSETS)])
+        size = data.stat().st_size
+        return whole, self._model(self.library_program, [self._tensor("weights", TensorProto.UINT8, [size], 0, size)], metadata)
+
+    def _model(self, program: ProgramBuilder, weights: list[TensorProto], metadata: dict) -> onnx.ModelProto:
+        """One decoder node."""
+        inputs, states = self._ids("input"), self._ids("state")
+        listed = numpy_helper.from_array(np.frombuffer(program.serialize("weights"), np.uint8), "program")
+        presents = [_present(self.names[i]) for i in states]
+        names = ["program", *(tensor.name for tensor in weights), *(self.names[i] for i in inputs + states)]
         graph = helper.make_graph(
-            [helper.make_node("decoder", inputs, outputs, "decoder", domain=DOMAIN)], "blockffn_decoder",
-            [self._info(i, self.names[i]) for i in ids["input"] + ids["state"]],
+            [helper.make_node("decoder", names, [*self.output_names, *presents], "decoder", domain=DOMAIN)],
+            "blockffn_decoder",
+            [self._info(i, self.names[i]) for i in inputs + states],
             [self._info(i, self.names[i]) for i in self.outputs]
-            + [self._info(i, name) for i, name in zip(ids["state"], presents, strict=True)],
-            [program, *(self._external(i, bodies.quants.get(i)) for i in ids["weight"])],
+            + [self._info(i, name) for i, name in zip(states, presents, strict=True)],
+            [listed, *weights],
         )
-        model = helper.make_model(graph, producer_name="blockffn", opset_imports=opsets, ir_version=IR_VERSION,
-                                  functions=[*bodies.functions, decoder])
+        model = helper.make_model(graph, producer_name="blockffn", opset_imports=OPSETS, ir_version=IR_VERSION)
         add_metadata(model, metadata)
         return model
+
+    def _ids(self, kind: str) -> list[int]:
+        return [i for i, k in enumerate(self.kinds) if k == kind]
 
     def _info(self, identity: int, name: str) -> onnx.ValueInfoProto:
         element = TensorProto.INT64 if self.dtypes[identity] == "int64" else TensorProto.FLOAT
@@ -105,10 +119,14 @@ class OnnxBuilder:
 
     def _external(self, identity: int, quant: str | None) -> TensorProto:
         offset, size = self.places[identity]
-        tensor = TensorProto(name=self.names[identity], data_location=TensorProto.EXTERNAL)
         bytes_each = 4 if quant is None else functions.element_bytes(quant)
-        tensor.data_type = TensorProto.FLOAT if bytes_each == 4 else TensorProto.UINT8
-        tensor.dims.extend(self.dims[identity] if quant is None else [size // bytes_each])
+        element = TensorProto.FLOAT if bytes_each == 4 else TensorProto.UINT8
+        dims = self.dims[identity] if quant is None else [size // bytes_each]
+        return self._tensor(self.names[identity], element, dims, offset, size)
+
+    def _tensor(self, name: str, element: int, dims: list[int], offset: int, size: int) -> TensorProto:
+        """A range of the data file."""
+        tensor = TensorProto(name=name, data_type=element, dims=dims, data_location=TensorProto.EXTERNAL)
         for key, text in (("location", self.data_name), ("offset", str(offset)), ("length", str(size))):
             tensor.external_data.add(key=key, value=text)
         return tensor
@@ -117,10 +135,10 @@ class OnnxBuilder:
 class _Bodies:
     """One function for each operator of different sizes or settings; the headers of the packed weights tell them."""
 
-    def __init__(self, builder: OnnxBuilder, file, opsets) -> None:
+    def __init__(self, builder: OnnxBuilder, file) -> None:
         self.functions: list[onnx.FunctionProto] = []
         self.quants: dict[int, str] = {}  # of packed weights
-        self._builder, self._file, self._opsets, self._names = builder, file, opsets, {}
+        self._builder, self._file, self._names = builder, file, {}
 
     def call(self, name: str, args: list, outs: list, attrs: list) -> onnx.NodeProto:
         """A node of the decoder's body; what it calls is added to the functions."""
@@ -133,11 +151,11 @@ class _Bodies:
         if name in ("rms_norm", "add") and len(b.dims[outs[0]]) != len(b.dims[args[0]]):  # a batch comes or goes
             shape = [-1 if d == TOKENS else d for d in b.dims[outs[0]]]
             results = [f.Reshape(results[0], f.ints(*shape))]
-        key = name, f.function(DOMAIN, name, results, self._opsets).SerializeToString(deterministic=True)
+        key = name, f.function(DOMAIN, name, results, OPSETS).SerializeToString(deterministic=True)
         if key not in self._names:
             count = sum(other == name for other, _ in self._names)
             self._names[key] = f"{name}_{count}"
-            self.functions.append(f.function(DOMAIN, self._names[key], results, self._opsets))
+            self.functions.append(f.function(DOMAIN, self._names[key], results, OPSETS))
         states = [_present(b.names[a]) for a in present if b.kinds[a] == "state"]
         called = self._names[key]
         return helper.make_node(called, [b.names[a] for a in present], [b.names[o] for o in outs] + states, domain=DOMAIN)
@@ -181,15 +199,14 @@ def write_graph(program, path: Path, metadata: dict, input_names=INPUT_NAMES, ou
     weights, _, _ = compiler.weights.finish()
     shutil.move(weights, data)
     make_public(data)
-    model = compiler.builder.model(metadata, data)
-    _save(model, path)
-    del model.functions[:]
-    _save(model, library_path(path))
+    for model, to in zip(compiler.builder.models(metadata, data), (path, library_path(path)), strict=True):
+        _save(model, to)
     return compiler
 
 
 def library_path(path: Path) -> Path:
-    """Of the same graph without the functions, which are most of the time to load it and useless beside our library."""
+    """Of the model for our library alone: without the functions, which are most of the time to load it, and with all
+    weights in one tensor, because the runtime opens and maps each by itself."""
     return path.with_suffix(".library.onnx")
 
 

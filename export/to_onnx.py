@@ -3,9 +3,10 @@
     python export/to_onnx.py checkpoints/blockffn-22m-docs -o out/onnx --quant int8
 
 The directory holds model.onnx (the graph), model.onnx.data (the packed weights, the same bytes as in a .pte),
-model.library.onnx (the graph for our library alone, which loads four times as fast) and the tokenizer's files. Before it appears, ONNX Runtime runs the model, which is compared with eager PyTorch (parity), and
-its perplexity on held-out text with that of the float32 model; a larger increase than --max-perplexity-increase
-fails the export. An earlier export in the directory is replaced. The last line on stdout is one JSON object.
+model.library.onnx (the graph for our library alone, which loads several times as fast) and the tokenizer's files. Before it
+appears, ONNX Runtime runs the model, which is compared with eager PyTorch (parity), and its perplexity on held-out text with
+that of the float32 model; a larger increase than --max-perplexity-increase fails the export. An earlier export in the
+directory is replaced. The last line on stdout is one JSON object.
 
 The model runs without our library too, slowly. --ffn qmoe writes one that needs no library and is faster than that: stock
 operators only, QMoE for the experts and MatMulNBits for all other matrices (int8: ONNX Runtime 1.26 or newer; int4: 1.32).

@@ -14,6 +14,8 @@ Source  export/onnx_graph.py (inputs and outputs), runtime_delegates/onnxruntime
 from __future__ import annotations
 
 import json
+import math
+import mmap
 import os
 import re
 from pathlib import Path
@@ -75,8 +77,7 @@ class OnnxModel:
         self._outputs = {name: np.empty((self.max_chunk, size), np.float32)
                          for name, size in (("logits", self.vocab_size), ("hidden", self.hidden_size))}
         self._tokens = 0  # that inputs and outputs are bound for
-        self._caches = {value.name: np.zeros(value.shape, np.float32)
-                        for value in self._session.get_inputs() if value.name.startswith("past_")}
+        self._caches = _zeros({name: shape for name, shape in shapes.items() if name.startswith("past_")})
         self._binding = self._session.io_binding()
         for name, cache in self._caches.items():
             place = ("cpu", 0, np.float32, cache.shape, cache.ctypes.data)
@@ -136,6 +137,17 @@ class OnnxModel:
         if not np.array_equal(kept, np.arange(len(kept))):
             for cache in self._caches.values():  # [1, heads, rows, head size]
                 cache[:, :, base:n_past] = cache[:, :, base + kept]
+
+
+def _zeros(shapes: dict[str, list[int]]) -> dict[str, np.ndarray]:
+    """Float32 tensors of zeros in pages that cost nothing until they are written; np.zeros may write them all."""
+    sizes = {name: math.prod(shape) for name, shape in shapes.items()}
+    private = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}  # not on Windows
+    pages, tensors, at = mmap.mmap(-1, 4 * sum(sizes.values()) + 1, **private), {}, 0
+    for name, size in sizes.items():
+        tensors[name] = np.frombuffer(pages, np.float32, size, at).reshape(shapes[name])
+        at += 4 * size
+    return tensors
 
 
 def _sentence(error: BaseException) -> str:

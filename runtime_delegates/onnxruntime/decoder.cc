@@ -1,7 +1,8 @@
 // Operator library for ONNX Runtime: blockffn::decoder runs a decoder step as one operator.
 //
-// Inputs: the operator list that export/program.py writes (uint8), its weights (uint8 or float32 tensors, read where
-// the runtime maps them), then what the list declares as inputs, then its caches; outputs: the list's, then the caches.
+// Inputs: the operator list that export/program.py writes (uint8), its weights (read where the runtime maps them: one
+// tensor with all of them, which loads fastest, or uint8 and float32 tensors of their own, which bodies in stock
+// operators need), then what the list declares as inputs, then its caches; outputs: the list's, then the caches.
 // The list is checked when a session is created, the other tensors in each call, because a model file may hold
 // anything; every problem is a status with a sentence.
 // A cache is an input and an output. Where the caller binds one tensor as both it is updated in place; otherwise it
@@ -114,9 +115,17 @@ class Decoder {
       tensors[i] = {static_cast<const uint8_t*>(t.data), t.bytes};
     }
     if (constants_ == 0) return fail(corrupt("the operator list, the first input, must be an initializer"));
-    if (const Status s = Program::parse(tensors[0].data, tensors[0].bytes, tensors.get() + 1, constants_ - 1, &program_);
-        !s.ok())
-      return fail(s);
+    // A list over a single weight means the same either way.
+    const Program::FindWeights whole = [](void* tensor, const char*, const uint8_t** data, size_t* bytes) {
+      *data = static_cast<const Program::WeightTensor*>(tensor)->data;
+      *bytes = static_cast<const Program::WeightTensor*>(tensor)->bytes;
+      return kStatusOk;
+    };
+    const auto [list, list_bytes] = tensors[0];
+    const Status s = constants_ == 2
+                         ? Program::parse(list, list_bytes, whole, &tensors[1], &program_)
+                         : Program::parse(list, list_bytes, tensors.get() + 1, constants_ - 1, &program_);
+    if (!s.ok()) return fail(s);
     inputs_ = static_cast<size_t>(program_->input_count());
     states_ = static_cast<size_t>(program_->state_count());
     if (count != constants_ + inputs_ + states_)

@@ -74,14 +74,18 @@ def check(found):
     assert all("\n" not in o for o in found)
 
 
-def test_damaged_headers_of_packed_weights_never_crash(copied):
+NAMES = ["model.onnx", "model.library.onnx"]  # weights in tensors of their own, and all in one
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_damaged_headers_of_packed_weights_never_crash(copied, name):
     """Every byte of the headers that say sizes, offsets and formats."""
     data, rng = copied / "model.onnx.data", np.random.default_rng(1)
     content, places = data.read_bytes(), []
     for magic, size in ((b"BFMX", 20), (b"BFFF", 72)):
         first = content.index(magic)
         places += range(first, first + size)
-    found = outcomes(copied / "model.onnx", [(data, at, [content[at] ^ int(rng.integers(1, 256))]) for at in places])
+    found = outcomes(copied / name, [(data, at, [content[at] ^ int(rng.integers(1, 256))]) for at in places])
     check(found)
     assert sum(o != "ran" for o in found) > 0.7 * len(found)  # some are floats
 
@@ -110,25 +114,44 @@ def test_a_damaged_operator_list_never_crashes(copied):
     {"location": "../model.onnx.data"}, {"location": "/etc/hostname"}, {"location": "none.data"}, {"location": "."},
     {"offset": "many"}, {"location": ""},
 ])
-def test_hostile_places_of_external_data_are_a_sentence(copied, changes):
-    model = onnx.load(copied / "model.onnx", load_external_data=False)
+@pytest.mark.parametrize("name", NAMES)
+def test_hostile_places_of_external_data_are_a_sentence(copied, name, changes):
+    model = onnx.load(copied / name, load_external_data=False)
     for entry in model.graph.initializer[1].external_data:
         entry.value = changes.get(entry.key, entry.value)
-    (copied / "model.onnx").write_bytes(model.SerializeToString())
+    (copied / name).write_bytes(model.SerializeToString())
     shutil.copy(copied / "model.onnx.data", copied.parent)  # what the path outside would find
     with pytest.raises(RuntimeError, match="cannot load this model .*export it again") as error:
-        OnnxModel(copied / "model.onnx", threads=1)
+        OnnxModel(copied / name, threads=1)
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("part", [0, 1, 0.5, 0.99])
-@pytest.mark.parametrize("name", ["model.onnx", "model.onnx.data"])
-def test_truncated_files_are_a_sentence(copied, name, part):
-    path = copied / name
+@pytest.mark.parametrize("truncated, loaded", [(name, name) for name in NAMES] + [("model.onnx.data", name) for name in NAMES])
+def test_truncated_files_are_a_sentence(copied, truncated, loaded, part):
+    path = copied / truncated
     os.truncate(path, int(part * path.stat().st_size) if part < 1 else 1)
     with pytest.raises(RuntimeError, match="cannot load this model") as error:
-        OnnxModel(copied / "model.onnx", threads=1)
+        OnnxModel(copied / loaded, threads=1)
     assert "\n" not in str(error.value)
+
+
+def test_operator_list_that_points_outside_the_one_tensor(copied):
+    """Every weight's record, moved or grown beyond the end."""
+    path = copied / "model.library.onnx"
+    model = onnx.load(path, load_external_data=False)
+    listed = model.graph.initializer[0].raw_data
+    values, key_bytes = (int.from_bytes(listed[at : at + 4], "little") for at in (8, 24))
+    start = -(-(32 + key_bytes) // 8) * 8
+    weights = [at for at in range(start, start + 48 * values, 48) if listed[at] == 3]  # 48 bytes each; kind 3: weight
+    assert len(weights) > 10
+    for at in weights[:: len(weights) // 10]:
+        for field, value in ((24, 2**40), (24, 2**64 - 64), (32, 2**40), (32, 2**64 - 1), (24, 32)):
+            damaged = listed[: at + field] + value.to_bytes(8, "little") + listed[at + field + 8 :]
+            model.graph.initializer[0].raw_data = damaged
+            path.write_bytes(model.SerializeToString())
+            with pytest.raises(RuntimeError, match="a weight lies outside|a weight has the wrong size"):
+                OnnxModel(path, threads=1)
 
 
 def test_a_data_file_that_is_none(copied):
