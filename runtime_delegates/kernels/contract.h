@@ -88,7 +88,7 @@ const Kernels* kernels_variant(int i, bool* supported);
 
 extern const Kernels kPortableKernels;
 extern const Kernels kNeonKernels, kDotprodKernels, kI8mmKernels;  // 64-bit ARM only
-extern const Kernels kAvx2Kernels, kAvx512VnniKernels;  // x86-64 only
+extern const Kernels kAvx2Kernels, kAvxVnniKernels, kAvx512VnniKernels;  // x86-64 only
 
 // CPUs that this process may use and whose highest frequency is at least 80 % of the fastest one's.
 int big_cores(const char* sysfs_cpu = "/sys/devices/system/cpu");

@@ -25,11 +25,14 @@ struct Variant {
 // What the processor has and the operating system saves the registers of, from CPUID and XGETBV:
 // __builtin_cpu_supports needs a function of the compiler's library, which Android's lacks.
 struct X86 {
-  unsigned leaf1_ecx = 0, leaf7_ebx = 0, leaf7_ecx = 0, saved = 0;
+  unsigned leaf1_ecx = 0, leaf7_ebx = 0, leaf7_ecx = 0, leaf7_1_eax = 0, saved = 0;
   X86() {
     unsigned a, b, c, d;
     if (__get_cpuid(1, &a, &b, &c, &d)) leaf1_ecx = c;
-    if (__get_cpuid_count(7, 0, &a, &b, &c, &d)) leaf7_ebx = b, leaf7_ecx = c;
+    if (__get_cpuid_count(7, 0, &a, &b, &c, &d)) {
+      leaf7_ebx = b, leaf7_ecx = c;
+      if (a >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d)) leaf7_1_eax = a;
+    }
     if (leaf1_ecx >> 27 & 1) __asm__("xgetbv" : "=a"(saved), "=d"(d) : "c"(0));  // OSXSAVE
   }
 };
@@ -45,6 +48,7 @@ bool all(unsigned bits, std::initializer_list<int> wanted) {
 bool has_avx2() {  // SSE and AVX state; FMA, AVX, F16C; AVX2
   return all(x86().saved, {1, 2}) && all(x86().leaf1_ecx, {12, 28, 29}) && all(x86().leaf7_ebx, {5});
 }
+bool has_avx_vnni() { return has_avx2() && all(x86().leaf7_1_eax, {4}); }
 bool has_avx512_vnni() {  // opmask and ZMM state; F, DQ, BW, VL; VNNI
   return has_avx2() && all(x86().saved, {5, 6, 7}) && all(x86().leaf7_ebx, {16, 17, 30, 31}) && all(x86().leaf7_ecx, {11});
 }
@@ -73,6 +77,7 @@ bool has_i8mm() { return false; }
 const Variant kVariants[] = {
 #if defined(__x86_64__)
     {&kAvx512VnniKernels, has_avx512_vnni},
+    {&kAvxVnniKernels, has_avx_vnni},
     {&kAvx2Kernels, has_avx2},
 #elif defined(__aarch64__)
     {&kI8mmKernels, has_i8mm},

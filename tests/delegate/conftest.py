@@ -19,7 +19,7 @@ def lowered(tmp_path_factory, backend):
     return make
 
 
-@pytest.fixture(params=["avx512_vnni", "avx2", "portable"])
+@pytest.fixture(params=["avx512_vnni", "avx_vnni", "avx2", "portable"])
 def kernels(request, backend, monkeypatch):
     """Every program that the test loads runs on these kernels."""
     if not backend.variants.get(request.param):

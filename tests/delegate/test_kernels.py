@@ -58,7 +58,7 @@ def variant(request, library):
             return i
 
 
-NAMES = ("avx512_vnni", "avx2", "portable")
+NAMES = ("avx512_vnni", "avx_vnni", "avx2", "portable")
 every_variant = pytest.mark.parametrize("variant", NAMES, indirect=True)
 
 

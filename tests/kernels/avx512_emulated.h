@@ -1,5 +1,5 @@
-// AVX-512 intrinsics for processors without them: SIMDe's, and those that its version in Debian 12 lacks or gets wrong.
-// test_avx512_emulated.py compiles avx512_vnni.cc with it, to check results. Slow and plain on purpose.
+// Intrinsics of AVX-512 and AVX-VNNI for processors without them: SIMDe's, and those that its version in Debian 12 lacks or gets wrong.
+// test_avx512_emulated.py compiles avx512_vnni.cc and avx_vnni.cc with it, to check results. Slow and plain on purpose.
 #pragma once
 
 #define SIMDE_ENABLE_NATIVE_ALIASES
@@ -130,6 +130,8 @@ inline simde__m256 half_of(simde__m512 v, int i) { return as<Lanes<simde__m256, 
 #define _mm512_dpbusd_epi32 emulated::dpbusd<16>
 #undef _mm256_dpbusd_epi32
 #define _mm256_dpbusd_epi32 emulated::dpbusd<8>
+#undef _mm256_dpbusd_avx_epi32
+#define _mm256_dpbusd_avx_epi32 emulated::dpbusd<8>
 #undef _mm256_maskz_loadu_ps
 #define _mm256_maskz_loadu_ps emulated::masked_load<simde__m256, float, 8>
 #undef _mm512_maskz_loadu_ps

@@ -354,6 +354,7 @@ Kernels plant(const Kernels& kernels) {
 // Variants whose results agree to the bit; 0 agrees with no other.
 int family(const Kernels& kernels) {
   const std::string name = kernels.name;
+  if (name == "avx2" || name == "avx_vnni") return 2;
   return name == "neon" || name == "dotprod" || name == "i8mm" ? 1 : 0;
 }
 

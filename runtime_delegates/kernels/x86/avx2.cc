@@ -1,14 +1,9 @@
-// AVX2 micro-kernels, with FMA and F16C.
+// AVX2 micro-kernels, with FMA and F16C. avx_vnni.cc compiles this file once more; dot_step.h holds what then differs.
 //
 // A 64-byte block of a tile holds 8 columns of 8 rows. Two shuffles of its halves make registers of 4 columns of all 8
 // rows, in the order of by_lane: a lane is then a row, and a sum of one token takes one register.
 #if defined(__x86_64__)
-#include "avx2.h"
-
-#include <immintrin.h>
-
-#define KERNEL __attribute__((target("avx2,fma,f16c")))
-#define INLINE KERNEL inline __attribute__((always_inline))
+#include "dot_step.h"
 
 namespace blockffn {
 namespace {
@@ -101,13 +96,10 @@ KERNEL void fp32_block(const TileArgs& a, int tile, int step, int count, int tok
   }
 }
 
-// |weight| * (x with the weight's sign) = weight * x. The magnitudes are at most 128 and 127, so that
-// two products fit into 16 bits.
 template <int kTokens, int kTiles>
 KERNEL void int8_block(const TileArgs& a, int tile, int step, int count, int token, ptrdiff_t ahead) {
   const size_t stride = a.tile_bytes * step;
   const int blocks = static_cast<int>(padded_cols(Quant::kInt8, a.cols)) / 8;
-  const __m256i ones = _mm256_set1_epi16(1);
   const void* x[kTokens];
 #pragma GCC unroll 8
   for (int t = 0; t < kTokens; ++t) x[t] = a.x[token + t];
@@ -117,7 +109,7 @@ KERNEL void int8_block(const TileArgs& a, int tile, int step, int count, int tok
 #pragma GCC unroll 8
     for (int t = 0; t < kTokens; ++t)
 #pragma GCC unroll 8
-      for (int n = 0; n < kTiles; ++n) sum[t][n] = _mm256_setzero_si256();
+      for (int n = 0; n < kTiles; ++n) sum[t][n] = _mm256_set1_epi32(int8_start(a, token + t));
     for (int b = 0; b < blocks; ++b) {
 #pragma GCC unroll 8
       for (int n = 0; n < kTiles; ++n) {
@@ -127,12 +119,10 @@ KERNEL void int8_block(const TileArgs& a, int tile, int step, int count, int tok
 #pragma GCC unroll 2
         for (int i = 0; i < 2; ++i) {
           const __m256i weight = i == 0 ? first_columns(low, high) : last_columns(low, high),
-                        magnitude = _mm256_abs_epi8(weight);
+                        factor = int8_factor(weight);
 #pragma GCC unroll 8
           for (int t = 0; t < kTokens; ++t) {
-            const __m256i products =
-                _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(broadcast4(x[t], b * 8 + i * 4), weight));
-            sum[t][n] = _mm256_add_epi32(sum[t][n], _mm256_madd_epi16(products, ones));
+            sum[t][n] = add_int8(sum[t][n], factor, weight, broadcast4(x[t], b * 8 + i * 4));
             IN_ORDER(sum[t][n]);
           }
         }
@@ -154,13 +144,14 @@ template <int kTiles>
 KERNEL void int8_alone(const TileArgs& a, int tile, int step, int count, int token, ptrdiff_t) {
   const size_t stride = a.tile_bytes * step;
   const int blocks = static_cast<int>(padded_cols(Quant::kInt8, a.cols)) / 8;
-  const __m256i ones = _mm256_set1_epi16(1);
   const void* x = a.x[token];
   const uint8_t* w = a.tiles + a.tile_bytes * tile;
   for (; count > 0; --count, ++tile, w += a.tile_bytes) {
     __m256i sum[kTiles][2];  // two lanes of each of 4 rows
 #pragma GCC unroll 8
-    for (int n = 0; n < kTiles; ++n) sum[n][0] = sum[n][1] = _mm256_setzero_si256();
+    for (int n = 0; n < kTiles; ++n) {
+      sum[n][0] = sum[n][1] = _mm256_set1_epi64x(static_cast<uint32_t>(int8_start(a, token)));
+    }
     for (int b = 0; b < blocks; ++b) {
       const __m256i column = broadcast8(x, b * 8);
 #pragma GCC unroll 8
@@ -168,8 +159,7 @@ KERNEL void int8_alone(const TileArgs& a, int tile, int step, int count, int tok
 #pragma GCC unroll 2
         for (int i = 0; i < 2; ++i) {
           const __m256i weight = load(w + stride * n + b * 64 + i * 32);
-          const __m256i products = _mm256_maddubs_epi16(_mm256_abs_epi8(weight), _mm256_sign_epi8(column, weight));
-          sum[n][i] = _mm256_add_epi32(sum[n][i], _mm256_madd_epi16(products, ones));
+          sum[n][i] = add_int8(sum[n][i], int8_factor(weight), weight, column);
         }
     }
 #pragma GCC unroll 8
@@ -189,13 +179,11 @@ INLINE void prefetch_streamed(const uint8_t* group, const uint8_t* later_scales,
   if (g % 4 == 0) prefetch_near(later_scales);
 }
 
-// The weights are multiplied as 0..15, which `starts` makes up for. The 16 products of a row in a 16-bit lane fit:
-// 16 * 15 * 127 < 2^15.
 template <int kTokens, int kTiles>
 KERNEL void int4_block(const TileArgs& a, int tile, int step, int count, int token, ptrdiff_t ahead) {
   const size_t stride = a.tile_bytes * step;
   const int groups = static_cast<int>(padded_cols(Quant::kInt4, a.cols)) / kGroupCols;
-  const __m256i nibble = _mm256_set1_epi8(15), ones = _mm256_set1_epi16(1);
+  const __m256i nibble = _mm256_set1_epi8(15);
   const void* x[kTokens];
   const int32_t* starts[kTokens];
 #pragma GCC unroll 8
@@ -231,15 +219,14 @@ KERNEL void int4_block(const TileArgs& a, int tile, int step, int count, int tok
 #pragma GCC unroll 8
           for (int t = 0; t < kTokens; ++t) {
             const int at = g * kGroupCols + i * 4;
-            const __m256i p0 = _mm256_maddubs_epi16(first, broadcast4(x[t], at)),
-                          p1 = _mm256_maddubs_epi16(second, broadcast4(x[t], at + 16));
-            products[t] = i == 0 ? _mm256_add_epi16(p0, p1) : _mm256_add_epi16(_mm256_add_epi16(products[t], p0), p1);
+            products[t] = add_int4(i == 0 ? begin_int4(starts[t][g]) : products[t], first, broadcast4(x[t], at), second,
+                                   broadcast4(x[t], at + 16));
             IN_ORDER(products[t]);
           }
         }
 #pragma GCC unroll 8
         for (int t = 0; t < kTokens; ++t) {
-          const __m256i dot = _mm256_add_epi32(_mm256_madd_epi16(products[t], ones), _mm256_set1_epi32(starts[t][g]));
+          const __m256i dot = end_int4(products[t], starts[t][g]);
           sum[t][n] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), scale, sum[t][n]);
           IN_ORDER(sum[t][n]);
         }
@@ -258,7 +245,7 @@ template <int kTiles>
 KERNEL void int4_alone(const TileArgs& a, int tile, int step, int count, int token, ptrdiff_t) {
   const size_t stride = a.tile_bytes * step;
   const int groups = static_cast<int>(padded_cols(Quant::kInt4, a.cols)) / kGroupCols;
-  const __m256i nibble = _mm256_set1_epi8(15), ones = _mm256_set1_epi16(1);
+  const __m256i nibble = _mm256_set1_epi8(15);
   const auto* x = static_cast<const uint8_t*>(a.x[token]);
   const int32_t* starts = a.starts[token];
   const uint8_t* w = a.tiles + a.tile_bytes * tile;
@@ -278,13 +265,10 @@ KERNEL void int4_alone(const TileArgs& a, int tile, int step, int count, int tok
 #pragma GCC unroll 2
         for (int i = 0; i < 2; ++i) {
           const __m256i first = load(p + i * 32), second = load(p + i * 32 + 64);
-          const __m256i c0 = _mm256_and_si256(first, nibble), c1 = _mm256_and_si256(second, nibble),
-                        c2 = _mm256_and_si256(_mm256_srli_epi16(first, 4), nibble),
-                        c3 = _mm256_and_si256(_mm256_srli_epi16(second, 4), nibble);
-          const __m256i products = _mm256_add_epi16(
-              _mm256_add_epi16(_mm256_maddubs_epi16(c0, column[0]), _mm256_maddubs_epi16(c1, column[1])),
-              _mm256_add_epi16(_mm256_maddubs_epi16(c2, column[2]), _mm256_maddubs_epi16(c3, column[3])));
-          half[i] = _mm256_madd_epi16(products, ones);
+          const __m256i weights[4] = {_mm256_and_si256(first, nibble), _mm256_and_si256(second, nibble),
+                                      _mm256_and_si256(_mm256_srli_epi16(first, 4), nibble),
+                                      _mm256_and_si256(_mm256_srli_epi16(second, 4), nibble)};
+          half[i] = int4_lanes(weights, column);
         }
         const __m256i dot = _mm256_add_epi32(_mm256_hadd_epi32(half[0], half[1]), _mm256_set1_epi32(starts[g]));
         const __m256 scale = _mm256_permutevar8x32_ps(halves(scales), by_lane());
@@ -314,7 +298,7 @@ constexpr Shape kInt4Shapes[kTokenBlock] = {
     {1, nullptr, int4_block<7, 1>},    {1, nullptr, int4_block<8, 1>},
 };
 
-void tiles_int8(const TileArgs& a) { multiply(kInt8Shapes, kTokenBlock, kStreamedTokens, a); }
+void tiles_int8(const TileArgs& a) { multiply(kInt8Shapes, kTokenBlock, kStreamedTokens, Int8Args{a}.args); }
 void tiles_int4(const TileArgs& a) { multiply(kInt4Shapes, kTokenBlock, kStreamedTokens, a); }
 
 KERNEL void quantize_row(const float* x, int cols, int padded, int8_t* q, float* scale, int32_t* starts) {
@@ -492,10 +476,13 @@ KERNEL void silu(float* x, int n) {
 
 }  // namespace
 
+#ifndef BLOCKFFN_AVX_VNNI
 void avx2::tiles_fp32(const TileArgs& a) { multiply(kFp32Shapes, kTokenBlock, kStreamedTokens, a); }
+#endif
 
-const Kernels kAvx2Kernels = {"avx2", avx2::tiles_fp32, tiles_int8, tiles_int4, quantize_row, dot, axpy, scale, silu,
-                              dots,   weighted_sum,     exp_minus};
+const Kernels KERNELS_TABLE = {
+    KERNELS_NAME, avx2::tiles_fp32, tiles_int8, tiles_int4, quantize_row, dot, axpy, scale, silu,
+    dots,         weighted_sum,     exp_minus};
 
 }  // namespace blockffn
 #endif
