@@ -475,41 +475,115 @@ size_t ffn_bytes(const Shape& s, Quant q) {
                 tile_bytes(q, static_cast<int>(s.F)) * ((s.D + 7) / 8));
 }
 
-struct Copy {
-  double gbs = 0;
+// Buffers that the bandwidth pass reads and writes.
+class Bandwidth {
+ public:
+  Bandwidth(gpu::Device& device, size_t bytes) : device_(device), bytes_(bytes) {
+    good_ = device.allocate(bytes, gpu::Memory::kDevice, &from_).ok() &&
+            device.allocate(bytes, gpu::Memory::kDevice, &to_).ok();
+  }
+  ~Bandwidth() {
+    device_.release(from_);
+    device_.release(to_);
+  }
+  double read_gbs(uint32_t groups) { return static_cast<double>(moved(groups)) / nanoseconds(kRead, groups, 1, true); }
+  // Bytes read plus bytes written, by a kernel and by the driver's own command.
+  double copy_gbs(uint32_t groups) {
+    return 2.0 * static_cast<double>(moved(groups)) / nanoseconds(kCopy, groups, 1, true);
+  }
+  double driver_copy_gbs() { return 2.0 * static_cast<double>(bytes_) / nanoseconds(kDriver, 1, 1, true); }
+  // Of one of `count` dispatches that do nothing.
+  double empty_us(uint32_t groups, bool barriers) { return nanoseconds(kNothing, groups, 200, barriers) / 200e3; }
+
+ private:
+  enum Mode : uint32_t { kNothing = 1, kRead = 2, kCopy = 4, kDriver = 8 };
+  static constexpr uint32_t kThreads = 128;
+
+  uint64_t moved(uint32_t groups) const {
+    const uint64_t step = uint64_t{groups} * kThreads * 64;
+    return bytes_ / step * step;
+  }
+  // The best of several, NaN if there is none.
+  double nanoseconds(Mode mode, uint32_t groups, int count, bool barriers) {
+    std::unique_ptr<gpu::Recording> r;
+    double best = NAN;
+    if (!good_ || !device_.record(static_cast<uint32_t>(count), 2, &r).ok() || !r->begin().ok()) return best;
+    uint32_t push[gpu::kPushBytes / 4] = {static_cast<uint32_t>(moved(groups) / 16)};
+    gpu::Launch launch{};
+    launch.shader = gpu::Shader::kBandwidth;
+    launch.threads = kThreads;
+    launch.tokens = mode;
+    launch.push = push;
+    launch.groups[0] = groups;
+    launch.groups[1] = launch.groups[2] = 1;
+    for (int b = 0; b < gpu::kBindings; ++b) launch.bindings[b] = {b == 2 ? &to_ : &from_, 0, bytes_};
+    r->stamp();
+    for (int i = 0; i < count; ++i) {
+      if (mode == kDriver)
+        r->copy(from_, to_, {{0, 0, bytes_}});
+      else if (!r->dispatch(launch).ok())
+        return best;
+      if (barriers) r->barrier(gpu::kCompute | gpu::kTransfer, gpu::kCompute | gpu::kTransfer);
+    }
+    r->stamp();
+    if (!r->end().ok()) return best;
+    for (int i = 0; i < 9; ++i) {
+      std::vector<double> ns;
+      if (!device_.submit_and_wait({r.get()}).ok() || !r->between_stamps(&ns).ok()) break;
+      best = best < ns[0] ? best : ns[0];
+    }
+    return best;
+  }
+
+  gpu::Device& device_;
+  size_t bytes_;
+  gpu::Buffer from_, to_;
+  bool good_ = false;
 };
 
-// Bytes read plus bytes written per second by vkCmdCopyBuffer between two buffers of the GPU.
-double copy_gbs(gpu::Device& d, size_t bytes, int repeat) {
-  gpu::Buffer a, b;
-  if (!d.allocate(bytes, gpu::Memory::kDevice, &a).ok()) return 0;
-  if (!d.allocate(bytes, gpu::Memory::kDevice, &b).ok()) {
-    d.release(a);
-    return 0;
-  }
-  std::unique_ptr<gpu::Recording> commands;
-  double best = 1e30;
-  if (d.record(0, 2, &commands).ok() && commands->begin().ok()) {
-    commands->stamp();
-    commands->copy(a, b, {{0, 0, bytes}});
-    commands->barrier(gpu::kTransfer, gpu::kTransfer);
-    commands->stamp();
-    std::vector<double> ns;
-    for (int i = 0; i < repeat && (i > 0 || commands->end().ok()); ++i) {
-      if (!d.submit_and_wait({commands.get()}).ok() || !commands->between_stamps(&ns).ok()) break;
-      best = std::min(best, ns[0]);
+double read_peak = 0, copy_peak = 0;  // GB/s, of kernels that do nothing else
+
+void measure_peaks(gpu::Device& device, bool tiny) {
+  for (size_t mib : tiny ? std::vector<size_t>{4} : std::vector<size_t>{8, 16, 32, 64, 128, 1024}) {
+    Bandwidth b(device, mib << 20);
+    double read = 0, copy = 0;
+    for (uint32_t groups : tiny ? std::vector<uint32_t>{8} : std::vector<uint32_t>{256, 512, 1024, 2048}) {
+      read = std::max(read, b.read_gbs(groups));
+      copy = std::max(copy, b.copy_gbs(groups));
     }
+    read_peak = std::max(read_peak, read);
+    copy_peak = std::max(copy_peak, copy);
+    emit(
+        "{\"bandwidth_mib\": %zu, \"read_gbs\": %.0f, \"copy_gbs_read_plus_written\": %.0f, \"driver_copy_gbs\": "
+        "%.0f}",
+        mib, read, copy, b.driver_copy_gbs());
   }
-  commands.reset();
-  d.release(a);
-  d.release(b);
-  return 2.0 * static_cast<double>(bytes) / best;
+  emit("{\"read_peak_gbs\": %.0f, \"copy_peak_gbs\": %.0f}", read_peak, copy_peak);
+  Bandwidth b(device, 1 << 20);
+  for (uint32_t groups : {1u, 128u, 1024u, 2048u})
+    emit("{\"empty_dispatch_us\": %.3f, \"behind_a_barrier_us\": %.3f, \"groups\": %u}", b.empty_us(groups, false),
+         b.empty_us(groups, true), groups);
 }
 
-double copy_bandwidth = 0;
+// Mean microseconds of every kind of pass over the operators but the first, in the order in which they run.
+std::string pass_times(const std::vector<gpu::Step::Pass>& passes, double per) {
+  std::vector<std::pair<gpu::Shader, double>> sums;
+  for (const auto& p : passes) {
+    auto at = std::find_if(sums.begin(), sums.end(), [&](const auto& s) { return s.first == p.shader; });
+    if (at == sums.end()) at = sums.insert(sums.end(), {p.shader, 0.0});
+    at->second += p.nanoseconds / 1e3 / per;
+  }
+  std::string text;
+  for (const auto& [shader, us] : sums) {
+    char item[96];
+    std::snprintf(item, sizeof item, "%s\"%s\": %.2f", text.empty() ? "" : ", ", gpu::shader_name(shader), us);
+    text += item;
+  }
+  return text;
+}
 
 // One FFN layer, cold: a command buffer holds several, one behind the other, whose weights exceed the caches.
-void time_layers(const Shape& s, Quant quant, const gpu::StepOptions& options, bool profile, double min_bytes) {
+void time_layers(const Shape& s, Quant quant, const gpu::StepOptions& options, double min_bytes) {
   if (elapsed() > budget) return;
   const double layer = static_cast<double>(ffn_bytes(s, quant));
   const size_t layers = std::clamp<size_t>(static_cast<size_t>(std::ceil(min_bytes / (0.2 * layer))), 4, 96);
@@ -528,44 +602,38 @@ void time_layers(const Shape& s, Quant quant, const gpu::StepOptions& options, b
   serial.serialize = true;
   if (!r.open(b, serial)) return;
   for (int tokens : s.D < 512 ? std::vector<int>{1, 8} : std::vector<int>{1, 8, 32, 64}) {
-    double us[2] = {}, best[2] = {}, share[2] = {};
+    double us[2] = {}, best[2] = {}, share[2] = {}, wall[2] = {};
+    std::string passes_text;
     for (int dense = 0; dense < 2; ++dense) {
       const auto& rows = dense ? routing.x_dense : routing.x;
       r.input(0, std::vector<float>(rows.begin(), rows.begin() + static_cast<long>(static_cast<size_t>(tokens) * s.D)));
       ReadStats stats;
-      std::vector<double> ns;
+      std::vector<double> ns, walls;
       if (!r.run(tokens, &stats)) return;
-      if (const Status st = r.step->time(tokens, 9, &ns); !st.ok()) {
+      if (const Status st = r.step->time(tokens, 9, &ns, &walls); !st.ok()) {
         emit("{\"error\": \"%s\"}", st.message);
         return;
       }
       us[dense] = median(ns) / 1e3 / static_cast<double>(layers);
+      wall[dense] = median(walls) / 1e3 / static_cast<double>(layers);
       best[dense] = smallest(ns) / 1e3 / static_cast<double>(layers);
       share[dense] = static_cast<double>(stats.experts_read) / static_cast<double>(stats.experts_total);
-      if (profile && dense == 0) {
-        std::vector<gpu::Step::Pass> passes;
-        if (r.step->profile(tokens, &passes).ok()) {
-          std::string text;
-          for (const auto& p : passes)
-            if (p.op == 2)
-              text += (text.empty() ? "\"" : ", \"") + std::string(gpu::shader_name(p.shader)) +
-                      "\": " + std::to_string(p.nanoseconds / 1e3);
-          emit("{\"passes_us\": {%s}, \"shape\": \"%s\", \"quant\": \"%s\", \"T\": %d}", text.c_str(), s.name,
-               kNames[static_cast<int>(quant)], tokens);
-        }
-      }
+      std::vector<gpu::Step::Pass> passes;
+      if (dense == 0 && r.step->profile(tokens, &passes).ok())
+        passes_text = pass_times(passes, static_cast<double>(layers));
     }
     const double bytes = layer * share[0];
     emit(
-        "{\"layer\": \"%s\", \"quant\": \"%s\", \"T\": %d, \"threads\": \"%u/%u\", \"direct\": %s, \"fused\": %s, "
-        "\"layers\": %zu, \"sparse_us\": %.2f, \"sparse_min_us\": %.2f, "
-        "\"share\": %.3f, \"expert_bytes\": %.0f, \"gbs\": %.0f, \"of_copy\": %.3f, \"dense_us\": %.2f, "
-        "\"dense_min_us\": %.2f, \"dense_share\": %.3f, \"dense_gbs\": %.0f, "
-        "\"speedup_all_experts\": %.2f}",
+        "{\"layer\": \"%s\", \"quant\": \"%s\", \"T\": %d, \"threads\": \"%u/%u\", \"layers\": %zu, \"sparse_us\": "
+        "%.2f, "
+        "\"sparse_min_us\": %.2f, \"sparse_wall_us\": %.2f, \"share\": %.3f, \"expert_bytes\": %.0f, \"gbs\": %.0f, "
+        "\"of_read_peak\": %.3f, \"of_copy_peak\": %.3f, \"all_us\": %.2f, \"all_min_us\": %.2f, \"all_wall_us\": "
+        "%.2f, "
+        "\"all_share\": %.3f, \"all_gbs\": %.0f, \"all_over_sparse\": %.2f, \"passes_us\": {%s}}",
         s.name, kNames[static_cast<int>(quant)], tokens, r.step->device().limits().threads,
-        r.step->device().limits().wide_threads, options.direct ? "true" : "false", options.fused ? "true" : "false",
-        layers, us[0], best[0], share[0], bytes, bytes / us[0] / 1e3, bytes / us[0] / 1e3 / copy_bandwidth, us[1],
-        best[1], share[1], layer * share[1] / us[1] / 1e3, us[1] / us[0]);
+        r.step->device().limits().wide_threads, layers, us[0], best[0], wall[0], share[0], bytes, bytes / us[0] / 1e3,
+        bytes / us[0] / 1e3 / read_peak, bytes / us[0] / 1e3 / copy_peak, us[1], best[1], wall[1], share[1],
+        layer * share[1] / us[1] / 1e3, us[1] / us[0], passes_text.c_str());
   }
 }
 
@@ -600,14 +668,15 @@ void time_gated(const Shape& s, Quant quant, const gpu::StepOptions& options, do
     for (auto& v : rows) v = random.uniform();
     r.input(0, rows);
     ReadStats stats;
-    std::vector<double> ns;
-    if (!r.run(tokens, &stats) || !r.step->time(tokens, 9, &ns).ok()) return;
+    std::vector<double> ns, walls;
+    if (!r.run(tokens, &stats) || !r.step->time(tokens, 9, &ns, &walls).ok()) return;
     const double us = median(ns) / 1e3 / static_cast<double>(layers);
     emit(
         "{\"gated_dense\": \"%s\", \"quant\": \"%s\", \"T\": %d, \"threads\": %u, \"layers\": %zu, \"us\": %.2f, "
-        "\"min_us\": %.2f, \"bytes\": %.0f, \"gbs\": %.0f, \"of_copy\": %.3f}",
+        "\"min_us\": %.2f, \"wall_us\": %.2f, \"bytes\": %.0f, \"gbs\": %.0f, \"of_read_peak\": %.3f}",
         s.name, kNames[static_cast<int>(quant)], tokens, r.step->device().limits().threads, layers, us,
-        smallest(ns) / 1e3 / static_cast<double>(layers), layer, layer / us / 1e3, layer / us / 1e3 / copy_bandwidth);
+        smallest(ns) / 1e3 / static_cast<double>(layers), median(walls) / 1e3 / static_cast<double>(layers), layer,
+        layer / us / 1e3, layer / us / 1e3 / read_peak);
   }
 }
 
@@ -720,7 +789,7 @@ void time_steps(const Shape& s, Quant quant, size_t vocabulary, const gpu::StepO
       if (!step(tokens, &stats, &wall)) return;
       walls.push_back(wall);
     }
-    if (!r.step->time(tokens, 7, &ns).ok()) return;
+    if (!r.step->time(tokens, 7, &ns, nullptr).ok()) return;
     emit(
         "{\"step\": \"%s\", \"quant\": \"%s\", \"T\": %d, \"threads\": %u, \"gpu_us\": %.1f, \"wall_us\": %.1f, "
         "\"tokens_per_s\": %.0f, \"share\": %.3f, \"barriers\": %d, "
@@ -730,16 +799,9 @@ void time_steps(const Shape& s, Quant quant, size_t vocabulary, const gpu::StepO
         static_cast<double>(stats.experts_read) / static_cast<double>(stats.experts_total), r.step->barriers(), active,
         active / median(ns));
     std::vector<gpu::Step::Pass> passes;
-    if (tokens != 1 || !r.step->profile(tokens, &passes).ok()) continue;
-    double sums[static_cast<int>(gpu::Shader::kCount)] = {};
-    for (const auto& p : passes) sums[static_cast<int>(p.shader)] += p.nanoseconds / 1e3;
-    std::string text;
-    for (int i = 0; i < static_cast<int>(gpu::Shader::kCount); ++i)
-      if (sums[i] > 0)
-        text += (text.empty() ? "\"" : ", \"") + std::string(gpu::shader_name(static_cast<gpu::Shader>(i))) +
-                "\": " + std::to_string(sums[i]);
-    emit("{\"step_passes_us\": {%s}, \"step\": \"%s\", \"quant\": \"%s\", \"T\": %d}", text.c_str(), s.name,
-         kNames[static_cast<int>(quant)], tokens);
+    if (!r.step->profile(tokens, &passes).ok()) continue;
+    emit("{\"step_passes_us\": {%s}, \"step\": \"%s\", \"quant\": \"%s\", \"T\": %d}", pass_times(passes, 1).c_str(),
+         s.name, kNames[static_cast<int>(quant)], tokens);
   }
 }
 
@@ -757,7 +819,7 @@ void time_overhead(const gpu::StepOptions& options) {
   r.input(0, std::vector<float>(64, 1.0f));
   ReadStats stats;
   std::vector<double> ns;
-  if (!r.run(1, &stats) || !r.step->time(1, 9, &ns).ok()) return;
+  if (!r.run(1, &stats) || !r.step->time(1, 9, &ns, nullptr).ok()) return;
   emit("{\"dispatch_overhead_us\": %.3f}", median(ns) / kChain / 1e3);
 }
 
@@ -776,30 +838,23 @@ int main(int argc, char** argv) {
   start_time = Clock::now();
   gpu::StepOptions options;
   options.cpu_too = tiny;
-  options.own_device = true;
   bool good = false;
-  {
-    std::unique_ptr<gpu::Device> device;
-    if (const Status s = gpu::Device::open(tiny, {}, &device); !s.ok()) {
-      emit("{\"error\": \"%s\"}", s.message);
-      return 1;
-    }
-    emit("{\"device\": \"%s\", \"identity\": \"%s\", \"binding_bytes\": %llu, \"threads\": %u}", device->name(),
-         device->identity().c_str(), static_cast<unsigned long long>(device->limits().binding_bytes),
-         device->limits().threads);
-    for (size_t mib : tiny ? std::vector<size_t>{4} : std::vector<size_t>{1024, 256, 54, 14, 8}) {
-      const double gbs = copy_gbs(*device, mib << 20, 10);
-      copy_bandwidth = std::max(copy_bandwidth, gbs);
-      emit("{\"copy_mib\": %zu, \"gbs_read_plus_written\": %.0f}", mib, gbs);
-    }
+  // Kept open to the end, so that all rows share it: drivers refuse after some tens of instances in a process.
+  std::shared_ptr<gpu::Device> device;
+  if (const Status s = gpu::Device::shared(tiny, &device); !s.ok()) {
+    emit("{\"error\": \"%s\"}", s.message);
+    return 1;
   }
-  emit("{\"copy_bandwidth_gbs\": %.0f}", copy_bandwidth);
+  emit("{\"device\": \"%s\", \"identity\": \"%s\", \"binding_bytes\": %llu, \"threads\": \"%u/%u\"}", device->name(),
+       device->identity().c_str(), static_cast<unsigned long long>(device->limits().binding_bytes),
+       device->limits().threads, device->limits().wide_threads);
+  measure_peaks(*device, tiny);
   time_overhead(options);
   if (tiny) {
     good = check_layers(96, 40, 12, options);
     const Shape small{"tiny-gqa", 256, 32, 16, 2, 2, 1}, latent{"tiny-mla", 256, 64, 16, 2, 2, 0};
     for (Quant q : {Quant::kFp32, Quant::kInt8, Quant::kInt4}) {
-      time_layers(small, q, options, q == Quant::kInt8, 1e5);
+      time_layers(small, q, options, 1e5);
       time_gated(small, q, options, 1e5);
       time_steps(small, q, 512, options);
       time_steps(latent, q, 512, options);
@@ -812,28 +867,26 @@ int main(int argc, char** argv) {
       s01{"0.1B", 768, 64, 48, 16, 6, 0};
   constexpr double kCold = 1.2e8;
   for (Quant q : {Quant::kFp32, Quant::kInt8, Quant::kInt4}) {
-    time_layers(s28, q, options, true, kCold);
+    time_layers(s28, q, options, kCold);
     time_gated(s28, q, options, 3e8);
+    emit("{\"seconds\": %.1f}", elapsed());
   }
-  gpu::StepOptions direct = options;
-  direct.direct = true;
-  gpu::StepOptions apart = options;
-  apart.fused = false;
-  time_layers(s28, Quant::kInt8, direct, false, kCold);
-  time_layers(s28, Quant::kInt8, apart, true, kCold);
   time_steps(s28, Quant::kInt8, 73440, options);
+  emit("{\"seconds\": %.1f}", elapsed());
   time_steps(s12, Quant::kInt4, 73440, options);
+  time_steps(s01, Quant::kFp32, 73440, options);
+  // Other workgroups: the usual ones, and those of the passes that have few.
+  const gpu::Limits usual = device->limits();
+  for (const auto& [threads, wide] : {std::pair{128u, 128u}, std::pair{256u, 256u}, std::pair{64u, 64u}})
+    for (Quant q : {Quant::kFp32, Quant::kInt8}) {
+      device->set_threads(threads, wide);
+      time_layers(s28, q, options, kCold);
+    }
+  device->set_threads(usual.threads, usual.wide_threads);
   for (const Shape& s : {s12, s01})
     for (Quant q : {Quant::kInt8, Quant::kInt4, Quant::kFp32}) {
-      time_layers(s, q, options, false, kCold);
+      time_layers(s, q, options, kCold);
       time_gated(s, q, options, 3e8);
-    }
-  time_steps(s01, Quant::kFp32, 73440, options);
-  for (uint32_t threads : {64u, 128u, 256u})
-    for (Quant q : {Quant::kInt8, Quant::kFp32, Quant::kInt4}) {
-      gpu::StepOptions other = options;
-      other.threads = threads;
-      time_layers(s28, q, other, true, kCold);
     }
   emit("{\"correct\": %s, \"seconds\": %.1f}", good ? "true" : "false", elapsed());
   return good ? 0 : 1;

@@ -7,8 +7,7 @@ versions may give other, equally valid bytes. --check writes nothing and fails i
 Every module is optimized, stripped and validated for Vulkan 1.1. Exit 0 done, 1 failed or different, 2 bad arguments.
 
 Metal: the same passes, one kernel a file, named like it. Buffer 0 holds the push constants and buffer b + 1 is binding b.
-The two specialization constants are macros, BLOCKFFN_THREADS (64) and BLOCKFFN_TOKENS (1). There is no router.metal: its
-last workgroup reads what others wrote, which Metal does not promise; linear and compact do its work.
+The two specialization constants are macros, BLOCKFFN_THREADS (64) and BLOCKFFN_TOKENS (1).
 """
 
 import argparse
@@ -22,8 +21,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 QUANTS = ("fp32", "int8", "int4")
-QUANTIZED = ("linear", "router", "expert_up", "expert_down", "embedding")  # one module per precision
-NOT_IN_METAL = ("router",)
+QUANTIZED = ("linear", "expert_up", "expert_down", "embedding")  # one module per precision
 GLSLC = ("glslc", "--target-env=vulkan1.1", "-O", "-Werror", "-fshader-stage=compute")
 SPIRV_CROSS = ("spirv-cross", "--msl", "--msl-version", "20200", "--msl-force-native-arrays", "--msl-decoration-binding")
 
@@ -33,8 +31,7 @@ def modules() -> list[tuple[str, Path, tuple[str, ...]]]:
     out = []
     for source in sorted((HERE / "shaders").glob("*.comp")):
         if source.stem in QUANTIZED:
-            quants = [q for q in QUANTS if (source.stem, q) != ("router", "int4")]  # routers keep 8 bits
-            out += [(f"{source.stem}_{q}", source, (f"-DQUANT={i}",)) for i, q in enumerate(quants)]
+            out += [(f"{source.stem}_{q}", source, (f"-DQUANT={i}",)) for i, q in enumerate(QUANTS)]
         else:
             out.append((source.stem, source, ()))
     return out
@@ -105,8 +102,7 @@ def render() -> tuple[dict[Path, str], dict[str, int]]:
             lines.append(f"constexpr uint32_t k_{name}[] = {{")
             lines += [" " + ",".join(words[i : i + 24]) + "," for i in range(0, len(words), 24)]
             lines.append("};")
-            if source.stem not in NOT_IN_METAL:
-                files[HERE / "metal" / f"{name}.metal"] = to_metal(name, source, macros, Path(directory))
+            files[HERE / "metal" / f"{name}.metal"] = to_metal(name, source, macros, Path(directory))
     lines += ["", "constexpr Module kModules[] = {"]
     lines += [f'    {{"{name}", k_{name}, sizeof k_{name}}},' for name in sizes]
     lines += ["};", ""]

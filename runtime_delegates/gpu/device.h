@@ -18,6 +18,7 @@ namespace blockffn::gpu {
 enum class Shader {
   kAttend,
   kAttendJoin,
+  kBandwidth,  // no pass of a step: what benchmarks compare with
   kCompact,
   kElementwise,
   kEmbedding,
@@ -27,23 +28,16 @@ enum class Shader {
   kKeepRows,
   kLinear,
   kRmsNorm = kLinear + 3,
-  kRouter,
-  kCount = kRouter + 2
+  kCount
 };
 inline Shader variant(Shader first, Quant quant) {
   return static_cast<Shader>(static_cast<int>(first) + static_cast<int>(quant));
 }
-constexpr const char* kShaderNames[] = {"attend",           "attend_join",
-                                        "compact",          "elementwise",
-                                        "embedding_fp32",   "embedding_int8",
-                                        "embedding_int4",   "expert_down_fp32",
-                                        "expert_down_int8", "expert_down_int4",
-                                        "expert_up_fp32",   "expert_up_int8",
-                                        "expert_up_int4",   "heads",
-                                        "keep_rows",        "linear_fp32",
-                                        "linear_int8",      "linear_int4",
-                                        "rms_norm",         "router_fp32",
-                                        "router_int8"};
+constexpr const char* kShaderNames[] = {
+    "attend",           "attend_join",    "bandwidth",      "compact",          "elementwise",
+    "embedding_fp32",   "embedding_int8", "embedding_int4", "expert_down_fp32", "expert_down_int8",
+    "expert_down_int4", "expert_up_fp32", "expert_up_int8", "expert_up_int4",   "heads",
+    "keep_rows",        "linear_fp32",    "linear_int8",    "linear_int4",      "rms_norm"};
 static_assert(sizeof kShaderNames / sizeof kShaderNames[0] == static_cast<size_t>(Shader::kCount));
 inline const char* shader_name(Shader shader) { return kShaderNames[static_cast<int>(shader)]; }
 
@@ -62,7 +56,6 @@ struct Limits {
   uint64_t binding_bytes;  // of one storage buffer
   uint64_t binding_align;
   uint32_t groups[3];  // workgroups of a dispatch
-  bool router;         // whether a workgroup may read what others of its dispatch wrote, as the router pass does
 };
 
 // What tests pretend of a device.
@@ -139,7 +132,10 @@ class Device {
   const Limits& limits() const { return limits_; }
   bool lost() const { return lost_; }
   std::mutex& mutex() { return mutex_; }  // hold it while using the device, where programs share it
-  void set_threads(uint32_t threads) { limits_.threads = limits_.wide_threads = threads; }
+  void set_threads(uint32_t threads, uint32_t wide) {
+    limits_.threads = threads;
+    limits_.wide_threads = wide;
+  }
 
  protected:
   explicit Device(const Faults& faults) : faults_(faults) {}

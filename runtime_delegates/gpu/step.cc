@@ -1,6 +1,7 @@
 #include "step.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <cstring>
@@ -11,8 +12,9 @@ namespace {
 constexpr uint64_t kBlockBytes = uint64_t{1} << 29;  // weights of one allocation
 constexpr uint64_t kPlaceAlign = 256;                // the largest alignment of a binding that Vulkan allows
 constexpr uint32_t kStepRope = 272, kStepWords = 1u << 14, kRouteSlots = 16, kSlotWords = 4;
-constexpr uint32_t kFewGroups = 192;  // below, wider workgroups keep a large GPU busy
-constexpr int kPart = 256, kMaxClasses = 8, kMaxGpuExperts = 2048, kMaxHeadCounts = 3;
+constexpr uint32_t kFewGroups = 192;                             // below, wider workgroups keep a large GPU busy
+constexpr int kPartRows = 64, kMaxParts = 128, kMaxColumns = 4;  // of attention
+constexpr int kMaxClasses = 8, kMaxGpuExperts = 2048, kMaxAttentionKinds = 3;
 
 Status unsupported(const char* message) { return {Status::kInvalidArgument, message}; }
 
@@ -56,7 +58,7 @@ Status Step::create(const Program& program, const StepOptions& options, std::uni
     return s;
   }
   std::unique_lock<std::mutex> lock(step->device_->mutex());
-  if (options.threads != 0) step->device_->set_threads(options.threads);
+  if (options.threads != 0) step->device_->set_threads(options.threads, options.threads);
   const Status planned = step->plan(program);
   lock.unlock();  // the destructor of a step that failed takes it
   if (!planned.ok()) return planned;
@@ -318,95 +320,86 @@ Status Step::add_ffn(const Ffn& w, Region x, Region y) {
   const uint32_t score_stride = pad(experts, kGroupCols), h_stride = pad(width, kGroupCols);
   const Region scores = work(Work::kScores, experts, 0, uint64_t{score_stride} * kMaxTokens, score_stride);
   const Region route =
-      work(Work::kRoute, experts, 0, kRouteSlots + uint64_t{experts} * (kSlotWords + 2 * kMaxTokens), 0);
+      work(Work::kRoute, experts, 0, kRouteSlots + uint64_t{experts + kMaxClasses} * (kSlotWords + kMaxTokens), 0);
   const Region hidden = work(Work::kHidden, experts, width, uint64_t{experts} * kMaxTokens * h_stride, h_stride);
   if (hidden.bytes > device_->limits().binding_bytes)
     return unsupported("the experts' hidden values exceed what the GPU can bind");
   const uint32_t wide = device_->limits().wide_threads, classes = down_classes(w, wide);
   const uint32_t up_tiles = (width + 7) / 8, down_tiles = static_cast<uint32_t>(w.hidden + 7) / 8;
-  const bool fused = options_.fused && device_->limits().router && w.router.quant != Quant::kInt4 &&
-                     w.router.tile_bytes * w.router.tiles_per_group() <= room;
-  if (!fused)
-    if (Status s = add_linear(w.router, nullptr, 1.0f, x, 0, scores, 0, false); !s.ok()) return s;
+  if (Status s = add_linear(w.router, nullptr, 1.0f, x, 0, scores, 0, false); !s.ok()) return s;
   {
-    Dispatch& d = dispatch(fused ? variant(Shader::kRouter, w.router.quant) : Shader::kCompact);
-    uint32_t norm_at, first = 0;
+    // No barrier between it and the up pass: both read the scores alone.
+    Dispatch& d = dispatch(Shader::kCompact);
+    uint32_t norm_at;
+    d.bindings[1] = scores;
     d.bindings[3] = weight(w.norm_weight, 0, uint64_t{experts} * 4, 4, &norm_at);
     d.bindings[5] = result_region_;
     d.bindings[6] = route;
     d.writes = 1u << 5 | 1u << 6;
     d.threads = wide;
-    if (fused) {
-      d.bindings[0] = weight(w.router.tiles, 0, w.router.group_bytes(), 16, &first);
-      d.bindings[1] = x;
-      d.bindings[2] = scores;
-      d.writes |= 1u << 2;
-      d.blocks = true;
-      d.size[0] = static_cast<uint32_t>(w.router.tiles_per_group());
-      d.grid[2] = Grid::kBlocks;
-    } else {
-      d.bindings[1] = scores;
-    }
+    d.blocks = true;
     const uint32_t push[] = {experts,
                              score_stride,
                              static_cast<uint32_t>(w.norm),
                              classes,
                              norm_at,
-                             up_tiles,
-                             0,
                              static_cast<uint32_t>(ffn_experts_.size()),
                              bits(w.eps),
                              bits(w.norm_scale),
-                             bits(w.out_scale),
-                             first,
-                             static_cast<uint32_t>(w.router.tile_bytes / 16),
-                             static_cast<uint32_t>(w.hidden),
-                             x.stride / 4};
+                             bits(w.out_scale)};
     std::memcpy(d.push, push, sizeof push);
-    d.block_word = 6;
   }
   ffn_experts_.push_back(w.experts);
-  for (const bool up : {true, false})
-    for (uint32_t e = 0; e < experts; e += window) {
-      const uint32_t count = std::min(window, experts - e);
-      Dispatch& d = dispatch(variant(up ? Shader::kExpertUp : Shader::kExpertDown, w.quant));
-      const uint32_t tile = static_cast<uint32_t>(up ? w.up_tile_bytes : w.down_tile_bytes) / 16;
-      uint32_t first;
-      d.bindings[0] = weight(w.expert_base, w.expert_stride * e, w.expert_stride * (count - 1) + region, 16, &first);
-      if (!up) first += static_cast<uint32_t>(w.up_bytes / 16);
-      d.bindings[1] = up ? x : hidden;
-      d.bindings[2] = up ? hidden : y;
-      d.bindings[3] = route;
-      d.writes = 1u << 2;
-      d.blocks = true;
-      if (!up) d.threads = wide;
-      const uint32_t in = up ? x.stride : h_stride, out = up ? h_stride : y.stride;
-      const uint32_t push[] = {first,
-                               tile,
-                               static_cast<uint32_t>(w.expert_stride / 16),
-                               e,
-                               count,
-                               up ? width : static_cast<uint32_t>(w.hidden),
-                               up ? static_cast<uint32_t>(w.hidden) : width,
-                               in / 4,
-                               out,
-                               kMaxTokens,
-                               experts,
-                               classes,
-                               e > 0 ? 1u : 0u};
-      std::memcpy(d.push, push, sizeof push);
-      if (up && !options_.direct) {
-        d.indirect = route;
-        d.indirect.offset += 4;  // ROUTE_DISPATCH
-      } else if (up) {
-        d.size[0] = up_tiles;
-        d.size[1] = experts;
-        d.grid[2] = Grid::kBlocks;
-      } else {
-        d.size[0] = down_tiles;
-        d.grid[1] = Grid::kBlocks;
-      }
-    }
+  const auto expert_pass = [&](Shader shader, uint32_t e, uint32_t* first) -> Dispatch& {
+    const uint32_t count = std::min(window, experts - e);
+    Dispatch& d = dispatch(variant(shader, w.quant));
+    d.bindings[0] = weight(w.expert_base, w.expert_stride * e, w.expert_stride * (count - 1) + region, 16, first);
+    d.writes = 1u << 2;
+    d.blocks = true;
+    d.threads = wide;
+    return d;
+  };
+  for (uint32_t e = 0; e < experts; e += window) {
+    uint32_t first;
+    Dispatch& d = expert_pass(Shader::kExpertUp, e, &first);
+    d.bindings[1] = x;
+    d.bindings[2] = hidden;
+    d.bindings[3] = scores;
+    const uint32_t push[] = {first,
+                             static_cast<uint32_t>(w.up_tile_bytes / 16),
+                             static_cast<uint32_t>(w.expert_stride / 16),
+                             e,
+                             width,
+                             static_cast<uint32_t>(w.hidden),
+                             x.stride / 4,
+                             h_stride,
+                             score_stride};
+    std::memcpy(d.push, push, sizeof push);
+    d.size[0] = up_tiles;
+    d.size[1] = std::min(window, experts - e);
+  }
+  for (uint32_t e = 0; e < experts; e += window) {
+    uint32_t first;
+    Dispatch& d = expert_pass(Shader::kExpertDown, e, &first);
+    d.bindings[1] = hidden;
+    d.bindings[2] = y;
+    d.bindings[3] = route;
+    const uint32_t push[] = {first + static_cast<uint32_t>(w.up_bytes / 16),
+                             static_cast<uint32_t>(w.down_tile_bytes / 16),
+                             static_cast<uint32_t>(w.expert_stride / 16),
+                             e,
+                             std::min(window, experts - e),
+                             static_cast<uint32_t>(w.hidden),
+                             width,
+                             h_stride / 4,
+                             y.stride,
+                             experts,
+                             classes,
+                             e > 0 ? 1u : 0u};
+    std::memcpy(d.push, push, sizeof push);
+    d.size[0] = down_tiles;
+    d.grid[1] = Grid::kBlocks;
+  }
   return kStatusOk;
 }
 
@@ -427,18 +420,23 @@ void Step::add_heads(uint32_t plain, uint32_t rope, int heads, Region x, uint32_
 
 Status Step::add_attend(const AttentionShape& shape, int capacity, Region query, uint32_t q_head, Region keys,
                         uint32_t key_head, Region values, uint32_t value_head, Region y, uint32_t y_head) {
-  const uint32_t max_parts = static_cast<uint32_t>((capacity + kPart - 1) / kPart),
-                 heads = static_cast<uint32_t>(shape.heads);
-  const uint32_t value_dim = static_cast<uint32_t>(shape.value_dim);
-  if (value_dim > 16 * device_->limits().threads) return unsupported("an attention head is too wide for the GPU");
+  // Parts as short as a limited number of them allows: many keep a large GPU busy, and their sums take memory.
+  const int part_rows = kPartRows * ((capacity + kPartRows * kMaxParts - 1) / (kPartRows * kMaxParts));
+  const uint32_t max_parts = static_cast<uint32_t>((capacity + part_rows - 1) / part_rows),
+                 heads = static_cast<uint32_t>(shape.heads), value_dim = static_cast<uint32_t>(shape.value_dim),
+                 threads = device_->limits().threads;
+  if (value_dim > 4 * kMaxColumns * threads) return unsupported("an attention head is too wide for the GPU");
+  uint32_t span = 1;
+  while (span < threads && span * 4 < value_dim) span *= 2;
   const Region parts = work(Work::kParts, heads * uint64_t{max_parts}, value_dim,
                             uint64_t{kMaxTokens} * heads * max_parts * (value_dim + 2), 0);
   if (parts.bytes > device_->limits().binding_bytes)
     return unsupported("the context is too long for the GPU's attention");
+  const auto kind = std::make_pair(shape.heads, part_rows);
   size_t index = 0;
-  while (index < head_counts_.size() && head_counts_[index] != shape.heads) ++index;
-  if (index == head_counts_.size()) head_counts_.push_back(shape.heads);
-  if (head_counts_.size() > kMaxHeadCounts)
+  while (index < attention_kinds_.size() && attention_kinds_[index] != kind) ++index;
+  if (index == attention_kinds_.size()) attention_kinds_.push_back(kind);
+  if (attention_kinds_.size() > kMaxAttentionKinds)
     return unsupported("the program has too many kinds of attention for the GPU");
   {
     Dispatch& d = dispatch(Shader::kAttend);
@@ -455,9 +453,11 @@ Status Step::add_attend(const AttentionShape& shape, int capacity, Region query,
                              q_head / 4,
                              keys.stride / 4,
                              key_head / 4,
-                             values.stride,
-                             value_head,
+                             values.stride / 4,
+                             value_head / 4,
                              max_parts,
+                             static_cast<uint32_t>(part_rows),
+                             span,
                              bits(shape.scale)};
     std::memcpy(d.push, push, sizeof push);
     d.indirect = step_region_;
@@ -467,7 +467,7 @@ Status Step::add_attend(const AttentionShape& shape, int capacity, Region query,
   d.bindings[1] = parts;
   d.bindings[2] = y;
   d.writes = 1u << 2;
-  const uint32_t push[] = {heads, value_dim, max_parts, y.stride, y_head};
+  const uint32_t push[] = {heads, value_dim, max_parts, static_cast<uint32_t>(part_rows), y.stride, y_head};
   std::memcpy(d.push, push, sizeof push);
   d.grid[0] = Grid::kTokens;
   d.size[1] = heads;
@@ -662,7 +662,6 @@ Status Step::record(int bucket, Stamps stamps, std::unique_ptr<Recording>* out, 
     for (int b = 0; b < kBindings; ++b) launch.bindings[b] = bound(dispatch.bindings[b]);
     uint32_t push[kPushBytes / 4];
     std::memcpy(push, dispatch.push, sizeof push);
-    if (dispatch.block_word >= 0) push[dispatch.block_word] = block;
     launch.push = push;
     for (int i = 0; i < 3; ++i)
       launch.groups[i] = dispatch.grid[i] == Grid::kFixed    ? dispatch.size[i]
@@ -707,10 +706,11 @@ Status Step::write_step(const Program& program, int tokens) {
   words[1] = static_cast<uint32_t>(past);
   words[2] = logits_first_ >= 0 ? static_cast<uint32_t>(*ints(logits_first_)) : 0;
   words[13] = tree_ >= 0 ? static_cast<uint32_t>(*ints(tree_)) : 0;
-  for (size_t i = 0; i < head_counts_.size(); ++i) {
+  for (size_t i = 0; i < attention_kinds_.size(); ++i) {
+    const auto [heads, part_rows] = attention_kinds_[i];
     words[4 + 3 * i] = static_cast<uint32_t>(tokens);
-    words[5 + 3 * i] = static_cast<uint32_t>(head_counts_[i]);
-    words[6 + 3 * i] = static_cast<uint32_t>((past + tokens + kPart - 1) / kPart);
+    words[5 + 3 * i] = static_cast<uint32_t>(heads);
+    words[6 + 3 * i] = static_cast<uint32_t>((past + tokens + part_rows - 1) / part_rows);
   }
   for (int t = 0; t < tokens; ++t) {
     if (ids_ >= 0) words[16 + t] = static_cast<uint32_t>(ints(ids_)[t]);
@@ -832,14 +832,17 @@ Status Step::trace(const Program& program, int tokens, const std::string& prefix
   return write_all("after") ? kStatusOk : failed;
 }
 
-Status Step::time(int tokens, int repeat, std::vector<double>* nanoseconds) {
+Status Step::time(int tokens, int repeat, std::vector<double>* nanoseconds, std::vector<double>* wall) {
   const std::lock_guard<std::mutex> lock(device_->mutex());
   std::unique_ptr<Recording> commands;
   if (Status s = record(1 << bucket_index(tokens), Stamps::kEnds, &commands); !s.ok()) return s;
   nanoseconds->clear();
   for (int i = 0; i < repeat; ++i) {
     std::vector<double> one;
+    const auto start = std::chrono::steady_clock::now();
     if (Status s = device_->submit_and_wait({commands.get()}); !s.ok()) return s;
+    if (wall != nullptr)
+      wall->push_back(std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now() - start).count());
     if (Status s = commands->between_stamps(&one); !s.ok()) return s;
     nanoseconds->push_back(one[0]);
   }

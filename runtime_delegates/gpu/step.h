@@ -19,8 +19,6 @@ namespace blockffn::gpu {
 struct StepOptions {
   bool cpu_too = false;     // admit a software driver
   bool serialize = false;   // for measurements: a barrier between all operators
-  bool fused = true;        // the router's last workgroup makes the union, instead of a pass of its own
-  bool direct = false;      // for measurements: the up pass sized for all experts instead of indirectly
   uint32_t threads = 0;     // of a workgroup; 0 chooses
   uint64_t window = 0;      // for tests: bytes of weights that one binding may hold; 0 is the device's limit
   Faults faults;            // for tests; with any, the step has a device of its own
@@ -38,8 +36,9 @@ class Step : public Accelerator {
   Status run(const Program& program, int tokens, ReadStats* read) override;
 
   // For measurements: submits the recorded step for `tokens` again, `repeat` times, and returns the GPU's nanoseconds
-  // of each, without reading outputs. The caches keep growing at the same place.
-  Status time(int tokens, int repeat, std::vector<double>* nanoseconds);
+  // of each, without reading outputs, and those of the host's clock from submission to the end, if `wall` is not null.
+  // The caches keep growing at the same place.
+  Status time(int tokens, int repeat, std::vector<double>* nanoseconds, std::vector<double>* wall);
   // Likewise once, with a time stamp behind every dispatch, which itself costs a little: nanoseconds of each.
   struct Pass {
     Shader shader;
@@ -72,7 +71,6 @@ class Step : public Accelerator {
     Region bindings[kBindings];
     uint32_t writes = 0;  // bit i: binding i is written
     uint32_t push[kPushBytes / 4] = {};
-    int block_word = -1;  // push word that receives the tokens of a block
     Grid grid[3] = {Grid::kFixed, Grid::kFixed, Grid::kFixed};
     uint32_t size[3] = {1, 1, 1};
     Region indirect;
@@ -141,7 +139,8 @@ class Step : public Accelerator {
   };
   std::vector<Table> tables_;
   uint32_t table_words_ = 0;
-  std::vector<int> head_counts_;  // of the attention operators: one set of dispatch arguments each
+  // Heads and rows of a part of the attention operators: one set of dispatch arguments each.
+  std::vector<std::pair<int, int>> attention_kinds_;
   int32_t ids_ = -1, positions_ = -1, past_ = -1, mask_ = -1, kv_src_ = -1, tree_ = -1, logits_first_ = -1;
   std::vector<int32_t> logits_outputs_;
   std::vector<int> ffn_experts_;

@@ -182,7 +182,6 @@ Status VulkanDevice::choose(bool cpu_too) {
   limits_.threads = properties_.vendorID == kNvidia ? 128 : 64;
   limits_.wide_threads = properties_.vendorID == kNvidia ? 256 : 64;
   limits_.binding_bytes = l.maxStorageBufferRange / 64 * 64;
-  limits_.router = true;
   limits_.binding_align = std::max<VkDeviceSize>(l.minStorageBufferOffsetAlignment, 16);
   for (int i = 0; i < 3; ++i) limits_.groups[i] = l.maxComputeWorkGroupCount[i];
   if (l.maxComputeWorkGroupInvocations < limits_.threads || l.maxComputeWorkGroupSize[0] < limits_.threads ||

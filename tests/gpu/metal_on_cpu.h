@@ -49,6 +49,7 @@ using uint2 = Vector<uint, 2>;
 using uint3 = Vector<uint, 3>;
 using uint4 = Vector<uint, 4>;
 using float4 = Vector<float, 4>;
+inline float4 operator*(float4 a, float b) { return float4(a.x * b, a.y * b, a.z * b, a.w * b); }
 
 template <class To, class From>
 To as_type(From from) {

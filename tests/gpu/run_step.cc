@@ -2,9 +2,9 @@
 // ...]
 //
 // STEPS and OUTPUT are those of tests/kernels/run_program.cc. A step that is refused writes 0xffffffff and its
-// sentence's length and text instead. NAME is threads, serialize, fused, staged, direct or skip_barrier of
-// gpu::StepOptions, or trace, the number of a step that ends the run and is written out (Step::trace). The last line of standard output is JSON: device, barriers, and what the FFNs read. Exit 1 and a
-// sentence if nothing can run.
+// sentence's length and text instead. NAME is threads, serialize, staged or skip_barrier of
+// gpu::StepOptions, or trace, the number of a step that ends the run and is written out (Step::trace). The last line of
+// standard output is JSON: device, barriers, and what the FFNs read. Exit 1 and a sentence if nothing can run.
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -37,13 +37,11 @@ int main(int argc, char** argv) {
     const int n = value == nullptr ? 1 : std::atoi(value + 1);
     if (name == "threads") options.threads = static_cast<uint32_t>(n);
     if (name == "serialize") options.serialize = n != 0;
-    if (name == "fused") options.fused = n != 0;
     if (name == "staged") options.faults.discrete = n != 0;
     if (name == "window") options.window = static_cast<uint64_t>(n);
     if (name == "shared_bytes") options.faults.shared_bytes = static_cast<uint32_t>(n);
     if (name == "memory_bytes") options.faults.memory_bytes = static_cast<uint64_t>(n);
     if (name == "lose_after") options.faults.lose_after = n;
-    if (name == "direct") options.direct = n != 0;
     if (name == "trace") trace = n;
     if (name == "skip_barrier") options.skip_barrier = n;
   }

@@ -167,7 +167,7 @@ def test_a_decoder_follows_the_cpu_and_its_chunks_do_not_matter(run_step, stack,
     assert not (~(error <= (1e-5 if quant == "fp32" else 0.1))).any(), error.max()
 
 
-@pytest.mark.parametrize("option", ["fused=0", "direct=1", "staged=1", "window=8192", "threads=128"])
+@pytest.mark.parametrize("option", ["staged=1", "serialize=1", "window=8192", "threads=128"])
 def test_every_way_to_run_a_step_gives_the_same(run_step, files, tmp_path, option):
     prefix = files("stack-int8", Stack("int8"), (torch.zeros(1, 7, dtype=torch.int64), *chunk(7, 0), torch.tensor([0])))
     steps = text_steps(tmp_path / "s", [9, 1])
@@ -181,7 +181,7 @@ def test_every_way_to_run_a_step_gives_the_same(run_step, files, tmp_path, optio
 def test_synchronization_validation_is_clean_and_would_see_a_missing_barrier(run_step, files, tmp_path):
     prefix = files("stack-int4", Stack("int4"), (torch.zeros(1, 7, dtype=torch.int64), *chunk(7, 0), torch.tensor([0])))
     steps = text_steps(tmp_path / "s", [5, 1])
-    for options in ([], ["staged=1", "fused=0"]):
+    for options in ([], ["staged=1"]):
         _, info, text = run_step("gpu", prefix, steps, *options, **VALIDATION)
         assert "Validation" not in text and "SYNC-HAZARD" not in text, text[:2000]
     seen = 0

@@ -103,7 +103,7 @@ def differences(got, want):
 
 
 def trace(run_step, prefix, steps, step):
-    run_step("gpu", prefix, steps, "fused=0", f"trace={step}", check=False)
+    run_step("gpu", prefix, steps, f"trace={step}", check=False)
     return Trace(f"{steps}.out")
 
 
@@ -142,4 +142,4 @@ def test_the_comparison_sees_a_kernel_that_is_wrong(run_step, files, kernels, tm
 def test_every_pass_has_a_kernel():
     shaders = {p.stem for p in (ROOT / "runtime_delegates/gpu/shaders").glob("*.comp")}
     kinds = {re.sub("_(fp32|int8|int4)$", "", p.stem) for p in METAL.glob("*.metal")}
-    assert kinds == shaders - {"router"}
+    assert kinds == shaders

@@ -29,11 +29,6 @@ struct Step
     uint step_[1];
 };
 
-#ifndef BLOCKFFN_THREADS
-#define BLOCKFFN_THREADS 64u
-#endif
-constant uint THREADS = BLOCKFFN_THREADS;
-
 struct Push
 {
     uint heads;
@@ -47,24 +42,34 @@ struct Push
     uint value_stride;
     uint value_head;
     uint max_parts;
+    uint part_rows;
+    uint span;
     float scale;
 };
 
-constant uint per_key = (THREADS / 16u);
+#ifndef BLOCKFFN_THREADS
+#define BLOCKFFN_THREADS 64u
+#endif
+constant uint THREADS = BLOCKFFN_THREADS;
+constant uint _394 = (THREADS / 8u);
 
 struct Query
 {
     float4 query[1];
 };
 
+constant uint _454 = (THREADS / 8u);
+
 struct Keys
 {
     float4 keys[1];
 };
 
+constant uint _515 = (THREADS / 8u);
+
 struct Values
 {
-    float values[1];
+    float4 values[1];
 };
 
 struct Parts
@@ -75,524 +80,451 @@ struct Parts
 #ifndef BLOCKFFN_THREADS
 #define BLOCKFFN_THREADS 64u
 #endif
-constant uint _626 = BLOCKFFN_THREADS;
-constant uint3 gl_WorkGroupSize [[maybe_unused]] = uint3(_626, 1u, 1u);
+constant uint _910 = BLOCKFFN_THREADS;
+constant uint3 gl_WorkGroupSize [[maybe_unused]] = uint3(_910, 1u, 1u);
 
-kernel void attend(constant Push& p [[buffer(0)]], const device Query& _349 [[buffer(2)]], device Parts& _589 [[buffer(3)]], const device Keys& _360 [[buffer(4)]], const device Step& _105 [[buffer(5)]], const device Values& _545 [[buffer(6)]], uint3 gl_LocalInvocationID [[thread_position_in_threadgroup]], uint3 gl_WorkGroupID [[threadgroup_position_in_grid]])
+kernel void attend(constant Push& p [[buffer(0)]], const device Query& _438 [[buffer(2)]], device Parts& _810 [[buffer(3)]], const device Keys& _464 [[buffer(4)]], const device Step& _146 [[buffer(5)]], const device Values& _695 [[buffer(6)]], uint3 gl_LocalInvocationID [[thread_position_in_threadgroup]], uint3 gl_WorkGroupID [[threadgroup_position_in_grid]])
 {
-    threadgroup uint chunk_rows[64];
-    threadgroup uint rows[16];
-    threadgroup float lanes[THREADS];
-    threadgroup float scores[16];
+    threadgroup uint rows[64];
+    threadgroup float lanes[512];
+    threadgroup float scores[64];
+    threadgroup float weights[64];
+    threadgroup float4 sums[THREADS];
     do
     {
-        uint _110 = _105.step_[1];
-        uint _113 = _105.step_[13];
-        uint _114 = _110 - _113;
-        if (gl_WorkGroupID.x >= _105.step_[0])
+        uint _151 = _146.step_[1];
+        uint _154 = _146.step_[13];
+        uint _155 = _151 - _154;
+        uint _159 = 80u + gl_WorkGroupID.x;
+        uint _161 = _146.step_[_159];
+        uint _165 = 144u + gl_WorkGroupID.x;
+        uint _167 = _146.step_[_165];
+        int _171 = int(popcount(_161));
+        uint _177 = (_155 + uint(_171)) + uint(int(popcount(_167)));
+        uint _190 = min(_177, ((gl_WorkGroupID.z + 1u) * p.part_rows));
+        bool _194 = gl_WorkGroupID.x >= _146.step_[0];
+        bool _204;
+        if (!_194)
+        {
+            _204 = (gl_WorkGroupID.z * p.part_rows) >= _177;
+        }
+        else
+        {
+            _204 = _194;
+        }
+        if (_204)
         {
             break;
         }
-        uint _125 = 80u + gl_WorkGroupID.x;
-        uint _127 = _105.step_[_125];
-        uint _131 = 144u + gl_WorkGroupID.x;
-        uint _133 = _105.step_[_131];
-        int _137 = int(popcount(_127));
-        uint _143 = (_114 + uint(_137)) + uint(int(popcount(_133)));
-        uint _146 = gl_WorkGroupID.z * 256u;
-        if (_146 >= _143)
+        uint _212 = gl_WorkGroupID.y / p.heads_per_kv;
+        uint _224 = (gl_WorkGroupID.x * p.q_stride) + (gl_WorkGroupID.y * p.q_head);
+        uint _228 = gl_LocalInvocationID.x % 8u;
+        uint _234 = gl_LocalInvocationID.x / p.span;
+        uint _239 = THREADS / p.span;
+        uint _246 = (p.value_dim + 3u) / 4u;
+        float4 acc[4];
+        acc[0u] = float4(0.0);
+        acc[1u] = float4(0.0);
+        acc[2u] = float4(0.0);
+        acc[3u] = float4(0.0);
+        uint _271 = gl_WorkGroupID.z * p.part_rows;
+        float _1136;
+        float _1137;
+        _1137 = 0.0;
+        _1136 = as_type<float>(0xff800000u /* -inf */);
+        float _2779;
+        float _3906;
+        uint key_at[8];
+        float sum[8];
+        for (uint _1135 = _271; _1135 < _190; _1137 = _3906, _1136 = _2779, _1135 += 64u)
         {
-            break;
-        }
-        for (uint _754 = gl_LocalInvocationID.x; _754 < 64u; _754 += THREADS)
-        {
-            uint _166 = 1u << (_754 % 32u);
-            bool _168 = _754 < 32u;
-            if (((_168 ? _127 : _133) & _166) == 0u)
-            {
-                continue;
-            }
-            int _809;
-            if (_168)
-            {
-                _809 = int(popcount(_127 & (_166 - 1u)));
-            }
-            else
-            {
-                _809 = _137 + int(popcount(_133 & (_166 - 1u)));
-            }
-            chunk_rows[_809] = _754;
-        }
-        uint _216 = gl_WorkGroupID.y / p.heads_per_kv;
-        uint _228 = (gl_WorkGroupID.x * p.q_stride) + (gl_WorkGroupID.y * p.q_head);
-        uint _233 = gl_LocalInvocationID.x % per_key;
-        float acc[16];
-        for (uint _755 = 0u; _755 < 16u; )
-        {
-            acc[_755] = 0.0;
-            _755++;
-            continue;
-        }
-        uint _258 = min(_143, ((gl_WorkGroupID.z + 1u) * 256u));
-        float _757;
-        float _758;
-        _758 = 0.0;
-        _757 = as_type<float>(0xff800000u /* -inf */);
-        float _775;
-        float _802;
-        for (uint _756 = _146; _756 < _258; _758 = _802, _757 = _775, _756 += 16u)
-        {
-            uint _273 = _258 - _756;
-            uint _274 = min(16u, _273);
+            uint _284 = _190 - _1135;
+            uint _285 = min(64u, _284);
             threadgroup_barrier(mem_flags::mem_threadgroup);
-            bool _278 = gl_LocalInvocationID.x < _274;
-            if (_278)
+            for (uint _1149 = gl_LocalInvocationID.x; _1149 < 64u; _1149 += THREADS)
             {
-                uint _287 = _756 + gl_LocalInvocationID.x;
-                uint _761;
-                if (_287 < _114)
+                bool _298 = _1149 < _285;
+                bool _306;
+                if (_298)
                 {
-                    _761 = _287;
+                    _306 = (_1135 + _1149) < _155;
                 }
                 else
                 {
-                    _761 = _114 + chunk_rows[_287 - _114];
+                    _306 = _298;
                 }
-                rows[gl_LocalInvocationID.x] = _761;
-            }
-            threadgroup_barrier(mem_flags::mem_threadgroup);
-            uint _311 = gl_LocalInvocationID.x / per_key;
-            float _763;
-            if (_311 < _274)
-            {
-                uint _330 = (rows[_311] * p.key_stride) + (_216 * p.key_head);
-                float _764;
-                _764 = 0.0;
-                for (uint _762 = _233; _762 < p.key_vectors; )
+                if (_306)
                 {
-                    uint _352 = _228 + _762;
-                    uint _363 = _330 + _762;
-                    _764 = fma(_349.query[_352].w, _360.keys[_363].w, fma(_349.query[_352].z, _360.keys[_363].z, fma(_349.query[_352].y, _360.keys[_363].y, fma(_349.query[_352].x, _360.keys[_363].x, _764))));
-                    _762 += per_key;
+                    rows[_1149] = _1135 + _1149;
+                }
+                uint _322 = 1u << (_1149 % 32u);
+                bool _324 = _1149 < 32u;
+                if (((_324 ? _161 : _167) & _322) == 0u)
+                {
                     continue;
                 }
-                _763 = _764;
-            }
-            else
-            {
-                _763 = 0.0;
-            }
-            lanes[gl_LocalInvocationID.x] = _763;
-            threadgroup_barrier(mem_flags::mem_threadgroup);
-            if (_278)
-            {
-                float _766;
-                _766 = 0.0;
-                for (uint _765 = 0u; _765 < per_key; )
+                int _1229;
+                if (_324)
                 {
-                    _766 = spvFAdd(_766, lanes[(gl_LocalInvocationID.x * per_key) + _765]);
-                    _765++;
-                    continue;
+                    _1229 = int(popcount(_161 & (_322 - 1u)));
                 }
-                scores[gl_LocalInvocationID.x] = spvFMul(_766, p.scale);
+                else
+                {
+                    _1229 = _171 + int(popcount(_167 & (_322 - 1u)));
+                }
+                uint _358 = _155 + uint(_1229);
+                bool _361 = _358 >= _1135;
+                bool _369;
+                if (_361)
+                {
+                    _369 = (_358 - _1135) < _285;
+                }
+                else
+                {
+                    _369 = _361;
+                }
+                if (_369)
+                {
+                    rows[_358 - _1135] = _155 + _1149;
+                }
             }
             threadgroup_barrier(mem_flags::mem_threadgroup);
-            _775 = _757;
-            for (uint _773 = 0u; _773 < _274; )
+            uint _397 = gl_LocalInvocationID.x / 8u;
+            uint _400 = _285 - 1u;
+            uint _412 = _212 * p.key_head;
+            key_at[0u] = (rows[min(_397, _400)] * p.key_stride) + _412;
+            sum[0u] = 0.0;
+            key_at[1u] = (rows[min((_394 + _397), _400)] * p.key_stride) + _412;
+            sum[1u] = 0.0;
+            key_at[2u] = (rows[min(((2u * _394) + _397), _400)] * p.key_stride) + _412;
+            sum[2u] = 0.0;
+            key_at[3u] = (rows[min(((3u * _394) + _397), _400)] * p.key_stride) + _412;
+            sum[3u] = 0.0;
+            key_at[4u] = (rows[min(((4u * _394) + _397), _400)] * p.key_stride) + _412;
+            sum[4u] = 0.0;
+            key_at[5u] = (rows[min(((5u * _394) + _397), _400)] * p.key_stride) + _412;
+            sum[5u] = 0.0;
+            key_at[6u] = (rows[min(((6u * _394) + _397), _400)] * p.key_stride) + _412;
+            sum[6u] = 0.0;
+            key_at[7u] = (rows[min(((7u * _394) + _397), _400)] * p.key_stride) + _412;
+            sum[7u] = 0.0;
+            for (uint _1151 = _228; _1151 < p.key_vectors; _1151 += 8u)
             {
-                _775 = fast::max(_775, scores[_773]);
-                _773++;
-                continue;
+                uint _441 = _224 + _1151;
+                for (uint _1223 = 0u; _1223 < 8u; _1223++)
+                {
+                    if ((_1223 * _454) >= 64u)
+                    {
+                        continue;
+                    }
+                    uint _469 = key_at[_1223] + _1151;
+                    sum[_1223] = fma(_438.query[_441].w, _464.keys[_469].w, fma(_438.query[_441].z, _464.keys[_469].z, fma(_438.query[_441].y, _464.keys[_469].y, fma(_438.query[_441].x, _464.keys[_469].x, sum[_1223]))));
+                }
             }
-            float _455 = spvFSub(_757, _775);
-            float _776;
+            lanes[gl_LocalInvocationID.x] = sum[0u];
+            if (_515 < 64u)
+            {
+                lanes[THREADS + gl_LocalInvocationID.x] = sum[1u];
+            }
+            if ((2u * _515) < 64u)
+            {
+                lanes[(2u * THREADS) + gl_LocalInvocationID.x] = sum[2u];
+            }
+            if ((3u * _515) < 64u)
+            {
+                lanes[(3u * THREADS) + gl_LocalInvocationID.x] = sum[3u];
+            }
+            if ((4u * _515) < 64u)
+            {
+                lanes[(4u * THREADS) + gl_LocalInvocationID.x] = sum[4u];
+            }
+            if ((5u * _515) < 64u)
+            {
+                lanes[(5u * THREADS) + gl_LocalInvocationID.x] = sum[5u];
+            }
+            if ((6u * _515) < 64u)
+            {
+                lanes[(6u * THREADS) + gl_LocalInvocationID.x] = sum[6u];
+            }
+            if ((7u * _515) < 64u)
+            {
+                lanes[(7u * THREADS) + gl_LocalInvocationID.x] = sum[7u];
+            }
+            threadgroup_barrier(mem_flags::mem_threadgroup);
+            for (uint _1153 = gl_LocalInvocationID.x; _1153 < 64u; _1153 += THREADS)
+            {
+                uint _546 = _1153 * 8u;
+                float _1220;
+                if (_1153 < _285)
+                {
+                    _1220 = spvFMul((((((spvFAdd(lanes[_546], lanes[_546 + 1u]) + lanes[_546 + 2u]) + lanes[_546 + 3u]) + lanes[_546 + 4u]) + lanes[_546 + 5u]) + lanes[_546 + 6u]) + lanes[_546 + 7u], p.scale);
+                }
+                else
+                {
+                    _1220 = as_type<float>(0xff800000u /* -inf */);
+                }
+                scores[_1153] = _1220;
+            }
+            threadgroup_barrier(mem_flags::mem_threadgroup);
+            float _2328 = fast::max(fast::max(fast::max(fast::max(fast::max(fast::max(fast::max(fast::max(fast::max(fast::max(fast::max(fast::max(fast::max(fast::max(fast::max(fast::max(fast::max(fast::max(fast::max(fast::max(fast::max(fast::max(fast::max(_1136, scores[0u]), scores[1u]), scores[2u]), scores[3u]), scores[4u]), scores[5u]), scores[6u]), scores[7u]), scores[8u]), scores[9u]), scores[10u]), scores[11u]), scores[12u]), scores[13u]), scores[14u]), scores[15u]), scores[16u]), scores[17u]), scores[18u]), scores[19u]), scores[20u]), scores[21u]), scores[22u]);
+            float _2581 = fast::max(fast::max(fast::max(fast::max(fast::max(fast::max(fast::max(fast::max(fast::max(fast::max(fast::max(fast::max(fast::max(fast::max(fast::max(fast::max(fast::max(fast::max(fast::max(fast::max(fast::max(fast::max(fast::max(_2328, scores[23u]), scores[24u]), scores[25u]), scores[26u]), scores[27u]), scores[28u]), scores[29u]), scores[30u]), scores[31u]), scores[32u]), scores[33u]), scores[34u]), scores[35u]), scores[36u]), scores[37u]), scores[38u]), scores[39u]), scores[40u]), scores[41u]), scores[42u]), scores[43u]), scores[44u]), scores[45u]);
+            _2779 = fast::max(fast::max(fast::max(fast::max(fast::max(fast::max(fast::max(fast::max(fast::max(fast::max(fast::max(fast::max(fast::max(fast::max(fast::max(fast::max(fast::max(fast::max(_2581, scores[46u]), scores[47u]), scores[48u]), scores[49u]), scores[50u]), scores[51u]), scores[52u]), scores[53u]), scores[54u]), scores[55u]), scores[56u]), scores[57u]), scores[58u]), scores[59u]), scores[60u]), scores[61u]), scores[62u]), scores[63u]);
+            float _608 = spvFSub(_1136, _2779);
+            float _1162;
             do
             {
-                if (_455 < (-87.0))
+                if (_608 < (-87.0))
                 {
-                    _776 = 0.0;
+                    _1162 = 0.0;
                     break;
                 }
-                float _654 = floor(fma(_455, 1.44269502162933349609375, 0.5));
-                float _660 = fma(_654, 0.00021219444170128554105758666992188, fma(_654, -0.693359375, _455));
-                _776 = spvFAdd(fma(spvFMul(fma(fma(fma(fma(fma(0.00019875691214110702276229858398438, _660, 0.00139819993637502193450927734375), _660, 0.008333452045917510986328125), _660, 0.0416657961905002593994140625), _660, 0.1666666567325592041015625), _660, 0.5), _660), _660, _660), 1.0) * as_type<float>(uint(int(_654) + 127) << uint(23));
+                float _938 = floor(fma(_608, 1.44269502162933349609375, 0.5));
+                float _944 = fma(_938, 0.00021219444170128554105758666992188, fma(_938, -0.693359375, _608));
+                _1162 = spvFAdd(fma(spvFMul(fma(fma(fma(fma(fma(0.00019875691214110702276229858398438, _944, 0.00139819993637502193450927734375), _944, 0.008333452045917510986328125), _944, 0.0416657961905002593994140625), _944, 0.1666666567325592041015625), _944, 0.5), _944), _944, _944), 1.0) * as_type<float>(uint(int(_938) + 127) << uint(23));
                 break;
             } while(false);
-            acc[0u] = spvFMul(acc[0u], _776);
-            acc[1u] *= _776;
-            acc[2u] *= _776;
-            acc[3u] *= _776;
-            acc[4u] *= _776;
-            acc[5u] *= _776;
-            acc[6u] *= _776;
-            acc[7u] *= _776;
-            acc[8u] *= _776;
-            acc[9u] *= _776;
-            acc[10u] *= _776;
-            acc[11u] *= _776;
-            acc[12u] *= _776;
-            acc[13u] *= _776;
-            acc[14u] *= _776;
-            acc[15u] *= _776;
-            _802 = spvFMul(_758, _776);
-            float _497;
-            for (uint _787 = 0u; _787 < _274; _802 = _497, _787++)
+            for (uint _1164 = gl_LocalInvocationID.x; _1164 < 64u; _1164 += THREADS)
             {
-                float _492 = spvFSub(scores[_787], _775);
-                float _800;
+                float _627 = spvFSub(scores[_1164], _2779);
+                float _1215;
                 do
                 {
-                    if (_492 < (-87.0))
+                    if (_627 < (-87.0))
                     {
-                        _800 = 0.0;
+                        _1215 = 0.0;
                         break;
                     }
-                    float _707 = floor(fma(_492, 1.44269502162933349609375, 0.5));
-                    float _713 = fma(_707, 0.00021219444170128554105758666992188, fma(_707, -0.693359375, _492));
-                    _800 = spvFAdd(fma(spvFMul(fma(fma(fma(fma(fma(0.00019875691214110702276229858398438, _713, 0.00139819993637502193450927734375), _713, 0.008333452045917510986328125), _713, 0.0416657961905002593994140625), _713, 0.1666666567325592041015625), _713, 0.5), _713), _713, _713), 1.0) * as_type<float>(uint(int(_707) + 127) << uint(23));
+                    float _991 = floor(fma(_627, 1.44269502162933349609375, 0.5));
+                    float _997 = fma(_991, 0.00021219444170128554105758666992188, fma(_991, -0.693359375, _627));
+                    _1215 = spvFAdd(fma(spvFMul(fma(fma(fma(fma(fma(0.00019875691214110702276229858398438, _997, 0.00139819993637502193450927734375), _997, 0.008333452045917510986328125), _997, 0.0416657961905002593994140625), _997, 0.1666666567325592041015625), _997, 0.5), _997), _997, _997), 1.0) * as_type<float>(uint(int(_991) + 127) << uint(23));
                     break;
                 } while(false);
-                _497 = spvFAdd(_802, _800);
-                uint _511 = (rows[_787] * p.value_stride) + (_216 * p.value_head);
-                bool _530 = 0u < p.value_dim;
-                bool _537;
-                if (_530)
-                {
-                    _537 = gl_LocalInvocationID.x < p.value_dim;
-                }
-                else
-                {
-                    _537 = _530;
-                }
-                if (_537)
-                {
-                    acc[0u] = fma(_800, _545.values[_511 + gl_LocalInvocationID.x], acc[0u]);
-                }
-                uint _1282 = THREADS + gl_LocalInvocationID.x;
-                bool _1286 = THREADS < p.value_dim;
-                bool _1292;
-                if (_1286)
-                {
-                    _1292 = _1282 < p.value_dim;
-                }
-                else
-                {
-                    _1292 = _1286;
-                }
-                if (_1292)
-                {
-                    acc[1u] = fma(_800, _545.values[_511 + _1282], acc[1u]);
-                }
-                uint _1309 = 2u * THREADS;
-                uint _1310 = _1309 + gl_LocalInvocationID.x;
-                bool _1314 = _1309 < p.value_dim;
-                bool _1320;
-                if (_1314)
-                {
-                    _1320 = _1310 < p.value_dim;
-                }
-                else
-                {
-                    _1320 = _1314;
-                }
-                if (_1320)
-                {
-                    acc[2u] = fma(_800, _545.values[_511 + _1310], acc[2u]);
-                }
-                uint _1337 = 3u * THREADS;
-                uint _1338 = _1337 + gl_LocalInvocationID.x;
-                bool _1342 = _1337 < p.value_dim;
-                bool _1348;
-                if (_1342)
-                {
-                    _1348 = _1338 < p.value_dim;
-                }
-                else
-                {
-                    _1348 = _1342;
-                }
-                if (_1348)
-                {
-                    acc[3u] = fma(_800, _545.values[_511 + _1338], acc[3u]);
-                }
-                uint _1365 = 4u * THREADS;
-                uint _1366 = _1365 + gl_LocalInvocationID.x;
-                bool _1370 = _1365 < p.value_dim;
-                bool _1376;
-                if (_1370)
-                {
-                    _1376 = _1366 < p.value_dim;
-                }
-                else
-                {
-                    _1376 = _1370;
-                }
-                if (_1376)
-                {
-                    acc[4u] = fma(_800, _545.values[_511 + _1366], acc[4u]);
-                }
-                uint _1393 = 5u * THREADS;
-                uint _1394 = _1393 + gl_LocalInvocationID.x;
-                bool _1398 = _1393 < p.value_dim;
-                bool _1404;
-                if (_1398)
-                {
-                    _1404 = _1394 < p.value_dim;
-                }
-                else
-                {
-                    _1404 = _1398;
-                }
-                if (_1404)
-                {
-                    acc[5u] = fma(_800, _545.values[_511 + _1394], acc[5u]);
-                }
-                uint _1421 = 6u * THREADS;
-                uint _1422 = _1421 + gl_LocalInvocationID.x;
-                bool _1426 = _1421 < p.value_dim;
-                bool _1432;
-                if (_1426)
-                {
-                    _1432 = _1422 < p.value_dim;
-                }
-                else
-                {
-                    _1432 = _1426;
-                }
-                if (_1432)
-                {
-                    acc[6u] = fma(_800, _545.values[_511 + _1422], acc[6u]);
-                }
-                uint _1449 = 7u * THREADS;
-                uint _1450 = _1449 + gl_LocalInvocationID.x;
-                bool _1454 = _1449 < p.value_dim;
-                bool _1460;
-                if (_1454)
-                {
-                    _1460 = _1450 < p.value_dim;
-                }
-                else
-                {
-                    _1460 = _1454;
-                }
-                if (_1460)
-                {
-                    acc[7u] = fma(_800, _545.values[_511 + _1450], acc[7u]);
-                }
-                uint _1477 = 8u * THREADS;
-                uint _1478 = _1477 + gl_LocalInvocationID.x;
-                bool _1482 = _1477 < p.value_dim;
-                bool _1488;
-                if (_1482)
-                {
-                    _1488 = _1478 < p.value_dim;
-                }
-                else
-                {
-                    _1488 = _1482;
-                }
-                if (_1488)
-                {
-                    acc[8u] = fma(_800, _545.values[_511 + _1478], acc[8u]);
-                }
-                uint _1505 = 9u * THREADS;
-                uint _1506 = _1505 + gl_LocalInvocationID.x;
-                bool _1510 = _1505 < p.value_dim;
-                bool _1516;
-                if (_1510)
-                {
-                    _1516 = _1506 < p.value_dim;
-                }
-                else
-                {
-                    _1516 = _1510;
-                }
-                if (_1516)
-                {
-                    acc[9u] = fma(_800, _545.values[_511 + _1506], acc[9u]);
-                }
-                uint _1533 = 10u * THREADS;
-                uint _1534 = _1533 + gl_LocalInvocationID.x;
-                bool _1538 = _1533 < p.value_dim;
-                bool _1544;
-                if (_1538)
-                {
-                    _1544 = _1534 < p.value_dim;
-                }
-                else
-                {
-                    _1544 = _1538;
-                }
-                if (_1544)
-                {
-                    acc[10u] = fma(_800, _545.values[_511 + _1534], acc[10u]);
-                }
-                uint _1561 = 11u * THREADS;
-                uint _1562 = _1561 + gl_LocalInvocationID.x;
-                bool _1566 = _1561 < p.value_dim;
-                bool _1572;
-                if (_1566)
-                {
-                    _1572 = _1562 < p.value_dim;
-                }
-                else
-                {
-                    _1572 = _1566;
-                }
-                if (_1572)
-                {
-                    acc[11u] = fma(_800, _545.values[_511 + _1562], acc[11u]);
-                }
-                uint _1589 = 12u * THREADS;
-                uint _1590 = _1589 + gl_LocalInvocationID.x;
-                bool _1594 = _1589 < p.value_dim;
-                bool _1600;
-                if (_1594)
-                {
-                    _1600 = _1590 < p.value_dim;
-                }
-                else
-                {
-                    _1600 = _1594;
-                }
-                if (_1600)
-                {
-                    acc[12u] = fma(_800, _545.values[_511 + _1590], acc[12u]);
-                }
-                uint _1617 = 13u * THREADS;
-                uint _1618 = _1617 + gl_LocalInvocationID.x;
-                bool _1622 = _1617 < p.value_dim;
-                bool _1628;
-                if (_1622)
-                {
-                    _1628 = _1618 < p.value_dim;
-                }
-                else
-                {
-                    _1628 = _1622;
-                }
-                if (_1628)
-                {
-                    acc[13u] = fma(_800, _545.values[_511 + _1618], acc[13u]);
-                }
-                uint _1645 = 14u * THREADS;
-                uint _1646 = _1645 + gl_LocalInvocationID.x;
-                bool _1650 = _1645 < p.value_dim;
-                bool _1656;
-                if (_1650)
-                {
-                    _1656 = _1646 < p.value_dim;
-                }
-                else
-                {
-                    _1656 = _1650;
-                }
-                if (_1656)
-                {
-                    acc[14u] = fma(_800, _545.values[_511 + _1646], acc[14u]);
-                }
-                uint _1673 = 15u * THREADS;
-                uint _1674 = _1673 + gl_LocalInvocationID.x;
-                bool _1678 = _1673 < p.value_dim;
-                bool _1684;
-                if (_1678)
-                {
-                    _1684 = _1674 < p.value_dim;
-                }
-                else
-                {
-                    _1684 = _1678;
-                }
-                if (_1684)
-                {
-                    acc[15u] = fma(_800, _545.values[_511 + _1674], acc[15u]);
-                }
+                weights[_1164] = _1215;
             }
+            threadgroup_barrier(mem_flags::mem_threadgroup);
+            for (uint _1165 = 0u; _1165 < 4u; _1165++)
+            {
+                uint _649 = _1165 * p.span;
+                uint _650 = (gl_LocalInvocationID.x % p.span) + _649;
+                if ((_649 >= _246) || (_650 >= _246))
+                {
+                    continue;
+                }
+                uint _1187;
+                float4 _1189;
+                _1189 = acc[_1165] * _1162;
+                _1187 = _234;
+                float4 _3213;
+                bool _679;
+                for (;;)
+                {
+                    _679 = _1187 < _285;
+                    if (_679)
+                    {
+                        uint _714 = _212 * p.value_head;
+                        uint _717 = ((rows[min(_1187, _400)] * p.value_stride) + _714) + _650;
+                        uint _2788 = _1187 + _239;
+                        uint _2800 = ((rows[min(_2788, _400)] * p.value_stride) + _714) + _650;
+                        uint _2812 = _1187 + (2u * _239);
+                        uint _2824 = ((rows[min(_2812, _400)] * p.value_stride) + _714) + _650;
+                        uint _2836 = _1187 + (3u * _239);
+                        uint _2848 = ((rows[min(_2836, _400)] * p.value_stride) + _714) + _650;
+                        uint _2860 = _1187 + (4u * _239);
+                        uint _2872 = ((rows[min(_2860, _400)] * p.value_stride) + _714) + _650;
+                        uint _2884 = _1187 + (5u * _239);
+                        uint _2896 = ((rows[min(_2884, _400)] * p.value_stride) + _714) + _650;
+                        uint _2908 = _1187 + (6u * _239);
+                        uint _2920 = ((rows[min(_2908, _400)] * p.value_stride) + _714) + _650;
+                        uint _2932 = _1187 + (7u * _239);
+                        uint _2944 = ((rows[min(_2932, _400)] * p.value_stride) + _714) + _650;
+                        float4 _1317;
+                        if (_679)
+                        {
+                            _1317 = float4(fma(weights[_1187], _695.values[_717].x, _1189.x), fma(weights[_1187], _695.values[_717].y, _1189.y), fma(weights[_1187], _695.values[_717].z, _1189.z), fma(weights[_1187], _695.values[_717].w, _1189.w));
+                        }
+                        else
+                        {
+                            _1317 = _1189;
+                        }
+                        float4 _2985;
+                        if (_2788 < _285)
+                        {
+                            _2985 = float4(fma(weights[_2788], _695.values[_2800].x, _1317.x), fma(weights[_2788], _695.values[_2800].y, _1317.y), fma(weights[_2788], _695.values[_2800].z, _1317.z), fma(weights[_2788], _695.values[_2800].w, _1317.w));
+                        }
+                        else
+                        {
+                            _2985 = _1317;
+                        }
+                        float4 _3023;
+                        if (_2812 < _285)
+                        {
+                            _3023 = float4(fma(weights[_2812], _695.values[_2824].x, _2985.x), fma(weights[_2812], _695.values[_2824].y, _2985.y), fma(weights[_2812], _695.values[_2824].z, _2985.z), fma(weights[_2812], _695.values[_2824].w, _2985.w));
+                        }
+                        else
+                        {
+                            _3023 = _2985;
+                        }
+                        float4 _3061;
+                        if (_2836 < _285)
+                        {
+                            _3061 = float4(fma(weights[_2836], _695.values[_2848].x, _3023.x), fma(weights[_2836], _695.values[_2848].y, _3023.y), fma(weights[_2836], _695.values[_2848].z, _3023.z), fma(weights[_2836], _695.values[_2848].w, _3023.w));
+                        }
+                        else
+                        {
+                            _3061 = _3023;
+                        }
+                        float4 _3099;
+                        if (_2860 < _285)
+                        {
+                            _3099 = float4(fma(weights[_2860], _695.values[_2872].x, _3061.x), fma(weights[_2860], _695.values[_2872].y, _3061.y), fma(weights[_2860], _695.values[_2872].z, _3061.z), fma(weights[_2860], _695.values[_2872].w, _3061.w));
+                        }
+                        else
+                        {
+                            _3099 = _3061;
+                        }
+                        float4 _3137;
+                        if (_2884 < _285)
+                        {
+                            _3137 = float4(fma(weights[_2884], _695.values[_2896].x, _3099.x), fma(weights[_2884], _695.values[_2896].y, _3099.y), fma(weights[_2884], _695.values[_2896].z, _3099.z), fma(weights[_2884], _695.values[_2896].w, _3099.w));
+                        }
+                        else
+                        {
+                            _3137 = _3099;
+                        }
+                        float4 _3175;
+                        if (_2908 < _285)
+                        {
+                            _3175 = float4(fma(weights[_2908], _695.values[_2920].x, _3137.x), fma(weights[_2908], _695.values[_2920].y, _3137.y), fma(weights[_2908], _695.values[_2920].z, _3137.z), fma(weights[_2908], _695.values[_2920].w, _3137.w));
+                        }
+                        else
+                        {
+                            _3175 = _3137;
+                        }
+                        if (_2932 < _285)
+                        {
+                            _3213 = float4(fma(weights[_2932], _695.values[_2944].x, _3175.x), fma(weights[_2932], _695.values[_2944].y, _3175.y), fma(weights[_2932], _695.values[_2944].z, _3175.z), fma(weights[_2932], _695.values[_2944].w, _3175.w));
+                        }
+                        else
+                        {
+                            _3213 = _3175;
+                        }
+                        _1189 = _3213;
+                        _1187 += (8u * _239);
+                        continue;
+                    }
+                    else
+                    {
+                        break;
+                    }
+                }
+                acc[_1165] = _1189;
+            }
+            float _3455 = (((((((((((((((((((((spvFAdd(spvFMul(_1137, _1162), weights[0u]) + weights[1u]) + weights[2u]) + weights[3u]) + weights[4u]) + weights[5u]) + weights[6u]) + weights[7u]) + weights[8u]) + weights[9u]) + weights[10u]) + weights[11u]) + weights[12u]) + weights[13u]) + weights[14u]) + weights[15u]) + weights[16u]) + weights[17u]) + weights[18u]) + weights[19u]) + weights[20u]) + weights[21u]) + weights[22u];
+            float _3708 = ((((((((((((((((((((((_3455 + weights[23u]) + weights[24u]) + weights[25u]) + weights[26u]) + weights[27u]) + weights[28u]) + weights[29u]) + weights[30u]) + weights[31u]) + weights[32u]) + weights[33u]) + weights[34u]) + weights[35u]) + weights[36u]) + weights[37u]) + weights[38u]) + weights[39u]) + weights[40u]) + weights[41u]) + weights[42u]) + weights[43u]) + weights[44u]) + weights[45u];
+            _3906 = (((((((((((((((((_3708 + weights[46u]) + weights[47u]) + weights[48u]) + weights[49u]) + weights[50u]) + weights[51u]) + weights[52u]) + weights[53u]) + weights[54u]) + weights[55u]) + weights[56u]) + weights[57u]) + weights[58u]) + weights[59u]) + weights[60u]) + weights[61u]) + weights[62u]) + weights[63u];
         }
-        uint _581 = ((((gl_WorkGroupID.x * p.heads) + gl_WorkGroupID.y) * p.max_parts) + gl_WorkGroupID.z) * (p.value_dim + 2u);
+        uint _802 = ((((gl_WorkGroupID.x * p.heads) + gl_WorkGroupID.y) * p.max_parts) + gl_WorkGroupID.z) * (p.value_dim + 2u);
         if (gl_LocalInvocationID.x == 0u)
         {
-            _589.parts[_581] = _757;
-            _589.parts[_581 + 1u] = _758;
+            _810.parts[_802] = _1136;
+            _810.parts[_802 + 1u] = _1137;
         }
-        if (gl_LocalInvocationID.x < p.value_dim)
+        if (_239 > 1u)
         {
-            _589.parts[(_581 + 2u) + gl_LocalInvocationID.x] = acc[0u];
+            sums[gl_LocalInvocationID.x] = acc[0];
+            threadgroup_barrier(mem_flags::mem_threadgroup);
+            if (_234 != 0u)
+            {
+                break;
+            }
+            for (uint _1138 = 1u; _1138 < _239; )
+            {
+                uint _850 = (_1138 * p.span) + gl_LocalInvocationID.x;
+                acc[0] = float4(fma(1.0, sums[_850].x, acc[0].x), fma(1.0, sums[_850].y, acc[0].y), fma(1.0, sums[_850].z, acc[0].z), fma(1.0, sums[_850].w, acc[0].w));
+                _1138++;
+                continue;
+            }
         }
-        uint _832 = THREADS + gl_LocalInvocationID.x;
-        if (_832 < p.value_dim)
+        uint _882 = gl_LocalInvocationID.x % p.span;
+        uint _888 = _882 * 4u;
+        if (_888 < p.value_dim)
         {
-            _589.parts[(_581 + 2u) + _832] = acc[1u];
+            _810.parts[(_802 + 2u) + _888] = acc[0u].x;
         }
-        uint _851 = (2u * THREADS) + gl_LocalInvocationID.x;
-        if (_851 < p.value_dim)
+        uint _1349 = _888 + 1u;
+        if (_1349 < p.value_dim)
         {
-            _589.parts[(_581 + 2u) + _851] = acc[2u];
+            _810.parts[(_802 + 2u) + _1349] = acc[0u].y;
         }
-        uint _870 = (3u * THREADS) + gl_LocalInvocationID.x;
-        if (_870 < p.value_dim)
+        uint _1375 = _888 + 2u;
+        if (_1375 < p.value_dim)
         {
-            _589.parts[(_581 + 2u) + _870] = acc[3u];
+            _810.parts[(_802 + 2u) + _1375] = acc[0u].z;
         }
-        uint _889 = (4u * THREADS) + gl_LocalInvocationID.x;
-        if (_889 < p.value_dim)
+        uint _1401 = _888 + 3u;
+        if (_1401 < p.value_dim)
         {
-            _589.parts[(_581 + 2u) + _889] = acc[4u];
+            _810.parts[(_802 + 2u) + _1401] = acc[0u].w;
         }
-        uint _908 = (5u * THREADS) + gl_LocalInvocationID.x;
-        if (_908 < p.value_dim)
+        uint _1430 = (_882 + p.span) * 4u;
+        if (_1430 < p.value_dim)
         {
-            _589.parts[(_581 + 2u) + _908] = acc[5u];
+            _810.parts[(_802 + 2u) + _1430] = acc[1u].x;
         }
-        uint _927 = (6u * THREADS) + gl_LocalInvocationID.x;
-        if (_927 < p.value_dim)
+        uint _1456 = _1430 + 1u;
+        if (_1456 < p.value_dim)
         {
-            _589.parts[(_581 + 2u) + _927] = acc[6u];
+            _810.parts[(_802 + 2u) + _1456] = acc[1u].y;
         }
-        uint _946 = (7u * THREADS) + gl_LocalInvocationID.x;
-        if (_946 < p.value_dim)
+        uint _1481 = _1430 + 2u;
+        if (_1481 < p.value_dim)
         {
-            _589.parts[(_581 + 2u) + _946] = acc[7u];
+            _810.parts[(_802 + 2u) + _1481] = acc[1u].z;
         }
-        uint _965 = (8u * THREADS) + gl_LocalInvocationID.x;
-        if (_965 < p.value_dim)
+        uint _1506 = _1430 + 3u;
+        if (_1506 < p.value_dim)
         {
-            _589.parts[(_581 + 2u) + _965] = acc[8u];
+            _810.parts[(_802 + 2u) + _1506] = acc[1u].w;
         }
-        uint _984 = (9u * THREADS) + gl_LocalInvocationID.x;
-        if (_984 < p.value_dim)
+        uint _1538 = (_882 + (2u * p.span)) * 4u;
+        if (_1538 < p.value_dim)
         {
-            _589.parts[(_581 + 2u) + _984] = acc[9u];
+            _810.parts[(_802 + 2u) + _1538] = acc[2u].x;
         }
-        uint _1003 = (10u * THREADS) + gl_LocalInvocationID.x;
-        if (_1003 < p.value_dim)
+        uint _1564 = _1538 + 1u;
+        if (_1564 < p.value_dim)
         {
-            _589.parts[(_581 + 2u) + _1003] = acc[10u];
+            _810.parts[(_802 + 2u) + _1564] = acc[2u].y;
         }
-        uint _1022 = (11u * THREADS) + gl_LocalInvocationID.x;
-        if (_1022 < p.value_dim)
+        uint _1589 = _1538 + 2u;
+        if (_1589 < p.value_dim)
         {
-            _589.parts[(_581 + 2u) + _1022] = acc[11u];
+            _810.parts[(_802 + 2u) + _1589] = acc[2u].z;
         }
-        uint _1041 = (12u * THREADS) + gl_LocalInvocationID.x;
-        if (_1041 < p.value_dim)
+        uint _1614 = _1538 + 3u;
+        if (_1614 < p.value_dim)
         {
-            _589.parts[(_581 + 2u) + _1041] = acc[12u];
+            _810.parts[(_802 + 2u) + _1614] = acc[2u].w;
         }
-        uint _1060 = (13u * THREADS) + gl_LocalInvocationID.x;
-        if (_1060 < p.value_dim)
+        uint _1646 = (_882 + (3u * p.span)) * 4u;
+        if (_1646 < p.value_dim)
         {
-            _589.parts[(_581 + 2u) + _1060] = acc[13u];
+            _810.parts[(_802 + 2u) + _1646] = acc[3u].x;
         }
-        uint _1079 = (14u * THREADS) + gl_LocalInvocationID.x;
-        if (_1079 < p.value_dim)
+        uint _1672 = _1646 + 1u;
+        if (_1672 < p.value_dim)
         {
-            _589.parts[(_581 + 2u) + _1079] = acc[14u];
+            _810.parts[(_802 + 2u) + _1672] = acc[3u].y;
         }
-        uint _1098 = (15u * THREADS) + gl_LocalInvocationID.x;
-        if (_1098 < p.value_dim)
+        uint _1697 = _1646 + 2u;
+        if (_1697 < p.value_dim)
         {
-            _589.parts[(_581 + 2u) + _1098] = acc[15u];
+            _810.parts[(_802 + 2u) + _1697] = acc[3u].z;
+        }
+        uint _1722 = _1646 + 3u;
+        if (_1722 < p.value_dim)
+        {
+            _810.parts[(_802 + 2u) + _1722] = acc[3u].w;
         }
         break;
     } while(false);

@@ -21,13 +21,17 @@ struct Push
     uint norm;
     uint classes;
     uint norm_at;
-    uint up_tiles;
-    uint block;
     uint index;
     float eps;
     float norm_scale;
     float out_scale;
 };
+
+#ifndef BLOCKFFN_TOKENS
+#define BLOCKFFN_TOKENS 1u
+#endif
+constant uint TOKENS = BLOCKFFN_TOKENS;
+constant bool _101 = (TOKENS == 1u);
 
 struct Step
 {
@@ -49,8 +53,6 @@ struct Result
     uint result[1];
 };
 
-constant uint _317 = (THREADS / 32u);
-
 struct NormWeight
 {
     float norm_weight[1];
@@ -64,305 +66,253 @@ struct Route
 #ifndef BLOCKFFN_THREADS
 #define BLOCKFFN_THREADS 64u
 #endif
-constant uint _664 = BLOCKFFN_THREADS;
-constant uint3 gl_WorkGroupSize [[maybe_unused]] = uint3(_664, 1u, 1u);
+constant uint _610 = BLOCKFFN_THREADS;
+constant uint3 gl_WorkGroupSize [[maybe_unused]] = uint3(_610, 1u, 1u);
 
-kernel void compact(constant Push& p [[buffer(0)]], const device Scores& _163 [[buffer(2)]], const device NormWeight& _490 [[buffer(4)]], const device Step& _86 [[buffer(5)]], device Result& _209 [[buffer(6)]], device Route& _541 [[buffer(7)]], uint3 gl_LocalInvocationID [[thread_position_in_threadgroup]])
+kernel void compact(constant Push& p [[buffer(0)]], const device Scores& _167 [[buffer(2)]], const device NormWeight& _463 [[buffer(4)]], const device Step& _109 [[buffer(5)]], device Result& _214 [[buffer(6)]], device Route& _513 [[buffer(7)]], uint3 gl_LocalInvocationID [[thread_position_in_threadgroup]])
 {
     threadgroup uint active_[64];
-    threadgroup uint longest;
-    threadgroup float sums[THREADS];
+    threadgroup float sums[1024];
     threadgroup float factors[64];
-    uint _718 = _86.step_[0];
-    uint _722 = (p.experts + 31u) / 32u;
-    for (uint _1283 = gl_LocalInvocationID.x; _1283 < _722; )
+    uint _98 = (p.experts + 31u) / 32u;
+    uint _716;
+    if (_101)
     {
-        active_[_1283] = 0u;
-        _1283 += THREADS;
+        _716 = 1u;
+    }
+    else
+    {
+        _716 = _109.step_[0];
+    }
+    for (uint _717 = gl_LocalInvocationID.x; _717 < _98; )
+    {
+        active_[_717] = 0u;
+        _717 += THREADS;
         continue;
     }
-    bool _737 = gl_LocalInvocationID.x == 0u;
-    if (_737)
+    for (uint _718 = gl_LocalInvocationID.x; _718 < (_716 * 16u); _718 += THREADS)
     {
-        longest = 0u;
-    }
-    for (uint _1284 = 0u; _1284 < _718; _1284 += _317)
-    {
-        uint _749 = _1284 + (gl_LocalInvocationID.x / 32u);
-        bool _752 = _749 < _718;
-        bool _1338;
-        float _1341;
-        if (_752)
+        uint _153 = _718 % 16u;
+        bool _772;
+        float _776;
+        _776 = 0.0;
+        _772 = true;
+        bool _188;
+        float _778;
+        for (uint _771 = _153; _771 < p.experts; _776 = _778, _772 = _188, _771 += 16u)
         {
-            uint _755 = gl_LocalInvocationID.x % 32u;
-            bool _1339;
-            float _1342;
-            _1342 = 0.0;
-            _1339 = true;
-            bool _778;
-            float _1357;
-            for (uint _1337 = _755; _1337 < p.experts; _1342 = _1357, _1339 = _778, _1337 += 32u)
+            uint _175 = ((_718 / 16u) * p.score_stride) + _771;
+            float _181 = fast::max(_167.scores[_175], 0.0);
+            if (_772)
             {
-                uint _768 = (_749 * p.score_stride) + _1337;
-                float _772 = fast::max(_163.scores[_768], 0.0);
-                if (_1339)
-                {
-                    _778 = (as_type<uint>(_163.scores[_768]) & 2147483647u) < 2139095040u;
-                }
-                else
-                {
-                    _778 = _1339;
-                }
-                if (p.norm == 1u)
-                {
-                    _1357 = fma(_772, _772, _1342);
-                }
-                else
-                {
-                    _1357 = spvFAdd(_1342, _772);
-                }
-            }
-            _1341 = _1342;
-            _1338 = _1339;
-        }
-        else
-        {
-            _1341 = 0.0;
-            _1338 = true;
-        }
-        if (!_1338)
-        {
-            _209.result[0] = 1u;
-        }
-        sums[gl_LocalInvocationID.x] = _1341;
-        for (uint _1343 = 16u; _1343 >= 1u; _1343 /= 2u)
-        {
-            threadgroup_barrier(mem_flags::mem_threadgroup);
-            if ((gl_LocalInvocationID.x % 32u) < _1343)
-            {
-                sums[gl_LocalInvocationID.x] = spvFAdd(sums[gl_LocalInvocationID.x], sums[gl_LocalInvocationID.x + _1343]);
-            }
-        }
-        threadgroup_barrier(mem_flags::mem_threadgroup);
-        if (((gl_LocalInvocationID.x % 32u) == 0u) && _752)
-        {
-            bool _846 = !((as_type<uint>(sums[gl_LocalInvocationID.x]) & 2147483647u) < 2139095040u);
-            bool _852;
-            if (_846)
-            {
-                _852 = p.norm != 0u;
+                _188 = (as_type<uint>(_167.scores[_175]) & 2147483647u) < 2139095040u;
             }
             else
             {
-                _852 = _846;
+                _188 = _772;
             }
-            if (_852)
-            {
-                _209.result[0] = 1u;
-            }
-            float _1345;
             if (p.norm == 1u)
             {
-                _1345 = 1.0 / sqrt((sums[gl_LocalInvocationID.x] / float(p.experts)) + p.eps);
+                _778 = fma(_181, _181, _776);
             }
             else
             {
-                _1345 = 1.0;
+                _778 = spvFAdd(_776, _181);
             }
-            float _1344;
-            if (p.norm == 2u)
-            {
-                _1344 = 1.0 / fma(sums[gl_LocalInvocationID.x], p.norm_scale, 9.9999997473787516355514526367188e-06);
-            }
-            else
-            {
-                _1344 = _1345;
-            }
-            factors[_749] = _1344 * p.out_scale;
         }
-        threadgroup_barrier(mem_flags::mem_threadgroup);
-    }
-    uint _1285;
-    _1285 = gl_LocalInvocationID.x;
-    for (; _1285 < p.experts; _1285 += THREADS)
-    {
-        uint _1334;
-        _1334 = 0u;
-        for (uint _1333 = 0u; _1333 < _718; )
+        if (!_772)
         {
-            _1334 |= uint(_163.scores[(_1333 * p.score_stride) + _1285] > 0.0);
-            _1333++;
-            continue;
+            _214.result[0] = 1u;
         }
-        if (_1334 != 0u)
-        {
-            uint _932 = atomic_fetch_or_explicit((threadgroup atomic_uint*)&active_[_1285 / 32u], 1u << (_1285 % 32u), memory_order_relaxed);
-        }
+        sums[_718] = _776;
     }
     threadgroup_barrier(mem_flags::mem_threadgroup);
-    for (uint _1286 = gl_LocalInvocationID.x; _1286 < p.experts; _1286 += THREADS)
+    for (uint _719 = gl_LocalInvocationID.x; _719 < _716; _719 += THREADS)
     {
-        uint _947 = _1286 / 32u;
-        uint _951 = _1286 % 32u;
-        if (((active_[_947] >> _951) & 1u) == 0u)
+        uint _239 = _719 * 16u;
+        float _968 = (((((((((((((spvFAdd(sums[_239], sums[_239 + 1u]) + sums[_239 + 2u]) + sums[_239 + 3u]) + sums[_239 + 4u]) + sums[_239 + 5u]) + sums[_239 + 6u]) + sums[_239 + 7u]) + sums[_239 + 8u]) + sums[_239 + 9u]) + sums[_239 + 10u]) + sums[_239 + 11u]) + sums[_239 + 12u]) + sums[_239 + 13u]) + sums[_239 + 14u]) + sums[_239 + 15u];
+        bool _263 = !((as_type<uint>(_968) & 2147483647u) < 2139095040u);
+        bool _269;
+        if (_263)
         {
-            continue;
-        }
-        uint _960 = _1286 % p.classes;
-        uint _1300;
-        _1300 = 0u;
-        uint _1016;
-        for (uint _1299 = 0u; _1299 < _722; _1300 = _1016, _1299++)
-        {
-            uint _1321;
-            _1321 = _1300;
-            uint _981;
-            for (uint _1310 = 0u; _1310 < _960; _1321 = _981, _1310++)
-            {
-                uint _1327;
-                if (p.classes == 1u)
-                {
-                    _1327 = 4294967295u;
-                }
-                else
-                {
-                    uint _1326;
-                    if (p.classes == 2u)
-                    {
-                        _1326 = 1431655765u;
-                    }
-                    else
-                    {
-                        _1326 = (p.classes == 4u) ? 286331153u : 16843009u;
-                    }
-                    _1327 = _1326;
-                }
-                _981 = _1321 + uint(int(popcount(active_[_1299] & (_1327 << _1310))));
-            }
-            uint _1314;
-            if (_1299 < _947)
-            {
-                _1314 = 4294967295u;
-            }
-            else
-            {
-                uint _1313;
-                if (_1299 == _947)
-                {
-                    _1313 = (1u << _951) - 1u;
-                }
-                else
-                {
-                    _1313 = 0u;
-                }
-                _1314 = _1313;
-            }
-            uint _1318;
-            if (p.classes == 1u)
-            {
-                _1318 = 4294967295u;
-            }
-            else
-            {
-                uint _1317;
-                if (p.classes == 2u)
-                {
-                    _1317 = 1431655765u;
-                }
-                else
-                {
-                    _1317 = (p.classes == 4u) ? 286331153u : 16843009u;
-                }
-                _1318 = _1317;
-            }
-            _1016 = _1321 + uint(int(popcount((active_[_1299] & (_1318 << _960)) & _1314)));
-        }
-        uint _1027 = (16u + (p.experts * 4u)) + (_1300 * 64u);
-        uint _1032 = _1027 + (p.experts * 64u);
-        float _1302;
-        if (p.norm == 1u)
-        {
-            _1302 = _490.norm_weight[p.norm_at + _1286];
+            _269 = p.norm != 0u;
         }
         else
         {
-            _1302 = 1.0;
+            _269 = _263;
         }
-        uint2 _705 = uint2(0u);
-        uint _1308;
-        _1308 = 0u;
-        uint _1369;
-        for (uint _1303 = 0u; _1303 < _718; _1308 = _1369, _1303++)
+        if (_269)
         {
-            uint _1057 = (_1303 * p.score_stride) + _1286;
-            float _1059 = _163.scores[_1057];
-            if (!(_1059 > 0.0))
-            {
-                _1369 = _1308;
-                continue;
-            }
-            uint _1066 = _1303 / 32u;
-            _705[_1066] |= (1u << (_1303 % 32u));
-            _541.route[_1027 + _1308] = _1303;
-            _541.route[_1032 + _1308] = as_type<uint>((_1059 * factors[_1303]) * _1302);
-            _1369 = _1308 + uint(1);
+            _214.result[0] = 1u;
         }
-        uint _1097 = _1300 * 4u;
-        _541.route[16u + _1097] = _1286;
-        _541.route[_1097 + 17u] = _1308;
-        _541.route[_1097 + 18u] = _705.x;
-        _541.route[_1097 + 19u] = _705.y;
-        uint _1117 = atomic_fetch_max_explicit((threadgroup atomic_uint*)&longest, _1308, memory_order_relaxed);
+        float _770;
+        if (p.norm == 1u)
+        {
+            _770 = 1.0 / sqrt((_968 / float(p.experts)) + p.eps);
+        }
+        else
+        {
+            _770 = 1.0;
+        }
+        float _769;
+        if (p.norm == 2u)
+        {
+            _769 = 1.0 / fma(_968, p.norm_scale, 9.9999997473787516355514526367188e-06);
+        }
+        else
+        {
+            _769 = _770;
+        }
+        factors[_719] = _769 * p.out_scale;
     }
-    threadgroup_barrier(mem_flags::mem_threadgroup);
-    if (_737)
+    for (uint _720 = gl_LocalInvocationID.x; _720 < p.experts; _720 += THREADS)
     {
-        uint _1288;
-        _1288 = 0u;
-        uint _1360;
-        for (uint _1287 = 0u; _1287 < 8u; _1288 = _1360, _1287++)
+        bool _755;
+        _755 = false;
+        bool _352;
+        for (uint _754 = 0u; _754 < _716; _755 = _352, _754++)
         {
-            _541.route[4u + _1287] = _1288;
-            if (_1287 < p.classes)
+            if (!_755)
             {
-                uint _1295;
-                _1295 = _1288;
-                uint _1153;
-                for (uint _1289 = 0u; _1289 < _722; _1295 = _1153, _1289++)
-                {
-                    uint _1293;
-                    if (p.classes == 1u)
-                    {
-                        _1293 = 4294967295u;
-                    }
-                    else
-                    {
-                        uint _1292;
-                        if (p.classes == 2u)
-                        {
-                            _1292 = 1431655765u;
-                        }
-                        else
-                        {
-                            _1292 = (p.classes == 4u) ? 286331153u : 16843009u;
-                        }
-                        _1293 = _1292;
-                    }
-                    _1153 = _1295 + uint(int(popcount(active_[_1289] & (_1293 << _1287))));
-                }
-                _1360 = _1295;
+                _352 = _167.scores[(_754 * p.score_stride) + _720] > 0.0;
             }
             else
             {
-                _1360 = _1288;
+                _352 = _755;
             }
         }
-        _541.route[12] = _1288;
-        _541.route[0] = _1288;
-        _541.route[1] = p.up_tiles;
-        _541.route[2] = _1288;
-        _541.route[3] = ((longest + p.block) - 1u) / p.block;
-        _209.result[1u + p.index] = _1288;
+        if (_755)
+        {
+            uint _364 = atomic_fetch_or_explicit((threadgroup atomic_uint*)&active_[_720 / 32u], 1u << (_720 % 32u), memory_order_relaxed);
+        }
+    }
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+    uint _631 = ((p.experts + p.classes) - 1u) / p.classes;
+    uint _381 = 16u + ((_631 * p.classes) * 4u);
+    for (uint _721 = gl_LocalInvocationID.x; _721 < p.experts; _721 += THREADS)
+    {
+        uint _394 = _721 / 32u;
+        uint _398 = _721 % 32u;
+        if (((active_[_394] >> _398) & 1u) == 0u)
+        {
+            continue;
+        }
+        uint _409 = _721 % p.classes;
+        bool _639 = p.classes == 1u;
+        uint _734;
+        if (_639)
+        {
+            _734 = 4294967295u;
+        }
+        else
+        {
+            uint _733;
+            if (p.classes == 2u)
+            {
+                _733 = 1431655765u;
+            }
+            else
+            {
+                _733 = (p.classes == 4u) ? 286331153u : 16843009u;
+            }
+            _734 = _733;
+        }
+        uint _743;
+        _743 = (_409 * _631) + uint(int(popcount((active_[_394] & (_734 << _409)) & ((1u << _398) - 1u))));
+        uint _450;
+        for (uint _737 = 0u; _737 < _394; _743 = _450, _737++)
+        {
+            uint _748;
+            if (_639)
+            {
+                _748 = 4294967295u;
+            }
+            else
+            {
+                uint _747;
+                if (p.classes == 2u)
+                {
+                    _747 = 1431655765u;
+                }
+                else
+                {
+                    _747 = (p.classes == 4u) ? 286331153u : 16843009u;
+                }
+                _748 = _747;
+            }
+            _450 = _743 + uint(int(popcount(active_[_737] & (_748 << _409))));
+        }
+        float _739;
+        if (p.norm == 1u)
+        {
+            _739 = _463.norm_weight[p.norm_at + _721];
+        }
+        else
+        {
+            _739 = 1.0;
+        }
+        uint2 mask = uint2(0u);
+        for (uint _740 = 0u; _740 < _716; _740++)
+        {
+            uint _492 = (_740 * p.score_stride) + _721;
+            if (!(_167.scores[_492] > 0.0))
+            {
+                continue;
+            }
+            uint _502 = _740 / 32u;
+            mask[_502] |= (1u << (_740 % 32u));
+            _513.route[(_381 + (_743 * 64u)) + _740] = as_type<uint>((_167.scores[_492] * factors[_740]) * _739);
+        }
+        uint _533 = _743 * 4u;
+        _513.route[16u + _533] = _721;
+        _513.route[_533 + 17u] = mask.x;
+        _513.route[_533 + 18u] = mask.y;
+    }
+    if (gl_LocalInvocationID.x < 9u)
+    {
+        uint _723;
+        _723 = 0u;
+        uint _586;
+        for (uint _722 = 0u; _722 < _98; _723 = _586, _722++)
+        {
+            uint _726;
+            if (gl_LocalInvocationID.x < 8u)
+            {
+                uint _725;
+                if (p.classes == 1u)
+                {
+                    _725 = 4294967295u;
+                }
+                else
+                {
+                    uint _724;
+                    if (p.classes == 2u)
+                    {
+                        _724 = 1431655765u;
+                    }
+                    else
+                    {
+                        _724 = (p.classes == 4u) ? 286331153u : 16843009u;
+                    }
+                    _725 = _724;
+                }
+                _726 = active_[_722] & (_725 << gl_LocalInvocationID.x);
+            }
+            else
+            {
+                _726 = active_[_722];
+            }
+            _586 = _723 + uint(int(popcount(_726)));
+        }
+        if (gl_LocalInvocationID.x < 8u)
+        {
+            _513.route[4u + gl_LocalInvocationID.x] = (gl_LocalInvocationID.x < p.classes) ? _723 : 0u;
+        }
+        else
+        {
+            _214.result[1u + p.index] = _723;
+            _513.route[0] = _723;
+        }
     }
 }
 

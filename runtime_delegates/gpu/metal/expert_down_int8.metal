@@ -36,15 +36,16 @@ struct Weights
 #define BLOCKFFN_TOKENS 1u
 #endif
 constant uint TOKENS = BLOCKFFN_TOKENS;
-constant uint _356 = (TOKENS * 2u);
+constant uint _372 = (TOKENS * 2u);
 #ifndef BLOCKFFN_THREADS
 #define BLOCKFFN_THREADS 64u
 #endif
 constant uint THREADS = BLOCKFFN_THREADS;
-constant uint _359 = (THREADS * TOKENS);
-constant uint _360 = (_359 * 2u);
-constant uint _376 = (THREADS / 2u);
-constant uint _397 = (TOKENS * 2u);
+constant uint _375 = (THREADS * TOKENS);
+constant uint _376 = (_375 * 2u);
+constant uint _401 = (64u * TOKENS);
+constant uint _437 = (64u * TOKENS);
+constant bool _489 = (TOKENS > 1u);
 
 struct Step
 {
@@ -62,45 +63,40 @@ struct Push
     uint cols;
     uint x_stride;
     uint y_stride;
-    uint max_tokens;
-    uint slots;
+    uint all_experts;
     uint classes;
     uint accumulate;
 };
+
+constant uint _550 = (TOKENS * 2u);
 
 struct Route
 {
     uint route[1];
 };
 
-constant uint _500 = (TOKENS * 2u);
-constant bool _559 = (TOKENS == 1u);
-constant uint _577 = (1u << TOKENS);
-constant uint _578 = (_577 - 1u);
-constant bool _583 = (TOKENS >= 4u);
-constant bool _585 = (_583 && true);
-constant int _587 = _585 ? 2 : 4;
-constant uint _588 = (uint(_587) + 0u);
-constant bool _638 = (TOKENS >= 4u);
-constant bool _639 = (_638 && true);
-constant int _640 = _639 ? 2 : 4;
-constant uint _641 = (uint(_640) + 0u);
-constant bool _680 = (TOKENS >= 4u);
-constant bool _681 = (_680 && true);
-constant int _682 = _681 ? 2 : 4;
-constant uint _683 = (uint(_682) + 0u);
-constant bool _705 = (TOKENS != 1u);
+constant uint _663 = (1u << TOKENS);
+constant uint _664 = (_663 - 1u);
+constant uint _677 = (64u * TOKENS);
+constant bool _768 = (TOKENS == 1u);
+constant bool _770 = (_768 && true);
+constant int _771 = _770 ? 8 : 4;
+constant uint _772 = (uint(_771) + 0u);
+constant bool _847 = (TOKENS == 1u);
+constant bool _848 = (_847 && true);
+constant int _849 = _848 ? 8 : 4;
+constant uint _850 = (uint(_849) + 0u);
 
 struct X
 {
     float4 x[1];
 };
 
-constant bool _877 = (TOKENS >= 4u);
-constant bool _878 = (_877 && true);
-constant int _879 = _878 ? 2 : 4;
-constant uint _880 = (uint(_879) + 0u);
-constant uint _902 = (8u * TOKENS);
+constant bool _1018 = (TOKENS == 1u);
+constant bool _1019 = (_1018 && true);
+constant int _1020 = _1019 ? 8 : 4;
+constant uint _1021 = (uint(_1020) + 0u);
+constant uint _1046 = (8u * TOKENS);
 
 struct Y
 {
@@ -110,412 +106,482 @@ struct Y
 #ifndef BLOCKFFN_THREADS
 #define BLOCKFFN_THREADS 64u
 #endif
-constant uint _960 = BLOCKFFN_THREADS;
-constant uint3 gl_WorkGroupSize [[maybe_unused]] = uint3(_960, 1u, 1u);
+constant uint _1094 = BLOCKFFN_THREADS;
+constant uint3 gl_WorkGroupSize [[maybe_unused]] = uint3(_1094, 1u, 1u);
 
-kernel void expert_down_int8(constant Push& p [[buffer(0)]], const device Weights& _96 [[buffer(1)]], const device X& _817 [[buffer(2)]], device Y& _950 [[buffer(3)]], const device Route& _469 [[buffer(4)]], const device Step& _437 [[buffer(5)]], uint3 gl_LocalInvocationID [[thread_position_in_threadgroup]], uint3 gl_WorkGroupID [[threadgroup_position_in_grid]])
+kernel void expert_down_int8(constant Push& p [[buffer(0)]], const device Weights& _113 [[buffer(1)]], const device X& _930 [[buffer(2)]], device Y& _1084 [[buffer(3)]], const device Route& _569 [[buffer(4)]], const device Step& _496 [[buffer(5)]], uint3 gl_LocalInvocationID [[thread_position_in_threadgroup]], uint3 gl_WorkGroupID [[threadgroup_position_in_grid]])
 {
-    threadgroup float partial[_360];
+    threadgroup float partial[_376];
+    threadgroup float chunk_sums[_437];
+    threadgroup uint counts[8];
+    threadgroup uint slot_expert[64];
+    threadgroup uint slot_mask[64];
+    threadgroup float slot_weight[_677];
     do
     {
-        uint _432 = gl_WorkGroupID.y * TOKENS;
-        uint _439 = _437.step_[0];
-        if (_432 >= _439)
+        uint _488 = gl_WorkGroupID.y * TOKENS;
+        bool _500;
+        if (_489)
+        {
+            _500 = _488 >= _496.step_[0];
+        }
+        else
+        {
+            _500 = _489;
+        }
+        if (_500)
         {
             break;
         }
-        uint _972 = ((p.cols + 7u) / 8u) * 4u;
-        uint _460 = THREADS / p.classes;
-        uint _464 = gl_LocalInvocationID.x / _460;
-        uint _471 = 4u + _464;
-        uint _477 = _464 + 5u;
-        uint _492 = (16u + (p.slots * 4u)) + (p.slots * 64u);
+        uint _1106 = ((p.cols + 7u) / 8u) * 4u;
+        uint _518 = THREADS / p.classes;
+        uint _522 = gl_LocalInvocationID.x / _518;
+        uint _526 = 64u / p.classes;
+        uint _1114 = ((p.all_experts + p.classes) - 1u) / p.classes;
+        uint _542 = 16u + ((_1114 * p.classes) * 4u);
         float acc[16];
-        for (uint _1336 = 0u; _1336 < _500; )
+        for (uint _1512 = 0u; _1512 < _550; )
         {
-            acc[_1336] = 0.0;
-            _1336++;
+            acc[_1512] = 0.0;
+            _1512++;
             continue;
         }
-        uint _511 = gl_LocalInvocationID.x % _460;
-        uint bits[4];
-        uint tile[4];
-        uint4 raw[4][1];
-        for (uint _1337 = _511; _1337 < _972; _1337 += _460)
+        if (gl_LocalInvocationID.x < 8u)
         {
-            for (uint _1344 = _469.route[_471]; _1344 < _469.route[_477]; _1344 += _880)
+            counts[gl_LocalInvocationID.x] = _569.route[4u + gl_LocalInvocationID.x];
+        }
+        uint4 raw[8][1];
+        uint pair[8];
+        uint _1523;
+        for (uint _1513 = 0u, _1524 = 1u; _1513 < _1106; _1524 = _1523, _1513 += _518)
+        {
+            _1523 = _1524;
+            uint _1572;
+            for (uint _1522 = 0u; _1522 < _1523; _1523 = _1572, _1522 += _526)
             {
-                uint _543 = _469.route[_477] - 1u;
-                uint _546 = 16u + (min(_1344, _543) * 4u);
-                uint _554 = _469.route[_546] - p.first_expert;
-                uint _1395;
-                if (_559)
+                threadgroup_barrier(mem_flags::mem_threadgroup);
+                uint _1526;
+                _1526 = gl_LocalInvocationID.x;
+                for (; _1526 < 64u; _1526 += THREADS)
                 {
-                    _1395 = 1u;
-                }
-                else
-                {
-                    _1395 = (_469.route[_546 + uint((_432 < 32u) ? 2 : 3)] >> (_432 & 31u)) & _578;
-                }
-                bits[0u] = _1395;
-                bool _589 = 0u >= _588;
-                bool _598;
-                if (!_589)
-                {
-                    _598 = _1344 >= _469.route[_477];
-                }
-                else
-                {
-                    _598 = _589;
-                }
-                bool _606;
-                if (!_598)
-                {
-                    _606 = _554 >= p.experts;
-                }
-                else
-                {
-                    _606 = _598;
-                }
-                if (_606)
-                {
-                    bits[0u] = 0u;
-                }
-                uint _624 = gl_WorkGroupID.x * p.tile_vectors;
-                tile[0u] = (p.first + (_554 * p.expert_vectors)) + _624;
-                uint _1445 = _1344 + 1u;
-                uint _1449 = 16u + (min(_1445, _543) * 4u);
-                uint _1454 = _469.route[_1449] - p.first_expert;
-                uint _1467;
-                if (_559)
-                {
-                    _1467 = 1u;
-                }
-                else
-                {
-                    _1467 = (_469.route[_1449 + uint((_432 < 32u) ? 2 : 3)] >> (_432 & 31u)) & _578;
-                }
-                bits[1u] = _1467;
-                bool _1469 = 1u >= _588;
-                bool _1475;
-                if (!_1469)
-                {
-                    _1475 = _1445 >= _469.route[_477];
-                }
-                else
-                {
-                    _1475 = _1469;
-                }
-                bool _1482;
-                if (!_1475)
-                {
-                    _1482 = _1454 >= p.experts;
-                }
-                else
-                {
-                    _1482 = _1475;
-                }
-                if (_1482)
-                {
-                    bits[1u] = 0u;
-                }
-                tile[1u] = (p.first + (_1454 * p.expert_vectors)) + _624;
-                uint _1506 = _1344 + 2u;
-                uint _1510 = 16u + (min(_1506, _543) * 4u);
-                uint _1515 = _469.route[_1510] - p.first_expert;
-                uint _1528;
-                if (_559)
-                {
-                    _1528 = 1u;
-                }
-                else
-                {
-                    _1528 = (_469.route[_1510 + uint((_432 < 32u) ? 2 : 3)] >> (_432 & 31u)) & _578;
-                }
-                bits[2u] = _1528;
-                bool _1530 = 2u >= _588;
-                bool _1536;
-                if (!_1530)
-                {
-                    _1536 = _1506 >= _469.route[_477];
-                }
-                else
-                {
-                    _1536 = _1530;
-                }
-                bool _1543;
-                if (!_1536)
-                {
-                    _1543 = _1515 >= p.experts;
-                }
-                else
-                {
-                    _1543 = _1536;
-                }
-                if (_1543)
-                {
-                    bits[2u] = 0u;
-                }
-                tile[2u] = (p.first + (_1515 * p.expert_vectors)) + _624;
-                uint _1567 = _1344 + 3u;
-                uint _1571 = 16u + (min(_1567, _543) * 4u);
-                uint _1576 = _469.route[_1571] - p.first_expert;
-                uint _1589;
-                if (_559)
-                {
-                    _1589 = 1u;
-                }
-                else
-                {
-                    _1589 = (_469.route[_1571 + uint((_432 < 32u) ? 2 : 3)] >> (_432 & 31u)) & _578;
-                }
-                bits[3u] = _1589;
-                bool _1591 = 3u >= _588;
-                bool _1597;
-                if (!_1591)
-                {
-                    _1597 = _1567 >= _469.route[_477];
-                }
-                else
-                {
-                    _1597 = _1591;
-                }
-                bool _1604;
-                if (!_1597)
-                {
-                    _1604 = _1576 >= p.experts;
-                }
-                else
-                {
-                    _1604 = _1597;
-                }
-                if (_1604)
-                {
-                    bits[3u] = 0u;
-                }
-                tile[3u] = (p.first + (_1576 * p.expert_vectors)) + _624;
-                bool _642 = 0u < _641;
-                bool _649;
-                if (_642)
-                {
-                    _649 = bits[0u] != 0u;
-                }
-                else
-                {
-                    _649 = _642;
-                }
-                if (_649)
-                {
-                    uint4 _1327[1] = { _96.weights[tile[0u] + _1337] };
-                    spvArrayCopyFromStackToStack1(raw[0u], _1327);
-                }
-                bool _1628 = 1u < _641;
-                bool _1634;
-                if (_1628)
-                {
-                    _1634 = bits[1u] != 0u;
-                }
-                else
-                {
-                    _1634 = _1628;
-                }
-                if (_1634)
-                {
-                    uint4 _1641[1] = { _96.weights[tile[1u] + _1337] };
-                    spvArrayCopyFromStackToStack1(raw[1u], _1641);
-                }
-                bool _1651 = 2u < _641;
-                bool _1657;
-                if (_1651)
-                {
-                    _1657 = bits[2u] != 0u;
-                }
-                else
-                {
-                    _1657 = _1651;
-                }
-                if (_1657)
-                {
-                    uint4 _1664[1] = { _96.weights[tile[2u] + _1337] };
-                    spvArrayCopyFromStackToStack1(raw[2u], _1664);
-                }
-                bool _1674 = 3u < _641;
-                bool _1680;
-                if (_1674)
-                {
-                    _1680 = bits[3u] != 0u;
-                }
-                else
-                {
-                    _1680 = _1674;
-                }
-                if (_1680)
-                {
-                    uint4 _1687[1] = { _96.weights[tile[3u] + _1337] };
-                    spvArrayCopyFromStackToStack1(raw[3u], _1687);
-                }
-                for (uint _1348 = 0u; _1348 < 4u; _1348++)
-                {
-                    bool _684 = _1348 >= _683;
-                    bool _692;
-                    if (!_684)
+                    uint _620 = ((_1526 / _526) * _1114) + min((_1522 + (_1526 % _526)), (_1114 - 1u));
+                    uint _624 = 16u + (_620 * 4u);
+                    uint _630 = _569.route[_624] - p.first_expert;
+                    slot_expert[_1526] = _630;
+                    uint _1574;
+                    if (_630 < p.experts)
                     {
-                        _692 = bits[_1348] == 0u;
+                        _1574 = (_569.route[_624 + uint((_488 < 32u) ? 1 : 2)] >> (_488 & 31u)) & _664;
                     }
                     else
                     {
-                        _692 = _684;
+                        _1574 = 0u;
                     }
-                    if (_692)
+                    slot_mask[_1526] = _1574;
+                    for (uint _1575 = 0u; _1575 < TOKENS; )
                     {
+                        slot_weight[(_1526 * TOKENS) + _1575] = as_type<float>(_569.route[((_542 + (_620 * 64u)) + _488) + _1575]);
+                        _1575++;
                         continue;
                     }
-                    uint _699 = _1344 + _1348;
-                    uint _702 = _699 * 4u;
-                    uint _1376;
-                    if (_705)
+                }
+                threadgroup_barrier(mem_flags::mem_threadgroup);
+                _1572 = _1523;
+                for (uint _1527 = 0u; _1527 < p.classes; )
+                {
+                    _1572 = max(_1572, counts[_1527]);
+                    _1527++;
+                    continue;
+                }
+                uint _723 = _1513 + (gl_LocalInvocationID.x % _518);
+                uint _727 = _522 * _526;
+                uint _1532;
+                if ((_723 < _1106) && (counts[_522] > _1522))
+                {
+                    _1532 = min((counts[_522] - _1522), _526);
+                }
+                else
+                {
+                    _1532 = 0u;
+                }
+                uint _1533;
+                _1533 = 0u;
+                bool _758;
+                for (;;)
+                {
+                    _758 = _1533 < _1532;
+                    if (_758)
                     {
-                        uint _710 = _702 + 18u;
-                        int _1354;
-                        if (_432 < 32u)
+                        bool _773 = 0u < _772;
+                        bool _781;
+                        if (_773)
                         {
-                            _1354 = int(popcount(_469.route[_710] & ((1u << _432) - 1u)));
+                            _781 = _758;
                         }
                         else
                         {
-                            _1354 = int(popcount(_469.route[_710])) + int(popcount(_469.route[_702 + 19u] & ((1u << (_432 & 31u)) - 1u)));
+                            _781 = _773;
                         }
-                        _1376 = uint(_1354);
-                    }
-                    else
-                    {
-                        _1376 = 0u;
-                    }
-                    uint _1010 = raw[_1348][0].x ^ 2155905152u;
-                    float _1033 = as_type<float>((_1010 & 255u) | 1258291200u) - 8388736.0;
-                    float _1041 = as_type<float>(((_1010 >> uint(8)) & 255u) | 1258291200u) - 8388736.0;
-                    float _1049 = as_type<float>(((_1010 >> uint(16)) & 255u) | 1258291200u) - 8388736.0;
-                    float _1057 = as_type<float>((_1010 >> uint(24)) | 1258291200u) - 8388736.0;
-                    uint _1699 = raw[_1348][0].y ^ 2155905152u;
-                    float _1703 = as_type<float>((_1699 & 255u) | 1258291200u) - 8388736.0;
-                    float _1708 = as_type<float>(((_1699 >> uint(8)) & 255u) | 1258291200u) - 8388736.0;
-                    float _1713 = as_type<float>(((_1699 >> uint(16)) & 255u) | 1258291200u) - 8388736.0;
-                    float _1717 = as_type<float>((_1699 >> uint(24)) | 1258291200u) - 8388736.0;
-                    uint _1729 = raw[_1348][0].z ^ 2155905152u;
-                    float _1733 = as_type<float>((_1729 & 255u) | 1258291200u) - 8388736.0;
-                    float _1738 = as_type<float>(((_1729 >> uint(8)) & 255u) | 1258291200u) - 8388736.0;
-                    float _1743 = as_type<float>(((_1729 >> uint(16)) & 255u) | 1258291200u) - 8388736.0;
-                    float _1747 = as_type<float>((_1729 >> uint(24)) | 1258291200u) - 8388736.0;
-                    uint _1759 = raw[_1348][0].w ^ 2155905152u;
-                    float _1763 = as_type<float>((_1759 & 255u) | 1258291200u) - 8388736.0;
-                    float _1768 = as_type<float>(((_1759 >> uint(8)) & 255u) | 1258291200u) - 8388736.0;
-                    float _1773 = as_type<float>(((_1759 >> uint(16)) & 255u) | 1258291200u) - 8388736.0;
-                    float _1777 = as_type<float>((_1759 >> uint(24)) | 1258291200u) - 8388736.0;
-                    uint _1064 = tile[_1348] + _972;
-                    uint _1066 = _1337 & 3u;
-                    uint _1070 = ((device uint*)&_96.weights[_1064])[_1066] & 65535u;
-                    uint _1085 = _1070 & 32767u;
-                    uint _1087 = _1085 << uint(13);
-                    float _1102 = (_1085 < 1024u) ? (as_type<float>(947912704u | _1087) - 6.103515625e-05) : as_type<float>(_1087 + ((_1085 < 31744u) ? 939524096u : 1879048192u));
-                    float _1366;
-                    if ((_1070 & 32768u) != 0u)
-                    {
-                        _1366 = -_1102;
-                    }
-                    else
-                    {
-                        _1366 = _1102;
-                    }
-                    uint _1074 = ((device uint*)&_96.weights[_1064])[_1066] >> uint(16);
-                    uint _1121 = _1074 & 32767u;
-                    uint _1123 = _1121 << uint(13);
-                    float _1138 = (_1121 < 1024u) ? (as_type<float>(947912704u | _1123) - 6.103515625e-05) : as_type<float>(_1123 + ((_1121 < 31744u) ? 939524096u : 1879048192u));
-                    float _1367;
-                    if ((_1074 & 32768u) != 0u)
-                    {
-                        _1367 = -_1138;
-                    }
-                    else
-                    {
-                        _1367 = _1138;
-                    }
-                    uint _1429;
-                    for (uint _1368 = 0u, _1372 = _1376; _1368 < TOKENS; _1372 = _1429, _1368++)
-                    {
-                        if (((bits[_1348] >> _1368) & 1u) == 0u)
+                        bool _792;
+                        if (_781)
                         {
-                            _1429 = _1372;
-                            continue;
+                            _792 = slot_mask[_727 + _1533] != 0u;
                         }
-                        float _790 = as_type<float>(_469.route[(_492 + (_699 * 64u)) + _1372]);
-                        uint _803 = ((_699 * p.max_tokens) + _1372) * p.x_stride;
-                        uint _1153 = (_1337 >> uint(2)) * 2u;
-                        uint _824 = _803 + _1153;
-                        uint _1790 = _803 + (_1153 + 1u);
-                        uint _859 = _1368 * 2u;
-                        acc[_859] = fma(spvFMul(_790, _1366), fma(_1717, _817.x[_1790].w, fma(_1713, _817.x[_1790].z, fma(_1708, _817.x[_1790].y, fma(_1703, _817.x[_1790].x, fma(_1057, _817.x[_824].w, fma(_1049, _817.x[_824].z, fma(_1041, _817.x[_824].y, spvFMul(_1033, _817.x[_824].x)))))))), acc[_859]);
-                        uint _1874 = _859 + 1u;
-                        acc[_1874] = fma(_790 * _1367, fma(_1777, _817.x[_1790].w, fma(_1773, _817.x[_1790].z, fma(_1768, _817.x[_1790].y, fma(_1763, _817.x[_1790].x, fma(_1747, _817.x[_824].w, fma(_1743, _817.x[_824].z, fma(_1738, _817.x[_824].y, _1733 * _817.x[_824].x))))))), acc[_1874]);
-                        _1429 = _1372 + uint(1);
+                        else
+                        {
+                            _792 = _781;
+                        }
+                        if (_792)
+                        {
+                            uint _813 = (p.first + (slot_expert[_727 + _1533] * p.expert_vectors)) + (gl_WorkGroupID.x * p.tile_vectors);
+                            uint4 _1503[1] = { _113.weights[_813 + _723] };
+                            spvArrayCopyFromStackToStack1(raw[0u], _1503);
+                            pair[0u] = ((device uint*)&_113.weights[_813 + _1106])[_723 & 3u];
+                        }
+                        bool _1727 = 1u < _772;
+                        bool _1732;
+                        if (_1727)
+                        {
+                            _1732 = (_1533 + 1u) < _1532;
+                        }
+                        else
+                        {
+                            _1732 = _1727;
+                        }
+                        bool _1740;
+                        if (_1732)
+                        {
+                            _1740 = slot_mask[(_727 + _1533) + 1u] != 0u;
+                        }
+                        else
+                        {
+                            _1740 = _1732;
+                        }
+                        if (_1740)
+                        {
+                            uint _1757 = (p.first + (slot_expert[(_727 + _1533) + 1u] * p.expert_vectors)) + (gl_WorkGroupID.x * p.tile_vectors);
+                            uint4 _1765[1] = { _113.weights[_1757 + _723] };
+                            spvArrayCopyFromStackToStack1(raw[1u], _1765);
+                            pair[1u] = ((device uint*)&_113.weights[_1757 + _1106])[_723 & 3u];
+                        }
+                        bool _1776 = 2u < _772;
+                        bool _1781;
+                        if (_1776)
+                        {
+                            _1781 = (_1533 + 2u) < _1532;
+                        }
+                        else
+                        {
+                            _1781 = _1776;
+                        }
+                        bool _1789;
+                        if (_1781)
+                        {
+                            _1789 = slot_mask[(_727 + _1533) + 2u] != 0u;
+                        }
+                        else
+                        {
+                            _1789 = _1781;
+                        }
+                        if (_1789)
+                        {
+                            uint _1806 = (p.first + (slot_expert[(_727 + _1533) + 2u] * p.expert_vectors)) + (gl_WorkGroupID.x * p.tile_vectors);
+                            uint4 _1814[1] = { _113.weights[_1806 + _723] };
+                            spvArrayCopyFromStackToStack1(raw[2u], _1814);
+                            pair[2u] = ((device uint*)&_113.weights[_1806 + _1106])[_723 & 3u];
+                        }
+                        bool _1825 = 3u < _772;
+                        bool _1830;
+                        if (_1825)
+                        {
+                            _1830 = (_1533 + 3u) < _1532;
+                        }
+                        else
+                        {
+                            _1830 = _1825;
+                        }
+                        bool _1838;
+                        if (_1830)
+                        {
+                            _1838 = slot_mask[(_727 + _1533) + 3u] != 0u;
+                        }
+                        else
+                        {
+                            _1838 = _1830;
+                        }
+                        if (_1838)
+                        {
+                            uint _1855 = (p.first + (slot_expert[(_727 + _1533) + 3u] * p.expert_vectors)) + (gl_WorkGroupID.x * p.tile_vectors);
+                            uint4 _1863[1] = { _113.weights[_1855 + _723] };
+                            spvArrayCopyFromStackToStack1(raw[3u], _1863);
+                            pair[3u] = ((device uint*)&_113.weights[_1855 + _1106])[_723 & 3u];
+                        }
+                        bool _1874 = 4u < _772;
+                        bool _1879;
+                        if (_1874)
+                        {
+                            _1879 = (_1533 + 4u) < _1532;
+                        }
+                        else
+                        {
+                            _1879 = _1874;
+                        }
+                        bool _1887;
+                        if (_1879)
+                        {
+                            _1887 = slot_mask[(_727 + _1533) + 4u] != 0u;
+                        }
+                        else
+                        {
+                            _1887 = _1879;
+                        }
+                        if (_1887)
+                        {
+                            uint _1904 = (p.first + (slot_expert[(_727 + _1533) + 4u] * p.expert_vectors)) + (gl_WorkGroupID.x * p.tile_vectors);
+                            uint4 _1912[1] = { _113.weights[_1904 + _723] };
+                            spvArrayCopyFromStackToStack1(raw[4u], _1912);
+                            pair[4u] = ((device uint*)&_113.weights[_1904 + _1106])[_723 & 3u];
+                        }
+                        bool _1923 = 5u < _772;
+                        bool _1928;
+                        if (_1923)
+                        {
+                            _1928 = (_1533 + 5u) < _1532;
+                        }
+                        else
+                        {
+                            _1928 = _1923;
+                        }
+                        bool _1936;
+                        if (_1928)
+                        {
+                            _1936 = slot_mask[(_727 + _1533) + 5u] != 0u;
+                        }
+                        else
+                        {
+                            _1936 = _1928;
+                        }
+                        if (_1936)
+                        {
+                            uint _1953 = (p.first + (slot_expert[(_727 + _1533) + 5u] * p.expert_vectors)) + (gl_WorkGroupID.x * p.tile_vectors);
+                            uint4 _1961[1] = { _113.weights[_1953 + _723] };
+                            spvArrayCopyFromStackToStack1(raw[5u], _1961);
+                            pair[5u] = ((device uint*)&_113.weights[_1953 + _1106])[_723 & 3u];
+                        }
+                        bool _1972 = 6u < _772;
+                        bool _1977;
+                        if (_1972)
+                        {
+                            _1977 = (_1533 + 6u) < _1532;
+                        }
+                        else
+                        {
+                            _1977 = _1972;
+                        }
+                        bool _1985;
+                        if (_1977)
+                        {
+                            _1985 = slot_mask[(_727 + _1533) + 6u] != 0u;
+                        }
+                        else
+                        {
+                            _1985 = _1977;
+                        }
+                        if (_1985)
+                        {
+                            uint _2002 = (p.first + (slot_expert[(_727 + _1533) + 6u] * p.expert_vectors)) + (gl_WorkGroupID.x * p.tile_vectors);
+                            uint4 _2010[1] = { _113.weights[_2002 + _723] };
+                            spvArrayCopyFromStackToStack1(raw[6u], _2010);
+                            pair[6u] = ((device uint*)&_113.weights[_2002 + _1106])[_723 & 3u];
+                        }
+                        bool _2021 = 7u < _772;
+                        bool _2026;
+                        if (_2021)
+                        {
+                            _2026 = (_1533 + 7u) < _1532;
+                        }
+                        else
+                        {
+                            _2026 = _2021;
+                        }
+                        bool _2034;
+                        if (_2026)
+                        {
+                            _2034 = slot_mask[(_727 + _1533) + 7u] != 0u;
+                        }
+                        else
+                        {
+                            _2034 = _2026;
+                        }
+                        if (_2034)
+                        {
+                            uint _2051 = (p.first + (slot_expert[(_727 + _1533) + 7u] * p.expert_vectors)) + (gl_WorkGroupID.x * p.tile_vectors);
+                            uint4 _2059[1] = { _113.weights[_2051 + _723] };
+                            spvArrayCopyFromStackToStack1(raw[7u], _2059);
+                            pair[7u] = ((device uint*)&_113.weights[_2051 + _1106])[_723 & 3u];
+                        }
+                        for (uint _1537 = 0u; _1537 < 8u; _1537++)
+                        {
+                            bool _851 = _1537 >= _850;
+                            bool _860;
+                            if (!_851)
+                            {
+                                _860 = (_1533 + _1537) >= _1532;
+                            }
+                            else
+                            {
+                                _860 = _851;
+                            }
+                            if (_860)
+                            {
+                                continue;
+                            }
+                            uint _869 = (_727 + _1533) + _1537;
+                            if (slot_mask[_869] == 0u)
+                            {
+                                continue;
+                            }
+                            uint _1159 = raw[_1537][0].x ^ 2155905152u;
+                            float _1182 = as_type<float>((_1159 & 255u) | 1258291200u) - 8388736.0;
+                            float _1190 = as_type<float>(((_1159 >> uint(8)) & 255u) | 1258291200u) - 8388736.0;
+                            float _1198 = as_type<float>(((_1159 >> uint(16)) & 255u) | 1258291200u) - 8388736.0;
+                            float _1206 = as_type<float>((_1159 >> uint(24)) | 1258291200u) - 8388736.0;
+                            uint _2072 = raw[_1537][0].y ^ 2155905152u;
+                            float _2076 = as_type<float>((_2072 & 255u) | 1258291200u) - 8388736.0;
+                            float _2081 = as_type<float>(((_2072 >> uint(8)) & 255u) | 1258291200u) - 8388736.0;
+                            float _2086 = as_type<float>(((_2072 >> uint(16)) & 255u) | 1258291200u) - 8388736.0;
+                            float _2090 = as_type<float>((_2072 >> uint(24)) | 1258291200u) - 8388736.0;
+                            uint _2102 = raw[_1537][0].z ^ 2155905152u;
+                            float _2106 = as_type<float>((_2102 & 255u) | 1258291200u) - 8388736.0;
+                            float _2111 = as_type<float>(((_2102 >> uint(8)) & 255u) | 1258291200u) - 8388736.0;
+                            float _2116 = as_type<float>(((_2102 >> uint(16)) & 255u) | 1258291200u) - 8388736.0;
+                            float _2120 = as_type<float>((_2102 >> uint(24)) | 1258291200u) - 8388736.0;
+                            uint _2132 = raw[_1537][0].w ^ 2155905152u;
+                            float _2136 = as_type<float>((_2132 & 255u) | 1258291200u) - 8388736.0;
+                            float _2141 = as_type<float>(((_2132 >> uint(8)) & 255u) | 1258291200u) - 8388736.0;
+                            float _2146 = as_type<float>(((_2132 >> uint(16)) & 255u) | 1258291200u) - 8388736.0;
+                            float _2150 = as_type<float>((_2132 >> uint(24)) | 1258291200u) - 8388736.0;
+                            uint _1211 = pair[_1537] & 65535u;
+                            uint _1226 = _1211 & 32767u;
+                            uint _1228 = _1226 << uint(13);
+                            float _1243 = (_1226 < 1024u) ? (as_type<float>(947912704u | _1228) - 6.103515625e-05) : as_type<float>(_1228 + ((_1226 < 31744u) ? 939524096u : 1879048192u));
+                            float _1544;
+                            if ((_1211 & 32768u) != 0u)
+                            {
+                                _1544 = -_1243;
+                            }
+                            else
+                            {
+                                _1544 = _1243;
+                            }
+                            uint _1215 = pair[_1537] >> uint(16);
+                            uint _1262 = _1215 & 32767u;
+                            uint _1264 = _1262 << uint(13);
+                            float _1279 = (_1262 < 1024u) ? (as_type<float>(947912704u | _1264) - 6.103515625e-05) : as_type<float>(_1264 + ((_1262 < 31744u) ? 939524096u : 1879048192u));
+                            float _1545;
+                            if ((_1215 & 32768u) != 0u)
+                            {
+                                _1545 = -_1279;
+                            }
+                            else
+                            {
+                                _1545 = _1279;
+                            }
+                            uint _904 = ((p.first_expert + slot_expert[_869]) * 64u) + _488;
+                            for (uint _1546 = 0u; _1546 < TOKENS; _1546++)
+                            {
+                                uint _936 = p.x_stride * (_904 + _1546);
+                                uint _1294 = (_723 >> uint(2)) * 2u;
+                                uint _942 = _936 + _1294;
+                                uint _2167 = _936 + (_1294 + 1u);
+                                uint _961 = (_869 * TOKENS) + _1546;
+                                uint _984 = _1546 * 2u;
+                                bool _998 = ((slot_mask[_869] >> _1546) & 1u) != 0u;
+                                float _1553;
+                                if (_998)
+                                {
+                                    _1553 = fma(spvFMul(slot_weight[_961], _1544), fma(_2090, _930.x[_2167].w, fma(_2086, _930.x[_2167].z, fma(_2081, _930.x[_2167].y, fma(_2076, _930.x[_2167].x, fma(_1206, _930.x[_942].w, fma(_1198, _930.x[_942].z, fma(_1190, _930.x[_942].y, spvFMul(_1182, _930.x[_942].x)))))))), acc[_984]);
+                                }
+                                else
+                                {
+                                    _1553 = acc[_984];
+                                }
+                                acc[_984] = _1553;
+                                uint _2251 = _984 + 1u;
+                                float _2267;
+                                if (_998)
+                                {
+                                    _2267 = fma(slot_weight[_961] * _1545, fma(_2150, _930.x[_2167].w, fma(_2146, _930.x[_2167].z, fma(_2141, _930.x[_2167].y, fma(_2136, _930.x[_2167].x, fma(_2120, _930.x[_942].w, fma(_2116, _930.x[_942].z, fma(_2111, _930.x[_942].y, _2106 * _930.x[_942].x))))))), acc[_2251]);
+                                }
+                                else
+                                {
+                                    _2267 = acc[_2251];
+                                }
+                                acc[_2251] = _2267;
+                            }
+                        }
+                        _1533 += _1021;
+                        continue;
+                    }
+                    else
+                    {
+                        break;
                     }
                 }
             }
         }
         float param[16];
         spvArrayCopyFromStackToStack1(param, acc);
-        for (uint _1338 = 0u; _1338 < _356; )
+        for (uint _1514 = 0u; _1514 < _372; )
         {
-            partial[(_1338 * THREADS) + gl_LocalInvocationID.x] = param[_1338];
-            _1338++;
+            partial[(_1514 * THREADS) + gl_LocalInvocationID.x] = param[_1514];
+            _1514++;
             continue;
         }
-        uint _1339;
-        _1339 = _376;
-        for (; _1339 >= 4u; _1339 /= 2u)
+        threadgroup_barrier(mem_flags::mem_threadgroup);
+        for (uint _1515 = gl_LocalInvocationID.x; _1515 < _401; _1515 += THREADS)
         {
-            threadgroup_barrier(mem_flags::mem_threadgroup);
-            if (gl_LocalInvocationID.x < _1339)
+            uint _1439 = (((_1515 / 32u) * THREADS) + ((_1515 / 8u) % 4u)) + (4u * (_1515 % 8u));
+            float _1521;
+            _1521 = partial[_1439];
+            for (uint _1519 = 32u; _1519 < THREADS; )
             {
-                for (uint _1341 = 0u; _1341 < _397; )
-                {
-                    uint _1298 = (_1341 * THREADS) + gl_LocalInvocationID.x;
-                    partial[_1298] = spvFAdd(partial[_1298], partial[_1298 + _1339]);
-                    _1341++;
-                    continue;
-                }
+                _1521 = spvFAdd(_1521, partial[_1439 + _1519]);
+                _1519 += 32u;
+                continue;
             }
+            chunk_sums[_1515] = _1521;
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
-        uint _894 = gl_LocalInvocationID.x % 8u;
-        uint _895 = (gl_WorkGroupID.x * 8u) + _894;
-        uint _899 = gl_LocalInvocationID.x / 8u;
-        uint _900 = _432 + _899;
-        bool _903 = gl_LocalInvocationID.x >= _902;
-        bool _912;
-        if (!_903)
+        uint _1039 = (gl_WorkGroupID.x * 8u) + (gl_LocalInvocationID.x % 8u);
+        bool _1047 = gl_LocalInvocationID.x >= _1046;
+        bool _1056;
+        if (!_1047)
         {
-            _912 = _895 >= p.rows;
+            _1056 = _1039 >= p.rows;
         }
         else
         {
-            _912 = _903;
+            _1056 = _1047;
         }
-        if (_912 || (_900 >= _439))
+        if (_1056)
         {
             break;
         }
-        uint _926 = (_900 * p.y_stride) + _895;
-        uint _938 = (((_899 * 2u) + (gl_LocalInvocationID.x % 2u)) * THREADS) + (_894 / 2u);
-        float _1340;
+        uint _1066 = ((_488 + (gl_LocalInvocationID.x / 8u)) * p.y_stride) + _1039;
+        uint _1071 = gl_LocalInvocationID.x % 8u;
+        uint _1480 = (((((gl_LocalInvocationID.x / 8u) * 2u) + (_1071 % 2u)) * 4u) + (_1071 / 2u)) * 8u;
+        float _1719 = (((((spvFAdd(chunk_sums[_1480], chunk_sums[_1480 + 1u]) + chunk_sums[_1480 + 2u]) + chunk_sums[_1480 + 3u]) + chunk_sums[_1480 + 4u]) + chunk_sums[_1480 + 5u]) + chunk_sums[_1480 + 6u]) + chunk_sums[_1480 + 7u];
+        float _1518;
         if (p.accumulate != 0u)
         {
-            _1340 = spvFAdd(partial[_938], _950.y[_926]);
+            _1518 = spvFAdd(_1719, _1084.y[_1066]);
         }
         else
         {
-            _1340 = partial[_938];
+            _1518 = _1719;
         }
-        _950.y[_926] = _1340;
+        _1084.y[_1066] = _1518;
         break;
     } while(false);
 }

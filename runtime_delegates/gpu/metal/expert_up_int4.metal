@@ -36,20 +36,15 @@ struct Weights
 #define BLOCKFFN_TOKENS 1u
 #endif
 constant uint TOKENS = BLOCKFFN_TOKENS;
-constant uint _500 = (TOKENS * 2u);
+constant uint _505 = (TOKENS * 2u);
 #ifndef BLOCKFFN_THREADS
 #define BLOCKFFN_THREADS 64u
 #endif
 constant uint THREADS = BLOCKFFN_THREADS;
-constant uint _503 = (THREADS * TOKENS);
-constant uint _504 = (_503 * 2u);
-constant uint _520 = (THREADS / 2u);
-constant uint _541 = (TOKENS * 2u);
-
-struct Route
-{
-    uint route[1];
-};
+constant uint _508 = (THREADS * TOKENS);
+constant uint _509 = (_508 * 2u);
+constant uint _534 = (64u * TOKENS);
+constant uint _569 = (64u * TOKENS);
 
 struct Push
 {
@@ -57,334 +52,409 @@ struct Push
     uint tile_vectors;
     uint expert_vectors;
     uint first_expert;
-    uint experts;
     uint rows;
     uint cols;
     uint x_stride;
     uint y_stride;
-    uint max_tokens;
-    uint slots;
+    uint score_stride;
 };
 
-constant uint _707 = (TOKENS * 2u);
-constant bool _740 = (TOKENS >= 4u);
-constant bool _742 = (_740 && true);
-constant int _743 = _742 ? 2 : 4;
-constant uint _744 = (uint(_743) + 0u);
-constant bool _791 = (TOKENS >= 4u);
-constant bool _792 = (_791 && true);
-constant int _793 = _792 ? 2 : 4;
-constant uint _794 = (uint(_793) + 0u);
+constant bool _628 = (TOKENS == 1u);
+
+struct Step
+{
+    uint step_[1];
+};
+
+struct Scores
+{
+    float scores[1];
+};
+
+constant bool _770 = (TOKENS == 1u);
+constant uint _843 = (TOKENS * 2u);
+constant bool _875 = (TOKENS >= 4u);
+constant bool _877 = (_875 && true);
+constant int _878 = _877 ? 2 : 4;
+constant uint _879 = (uint(_878) + 0u);
+constant bool _935 = (TOKENS >= 4u);
+constant bool _936 = (_935 && true);
+constant int _937 = _936 ? 2 : 4;
+constant uint _938 = (uint(_937) + 0u);
 
 struct X
 {
     float4 x[1];
 };
 
-constant bool _927 = (TOKENS >= 4u);
-constant bool _928 = (_927 && true);
-constant int _929 = _928 ? 2 : 4;
-constant uint _930 = (uint(_929) + 0u);
-constant uint _931 = (_930 * THREADS);
-constant uint _950 = (8u * TOKENS);
+constant bool _1069 = (TOKENS >= 4u);
+constant bool _1070 = (_1069 && true);
+constant int _1071 = _1070 ? 2 : 4;
+constant uint _1072 = (uint(_1071) + 0u);
+constant uint _1073 = (_1072 * THREADS);
 
 struct Y
 {
     float y[1];
 };
 
+constant bool _1143 = (TOKENS > 1u);
 #ifndef BLOCKFFN_THREADS
 #define BLOCKFFN_THREADS 64u
 #endif
-constant uint _1002 = BLOCKFFN_THREADS;
-constant uint3 gl_WorkGroupSize [[maybe_unused]] = uint3(_1002, 1u, 1u);
+constant uint _1149 = BLOCKFFN_THREADS;
+constant uint3 gl_WorkGroupSize [[maybe_unused]] = uint3(_1149, 1u, 1u);
 
-kernel void expert_up_int4(constant Push& p [[buffer(0)]], const device Weights& _198 [[buffer(1)]], const device X& _867 [[buffer(2)]], device Y& _984 [[buffer(3)]], const device Route& _599 [[buffer(4)]], uint3 gl_LocalInvocationID [[thread_position_in_threadgroup]], uint3 gl_WorkGroupID [[threadgroup_position_in_grid]])
+kernel void expert_up_int4(constant Push& p [[buffer(0)]], const device Weights& _202 [[buffer(1)]], const device X& _1009 [[buffer(2)]], device Y& _1125 [[buffer(3)]], const device Scores& _665 [[buffer(4)]], const device Step& _636 [[buffer(5)]], uint3 gl_LocalInvocationID [[thread_position_in_threadgroup]], uint3 gl_WorkGroupID [[threadgroup_position_in_grid]])
 {
-    threadgroup float partial[_504];
+    threadgroup float partial[_509];
+    threadgroup float chunk_sums[_569];
     do
     {
-        uint _594 = gl_WorkGroupID.z * TOKENS;
-        if (gl_WorkGroupID.y >= _599.route[0])
+        uint _626 = p.first_expert + gl_WorkGroupID.y;
+        uint _1742;
+        if (_628)
         {
-            break;
-        }
-        uint _608 = gl_WorkGroupID.y * 4u;
-        uint _609 = 16u + _608;
-        uint _616 = _608 + 17u;
-        uint _618 = _599.route[_616];
-        bool _621 = _594 >= _618;
-        bool _636;
-        if (!_621)
-        {
-            _636 = (_599.route[_609] - p.first_expert) >= p.experts;
+            _1742 = 1u;
         }
         else
         {
-            _636 = _621;
+            _1742 = _636.step_[0];
         }
-        if (_636)
+        uint2 mask = uint2(0u);
+        for (uint _1743 = 0u; _1743 < _1742; _1743 += TOKENS)
+        {
+            for (uint _1824 = 0u; _1824 < TOKENS; _1824++)
+            {
+                uint _668 = _1743 + _1824;
+                if ((_668 < _1742) && (_665.scores[(_668 * p.score_stride) + _626] > 0.0))
+                {
+                    uint _690 = _668 / 32u;
+                    mask[_690] |= (1u << (_668 % 32u));
+                }
+            }
+        }
+        uint _718 = (p.first + (gl_WorkGroupID.y * p.expert_vectors)) + (gl_WorkGroupID.x * p.tile_vectors);
+        uint _725 = (gl_WorkGroupID.x * 8u) + (gl_LocalInvocationID.x % 8u);
+        uint _734 = uint(int(popcount(mask.x)) + int(popcount(mask.y)));
+        if (_734 == 0u)
         {
             break;
         }
-        uint _656 = (p.first + ((_599.route[_609] - p.first_expert) * p.expert_vectors)) + (gl_WorkGroupID.x * p.tile_vectors);
-        uint _666 = (16u + (p.slots * 4u)) + (gl_WorkGroupID.y * 64u);
+        uint _1142;
+        uint token[8];
         uint x_at[8];
-        for (uint _1574 = 0u; _1574 < TOKENS; )
-        {
-            x_at[_1574] = _599.route[_666 + min((_594 + _1574), (_618 - 1u))] * p.x_stride;
-            _1574++;
-            continue;
-        }
-        uint _699 = _618 - _594;
         float acc[16];
-        for (uint _1575 = 0u; _1575 < _707; )
-        {
-            acc[_1575] = 0.0;
-            _1575++;
-            continue;
-        }
-        uint _1019 = ((p.cols + 31u) / 32u) * 8u;
-        uint _1576;
-        _1576 = gl_LocalInvocationID.x;
         uint4 raw[4][1];
-        bool _730;
-        for (;;)
+        uint pair[4];
+        for (uint _1744 = _734; _1744 != 0u; _1744 = _1142)
         {
-            _730 = _1576 < _1019;
-            if (_730)
+            uint _761 = min(_1744, TOKENS);
+            uint _1820;
+            for (uint _1745 = 0u, _1821 = 0u; _1745 < TOKENS; _1821 = _1820, _1745++)
             {
-                bool _745 = 0u < _744;
-                bool _754;
-                if (_745)
+                if (_770)
                 {
-                    _754 = _730;
+                    mask.x = 0u;
+                    _1820 = _1821;
                 }
                 else
                 {
-                    _754 = _745;
-                }
-                if (_754)
-                {
-                    uint4 _1564[1] = { _198.weights[_656 + _1576] };
-                    spvArrayCopyFromStackToStack1(raw[0u], _1564);
-                }
-                bool _1650 = 1u < _744;
-                bool _1656;
-                if (_1650)
-                {
-                    _1656 = (_1576 + THREADS) < _1019;
-                }
-                else
-                {
-                    _1656 = _1650;
-                }
-                if (_1656)
-                {
-                    uint4 _1663[1] = { _198.weights[_656 + (_1576 + THREADS)] };
-                    spvArrayCopyFromStackToStack1(raw[1u], _1663);
-                }
-                bool _1673 = 2u < _744;
-                bool _1679;
-                if (_1673)
-                {
-                    _1679 = (_1576 + (2u * THREADS)) < _1019;
-                }
-                else
-                {
-                    _1679 = _1673;
-                }
-                if (_1679)
-                {
-                    uint4 _1686[1] = { _198.weights[_656 + (_1576 + (2u * THREADS))] };
-                    spvArrayCopyFromStackToStack1(raw[2u], _1686);
-                }
-                bool _1696 = 3u < _744;
-                bool _1702;
-                if (_1696)
-                {
-                    _1702 = (_1576 + (3u * THREADS)) < _1019;
-                }
-                else
-                {
-                    _1702 = _1696;
-                }
-                if (_1702)
-                {
-                    uint4 _1709[1] = { _198.weights[_656 + (_1576 + (3u * THREADS))] };
-                    spvArrayCopyFromStackToStack1(raw[3u], _1709);
-                }
-                for (uint _1585 = 0u; _1585 < 4u; _1585++)
-                {
-                    uint _789 = _1576 + (_1585 * THREADS);
-                    if ((_1585 >= _794) || (_789 >= _1019))
+                    uint _1822;
+                    if (mask.x != 0u)
                     {
-                        continue;
-                    }
-                    float _1109 = as_type<float>((raw[_1585][0].x & 15u) | 1258291200u) - 8388616.0;
-                    float _1117 = as_type<float>(((raw[_1585][0].x >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
-                    float _1125 = as_type<float>(((raw[_1585][0].x >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
-                    float _1133 = as_type<float>(((raw[_1585][0].x >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
-                    uint _1065 = raw[_1585][0].x >> uint(4);
-                    float _1167 = as_type<float>((_1065 & 15u) | 1258291200u) - 8388616.0;
-                    float _1175 = as_type<float>(((_1065 >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
-                    float _1183 = as_type<float>(((_1065 >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
-                    float _1191 = as_type<float>(((_1065 >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
-                    float _1728 = as_type<float>((raw[_1585][0].y & 15u) | 1258291200u) - 8388616.0;
-                    float _1733 = as_type<float>(((raw[_1585][0].y >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
-                    float _1738 = as_type<float>(((raw[_1585][0].y >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
-                    float _1743 = as_type<float>(((raw[_1585][0].y >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
-                    uint _1753 = raw[_1585][0].y >> uint(4);
-                    float _1757 = as_type<float>((_1753 & 15u) | 1258291200u) - 8388616.0;
-                    float _1762 = as_type<float>(((_1753 >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
-                    float _1767 = as_type<float>(((_1753 >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
-                    float _1772 = as_type<float>(((_1753 >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
-                    float _1795 = as_type<float>((raw[_1585][0].z & 15u) | 1258291200u) - 8388616.0;
-                    float _1800 = as_type<float>(((raw[_1585][0].z >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
-                    float _1805 = as_type<float>(((raw[_1585][0].z >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
-                    float _1810 = as_type<float>(((raw[_1585][0].z >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
-                    uint _1820 = raw[_1585][0].z >> uint(4);
-                    float _1824 = as_type<float>((_1820 & 15u) | 1258291200u) - 8388616.0;
-                    float _1829 = as_type<float>(((_1820 >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
-                    float _1834 = as_type<float>(((_1820 >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
-                    float _1839 = as_type<float>(((_1820 >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
-                    float _1857 = as_type<float>((raw[_1585][0].w & 15u) | 1258291200u) - 8388616.0;
-                    float _1862 = as_type<float>(((raw[_1585][0].w >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
-                    float _1867 = as_type<float>(((raw[_1585][0].w >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
-                    float _1872 = as_type<float>(((raw[_1585][0].w >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
-                    uint _1882 = raw[_1585][0].w >> uint(4);
-                    float _1886 = as_type<float>((_1882 & 15u) | 1258291200u) - 8388616.0;
-                    float _1891 = as_type<float>(((_1882 >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
-                    float _1896 = as_type<float>(((_1882 >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
-                    float _1901 = as_type<float>(((_1882 >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
-                    uint _1200 = _789 >> uint(3);
-                    uint _1201 = (_656 + _1019) + _1200;
-                    uint _1203 = _789 & 3u;
-                    uint _1207 = ((device uint*)&_198.weights[_1201])[_1203] & 65535u;
-                    uint _1222 = _1207 & 32767u;
-                    uint _1224 = _1222 << uint(13);
-                    float _1239 = (_1222 < 1024u) ? (as_type<float>(947912704u | _1224) - 6.103515625e-05) : as_type<float>(_1224 + ((_1222 < 31744u) ? 939524096u : 1879048192u));
-                    float _1589;
-                    if ((_1207 & 32768u) != 0u)
-                    {
-                        _1589 = -_1239;
+                        uint _781 = mask.x;
+                        uint _784 = mask.x;
+                        mask.x &= (mask.x - 1u);
+                        _1822 = uint(int(popcount((~_781) & (_784 - 1u))));
                     }
                     else
                     {
-                        _1589 = _1239;
+                        uint _1823;
+                        if (mask.y != 0u)
+                        {
+                            uint _804 = mask.y;
+                            uint _807 = mask.y;
+                            mask.y &= (mask.y - 1u);
+                            _1823 = uint(32 + int(popcount((~_804) & (_807 - 1u))));
+                        }
+                        else
+                        {
+                            _1823 = _1821;
+                        }
+                        _1822 = _1823;
                     }
-                    uint _1211 = ((device uint*)&_198.weights[_1201])[_1203] >> uint(16);
-                    uint _1258 = _1211 & 32767u;
-                    uint _1260 = _1258 << uint(13);
-                    float _1275 = (_1258 < 1024u) ? (as_type<float>(947912704u | _1260) - 6.103515625e-05) : as_type<float>(_1260 + ((_1258 < 31744u) ? 939524096u : 1879048192u));
-                    float _1590;
-                    if ((_1211 & 32768u) != 0u)
+                    _1820 = _1822;
+                }
+                token[_1745] = _1820;
+                x_at[_1745] = _1820 * p.x_stride;
+            }
+            for (uint _1746 = 0u; _1746 < _843; )
+            {
+                acc[_1746] = 0.0;
+                _1746++;
+                continue;
+            }
+            uint _1168 = ((p.cols + 31u) / 32u) * 8u;
+            uint _1747;
+            _1747 = gl_LocalInvocationID.x;
+            bool _865;
+            for (;;)
+            {
+                _865 = _1747 < _1168;
+                if (_865)
+                {
+                    bool _880 = 0u < _879;
+                    bool _889;
+                    if (_880)
                     {
-                        _1590 = -_1275;
+                        _889 = _865;
                     }
                     else
                     {
-                        _1590 = _1275;
+                        _889 = _880;
                     }
-                    for (uint _1591 = 0u; _1591 < TOKENS; _1591 += 4u)
+                    if (_889)
                     {
-                        if ((_1591 != 0u) && (_1591 >= _699))
+                        uint4 _1732[1] = { _202.weights[_718 + _1747] };
+                        spvArrayCopyFromStackToStack1(raw[0u], _1732);
+                        pair[0u] = ((device uint*)&_202.weights[(_718 + _1168) + (_1747 >> uint(3))])[_1747 & 3u];
+                    }
+                    bool _1874 = 1u < _879;
+                    bool _1880;
+                    if (_1874)
+                    {
+                        _1880 = (_1747 + THREADS) < _1168;
+                    }
+                    else
+                    {
+                        _1880 = _1874;
+                    }
+                    if (_1880)
+                    {
+                        uint _1883 = _1747 + THREADS;
+                        uint4 _1893[1] = { _202.weights[_718 + _1883] };
+                        spvArrayCopyFromStackToStack1(raw[1u], _1893);
+                        pair[1u] = ((device uint*)&_202.weights[(_718 + _1168) + (_1883 >> uint(3))])[_1883 & 3u];
+                    }
+                    bool _1904 = 2u < _879;
+                    bool _1910;
+                    if (_1904)
+                    {
+                        _1910 = (_1747 + (2u * THREADS)) < _1168;
+                    }
+                    else
+                    {
+                        _1910 = _1904;
+                    }
+                    if (_1910)
+                    {
+                        uint _1913 = _1747 + (2u * THREADS);
+                        uint4 _1923[1] = { _202.weights[_718 + _1913] };
+                        spvArrayCopyFromStackToStack1(raw[2u], _1923);
+                        pair[2u] = ((device uint*)&_202.weights[(_718 + _1168) + (_1913 >> uint(3))])[_1913 & 3u];
+                    }
+                    bool _1934 = 3u < _879;
+                    bool _1940;
+                    if (_1934)
+                    {
+                        _1940 = (_1747 + (3u * THREADS)) < _1168;
+                    }
+                    else
+                    {
+                        _1940 = _1934;
+                    }
+                    if (_1940)
+                    {
+                        uint _1943 = _1747 + (3u * THREADS);
+                        uint4 _1953[1] = { _202.weights[_718 + _1943] };
+                        spvArrayCopyFromStackToStack1(raw[3u], _1953);
+                        pair[3u] = ((device uint*)&_202.weights[(_718 + _1168) + (_1943 >> uint(3))])[_1943 & 3u];
+                    }
+                    for (uint _1774 = 0u; _1774 < 4u; _1774++)
+                    {
+                        uint _933 = _1747 + (_1774 * THREADS);
+                        if ((_1774 >= _938) || (_933 >= _1168))
                         {
                             continue;
                         }
-                        for (uint _1592 = _1591; _1592 < (_1591 + 4u); _1592++)
+                        float _1268 = as_type<float>((raw[_1774][0].x & 15u) | 1258291200u) - 8388616.0;
+                        float _1276 = as_type<float>(((raw[_1774][0].x >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
+                        float _1284 = as_type<float>(((raw[_1774][0].x >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
+                        float _1292 = as_type<float>(((raw[_1774][0].x >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
+                        uint _1224 = raw[_1774][0].x >> uint(4);
+                        float _1326 = as_type<float>((_1224 & 15u) | 1258291200u) - 8388616.0;
+                        float _1334 = as_type<float>(((_1224 >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
+                        float _1342 = as_type<float>(((_1224 >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
+                        float _1350 = as_type<float>(((_1224 >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
+                        float _1973 = as_type<float>((raw[_1774][0].y & 15u) | 1258291200u) - 8388616.0;
+                        float _1978 = as_type<float>(((raw[_1774][0].y >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
+                        float _1983 = as_type<float>(((raw[_1774][0].y >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
+                        float _1988 = as_type<float>(((raw[_1774][0].y >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
+                        uint _1998 = raw[_1774][0].y >> uint(4);
+                        float _2002 = as_type<float>((_1998 & 15u) | 1258291200u) - 8388616.0;
+                        float _2007 = as_type<float>(((_1998 >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
+                        float _2012 = as_type<float>(((_1998 >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
+                        float _2017 = as_type<float>(((_1998 >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
+                        float _2040 = as_type<float>((raw[_1774][0].z & 15u) | 1258291200u) - 8388616.0;
+                        float _2045 = as_type<float>(((raw[_1774][0].z >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
+                        float _2050 = as_type<float>(((raw[_1774][0].z >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
+                        float _2055 = as_type<float>(((raw[_1774][0].z >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
+                        uint _2065 = raw[_1774][0].z >> uint(4);
+                        float _2069 = as_type<float>((_2065 & 15u) | 1258291200u) - 8388616.0;
+                        float _2074 = as_type<float>(((_2065 >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
+                        float _2079 = as_type<float>(((_2065 >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
+                        float _2084 = as_type<float>(((_2065 >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
+                        float _2102 = as_type<float>((raw[_1774][0].w & 15u) | 1258291200u) - 8388616.0;
+                        float _2107 = as_type<float>(((raw[_1774][0].w >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
+                        float _2112 = as_type<float>(((raw[_1774][0].w >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
+                        float _2117 = as_type<float>(((raw[_1774][0].w >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
+                        uint _2127 = raw[_1774][0].w >> uint(4);
+                        float _2131 = as_type<float>((_2127 & 15u) | 1258291200u) - 8388616.0;
+                        float _2136 = as_type<float>(((_2127 >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
+                        float _2141 = as_type<float>(((_2127 >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
+                        float _2146 = as_type<float>(((_2127 >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
+                        uint _1355 = pair[_1774] & 65535u;
+                        uint _1370 = _1355 & 32767u;
+                        uint _1372 = _1370 << uint(13);
+                        float _1387 = (_1370 < 1024u) ? (as_type<float>(947912704u | _1372) - 6.103515625e-05) : as_type<float>(_1372 + ((_1370 < 31744u) ? 939524096u : 1879048192u));
+                        float _1779;
+                        if ((_1355 & 32768u) != 0u)
                         {
-                            if (_1592 >= TOKENS)
+                            _1779 = -_1387;
+                        }
+                        else
+                        {
+                            _1779 = _1387;
+                        }
+                        uint _1359 = pair[_1774] >> uint(16);
+                        uint _1406 = _1359 & 32767u;
+                        uint _1408 = _1406 << uint(13);
+                        float _1423 = (_1406 < 1024u) ? (as_type<float>(947912704u | _1408) - 6.103515625e-05) : as_type<float>(_1408 + ((_1406 < 31744u) ? 939524096u : 1879048192u));
+                        float _1780;
+                        if ((_1359 & 32768u) != 0u)
+                        {
+                            _1780 = -_1423;
+                        }
+                        else
+                        {
+                            _1780 = _1423;
+                        }
+                        for (uint _1781 = 0u; _1781 < TOKENS; _1781 += 4u)
+                        {
+                            if ((_1781 != 0u) && (_1781 >= _1744))
                             {
                                 continue;
                             }
-                            uint _1295 = (_1200 * 8u) + (((_789 >> uint(2)) & 1u) * 2u);
-                            uint _876 = x_at[_1592] + _1295;
-                            uint _1927 = x_at[_1592] + (_1295 + 1u);
-                            uint _1951 = x_at[_1592] + (_1295 + 4u);
-                            uint _1975 = x_at[_1592] + (_1295 + 5u);
-                            uint _907 = _1592 * 2u;
-                            acc[_907] = fma(_1589, fma(_1772, _867.x[_1975].w, fma(_1767, _867.x[_1975].z, fma(_1762, _867.x[_1975].y, fma(_1757, _867.x[_1975].x, fma(_1191, _867.x[_1951].w, fma(_1183, _867.x[_1951].z, fma(_1175, _867.x[_1951].y, fma(_1167, _867.x[_1951].x, fma(_1743, _867.x[_1927].w, fma(_1738, _867.x[_1927].z, fma(_1733, _867.x[_1927].y, fma(_1728, _867.x[_1927].x, fma(_1133, _867.x[_876].w, fma(_1125, _867.x[_876].z, fma(_1117, _867.x[_876].y, spvFMul(_1109, _867.x[_876].x)))))))))))))))), acc[_907]);
-                            uint _2198 = _907 + 1u;
-                            acc[_2198] = fma(_1590, fma(_1901, _867.x[_1975].w, fma(_1896, _867.x[_1975].z, fma(_1891, _867.x[_1975].y, fma(_1886, _867.x[_1975].x, fma(_1839, _867.x[_1951].w, fma(_1834, _867.x[_1951].z, fma(_1829, _867.x[_1951].y, fma(_1824, _867.x[_1951].x, fma(_1872, _867.x[_1927].w, fma(_1867, _867.x[_1927].z, fma(_1862, _867.x[_1927].y, fma(_1857, _867.x[_1927].x, fma(_1810, _867.x[_876].w, fma(_1805, _867.x[_876].z, fma(_1800, _867.x[_876].y, _1795 * _867.x[_876].x))))))))))))))), acc[_2198]);
+                            for (uint _1788 = _1781; _1788 < (_1781 + 4u); _1788++)
+                            {
+                                if (_1788 >= TOKENS)
+                                {
+                                    continue;
+                                }
+                                uint _1443 = ((_933 >> uint(3)) * 8u) + (((_933 >> uint(2)) & 1u) * 2u);
+                                uint _1018 = x_at[_1788] + _1443;
+                                uint _2172 = x_at[_1788] + (_1443 + 1u);
+                                uint _2196 = x_at[_1788] + (_1443 + 4u);
+                                uint _2220 = x_at[_1788] + (_1443 + 5u);
+                                uint _1049 = _1788 * 2u;
+                                acc[_1049] = fma(_1779, fma(_2017, _1009.x[_2220].w, fma(_2012, _1009.x[_2220].z, fma(_2007, _1009.x[_2220].y, fma(_2002, _1009.x[_2220].x, fma(_1350, _1009.x[_2196].w, fma(_1342, _1009.x[_2196].z, fma(_1334, _1009.x[_2196].y, fma(_1326, _1009.x[_2196].x, fma(_1988, _1009.x[_2172].w, fma(_1983, _1009.x[_2172].z, fma(_1978, _1009.x[_2172].y, fma(_1973, _1009.x[_2172].x, fma(_1292, _1009.x[_1018].w, fma(_1284, _1009.x[_1018].z, fma(_1276, _1009.x[_1018].y, spvFMul(_1268, _1009.x[_1018].x)))))))))))))))), acc[_1049]);
+                                uint _2443 = _1049 + 1u;
+                                acc[_2443] = fma(_1780, fma(_2146, _1009.x[_2220].w, fma(_2141, _1009.x[_2220].z, fma(_2136, _1009.x[_2220].y, fma(_2131, _1009.x[_2220].x, fma(_2084, _1009.x[_2196].w, fma(_2079, _1009.x[_2196].z, fma(_2074, _1009.x[_2196].y, fma(_2069, _1009.x[_2196].x, fma(_2117, _1009.x[_2172].w, fma(_2112, _1009.x[_2172].z, fma(_2107, _1009.x[_2172].y, fma(_2102, _1009.x[_2172].x, fma(_2055, _1009.x[_1018].w, fma(_2050, _1009.x[_1018].z, fma(_2045, _1009.x[_1018].y, _2040 * _1009.x[_1018].x))))))))))))))), acc[_2443]);
+                            }
                         }
                     }
+                    _1747 += _1073;
+                    continue;
                 }
-                _1576 += _931;
+                else
+                {
+                    break;
+                }
+            }
+            float param[16];
+            spvArrayCopyFromStackToStack1(param, acc);
+            for (uint _1748 = 0u; _1748 < _505; )
+            {
+                partial[(_1748 * THREADS) + gl_LocalInvocationID.x] = param[_1748];
+                _1748++;
                 continue;
+            }
+            threadgroup_barrier(mem_flags::mem_threadgroup);
+            for (uint _1749 = gl_LocalInvocationID.x; _1749 < _534; _1749 += THREADS)
+            {
+                uint _1593 = (((_1749 / 32u) * THREADS) + ((_1749 / 8u) % 4u)) + (4u * (_1749 % 8u));
+                float _1772;
+                _1772 = partial[_1593];
+                for (uint _1770 = 32u; _1770 < THREADS; )
+                {
+                    _1772 = spvFAdd(_1772, partial[_1593 + _1770]);
+                    _1770 += 32u;
+                    continue;
+                }
+                chunk_sums[_1749] = _1772;
+            }
+            threadgroup_barrier(mem_flags::mem_threadgroup);
+            uint _1755;
+            _1755 = 0u;
+            uint _1828;
+            for (uint _1750 = 0u; _1750 < TOKENS; _1755 = _1828, _1750++)
+            {
+                if ((gl_LocalInvocationID.x / 8u) == _1750)
+                {
+                    _1828 = token[_1750];
+                }
+                else
+                {
+                    _1828 = _1755;
+                }
+            }
+            bool _1102 = gl_LocalInvocationID.x < (8u * _761);
+            bool _1109;
+            if (_1102)
+            {
+                _1109 = _725 < p.rows;
             }
             else
             {
-                break;
+                _1109 = _1102;
             }
-        }
-        float param[16];
-        spvArrayCopyFromStackToStack1(param, acc);
-        for (uint _1577 = 0u; _1577 < _500; )
-        {
-            partial[(_1577 * THREADS) + gl_LocalInvocationID.x] = param[_1577];
-            _1577++;
-            continue;
-        }
-        uint _1578;
-        _1578 = _520;
-        for (; _1578 >= 4u; _1578 /= 2u)
-        {
-            threadgroup_barrier(mem_flags::mem_threadgroup);
-            if (gl_LocalInvocationID.x < _1578)
+            if (_1109)
             {
-                for (uint _1581 = 0u; _1581 < _541; )
+                uint _1116 = gl_LocalInvocationID.x % 8u;
+                uint _1634 = (((((gl_LocalInvocationID.x / 8u) * 2u) + (_1116 % 2u)) * 4u) + (_1116 / 2u)) * 8u;
+                float _1121 = spvFMul((((((spvFAdd(chunk_sums[_1634], chunk_sums[_1634 + 1u]) + chunk_sums[_1634 + 2u]) + chunk_sums[_1634 + 3u]) + chunk_sums[_1634 + 4u]) + chunk_sums[_1634 + 5u]) + chunk_sums[_1634 + 6u]) + chunk_sums[_1634 + 7u], 1.0);
+                float _1662 = -abs(_1121);
+                float _1756;
+                do
                 {
-                    uint _1445 = (_1581 * THREADS) + gl_LocalInvocationID.x;
-                    partial[_1445] = spvFAdd(partial[_1445], partial[_1445 + _1578]);
-                    _1581++;
-                    continue;
+                    if (_1662 < (-87.0))
+                    {
+                        _1756 = 0.0;
+                        break;
+                    }
+                    float _1691 = floor(fma(_1662, 1.44269502162933349609375, 0.5));
+                    float _1697 = fma(_1691, 0.00021219444170128554105758666992188, fma(_1691, -0.693359375, _1662));
+                    _1756 = spvFAdd(fma(spvFMul(fma(fma(fma(fma(fma(0.00019875691214110702276229858398438, _1697, 0.00139819993637502193450927734375), _1697, 0.008333452045917510986328125), _1697, 0.0416657961905002593994140625), _1697, 0.1666666567325592041015625), _1697, 0.5), _1697), _1697, _1697), 1.0) * as_type<float>(uint(int(_1691) + 127) << uint(23));
+                    break;
+                } while(false);
+                float _1757;
+                if (_1121 < 0.0)
+                {
+                    _1757 = _1121 * _1756;
                 }
+                else
+                {
+                    _1757 = _1121;
+                }
+                _1125.y[(((_626 * 64u) + _1755) * p.y_stride) + _725] = _1757 / (1.0 + _1756);
             }
-        }
-        threadgroup_barrier(mem_flags::mem_threadgroup);
-        uint _943 = (gl_WorkGroupID.x * 8u) + (gl_LocalInvocationID.x % 8u);
-        uint _948 = _594 + (gl_LocalInvocationID.x / 8u);
-        bool _951 = gl_LocalInvocationID.x >= _950;
-        bool _960;
-        if (!_951)
-        {
-            _960 = _943 >= p.rows;
-        }
-        else
-        {
-            _960 = _951;
-        }
-        if (_960 || (_948 >= _618))
-        {
-            break;
-        }
-        uint _972 = gl_LocalInvocationID.x % 8u;
-        uint _1483 = ((((gl_LocalInvocationID.x / 8u) * 2u) + (_972 % 2u)) * THREADS) + (_972 / 2u);
-        float _1494 = -abs(partial[_1483]);
-        float _1579;
-        do
-        {
-            if (_1494 < (-87.0))
+            _1142 = _1744 - _761;
+            if (_1143 && (_1142 != 0u))
             {
-                _1579 = 0.0;
-                break;
+                threadgroup_barrier(mem_flags::mem_threadgroup);
             }
-            float _1523 = floor(fma(_1494, 1.44269502162933349609375, 0.5));
-            float _1529 = fma(_1523, 0.00021219444170128554105758666992188, fma(_1523, -0.693359375, _1494));
-            _1579 = spvFAdd(fma(spvFMul(fma(fma(fma(fma(fma(0.00019875691214110702276229858398438, _1529, 0.00139819993637502193450927734375), _1529, 0.008333452045917510986328125), _1529, 0.0416657961905002593994140625), _1529, 0.1666666567325592041015625), _1529, 0.5), _1529), _1529, _1529), 1.0) * as_type<float>(uint(int(_1523) + 127) << uint(23));
-            break;
-        } while(false);
-        float _1580;
-        if (partial[_1483] < 0.0)
-        {
-            _1580 = partial[_1483] * _1579;
         }
-        else
-        {
-            _1580 = partial[_1483];
-        }
-        _984.y[(((gl_WorkGroupID.y * p.max_tokens) + _948) * p.y_stride) + _943] = _1580 / (1.0 + _1579);
         break;
     } while(false);
 }

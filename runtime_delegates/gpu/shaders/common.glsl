@@ -18,14 +18,15 @@ layout(constant_id = 0) const uint THREADS = 64;  // the same constant, which Me
 #define STEP_KV_SRC 208
 #define STEP_ROPE 272
 
-// Words of the route buffer, which `compact` writes for the two expert passes.
+// Words of the route buffer, which `compact` writes for the down pass. Slots are numbered by class, class c from
+// c * slots_per_class(), whose experts e have e % classes = c, in ascending order (see expert_down.comp).
 #define ROUTE_UNION 0
-#define ROUTE_DISPATCH 1     // x, y, z of the up pass
-#define ROUTE_CLASS 4        // first slot of each of 8 classes, and the end
-#define ROUTE_FINISHED 15    // workgroups of the router that are done
-#define ROUTE_SLOTS 16       // 4 words a slot: expert, tokens, mask low, mask high
+#define ROUTE_COUNTS 4       // slots in use, of each of 8 classes
+#define ROUTE_SLOTS 16       // 4 words a slot: expert, mask of its tokens low, high, 0
 #define SLOT_WORDS 4
-#define LIST 64              // tokens of an expert, then their weights, [slots][64] each
+#define SLOT_TOKENS 64       // then the weights of a slot's tokens, [slots][64]; those of other tokens are undefined
+
+uint slots_per_class(uint experts, uint classes) { return (experts + classes - 1) / classes; }
 
 bool finite(float v) { return (floatBitsToUint(v) & 0x7fffffffu) < 0x7f800000u; }
 

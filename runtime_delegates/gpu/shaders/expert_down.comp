@@ -1,5 +1,5 @@
 #version 450
-// y[token] (+)= sum over the union of weight * down_e h[slot][token]: one workgroup per tile of 8 rows and TOKENS tokens.
+// y[token] (+)= sum over the union of weight * down_e h[expert][token]: one workgroup per tile of 8 rows and TOKENS tokens.
 //
 // The workgroup splits into p.classes groups of threads; group c sums the experts e with e % classes = c in ascending
 // order. That depends on a token's own experts alone, not on the union, and needs no atomics.
@@ -11,69 +11,87 @@ layout(set = 0, binding = 3) readonly buffer Route { uint route[]; };
 layout(set = 0, binding = 4) readonly buffer Step { uint step_[]; };
 layout(push_constant) uniform Push {
   uint first, tile_vectors, expert_vectors, first_expert;
-  uint experts, rows, cols, x_stride;
-  uint y_stride, max_tokens, slots, classes;
+  uint experts, rows, cols, x_stride;  // experts of the bound window
+  uint y_stride, all_experts, classes;
   uint accumulate;  // the window of an earlier dispatch has begun the sum
 } p;
 #include "weights.glsl"
 #include "multiply.glsl"
 
+// Slots that a workgroup knows at a time, and of those the ones whose weights a thread loads at once.
+#define SLOTS 64
+#define AHEAD_MAX (QUANT != 0 ? 8 : UNROLL)
+#define AHEAD (TOKENS == 1 && QUANT != 0 ? 8 : UNROLL)
+shared uint counts[8];
+shared uint slot_expert[SLOTS];
+shared uint slot_mask[SLOTS];  // the chunk's TOKENS tokens that use it, 0 outside the window
+shared float slot_weight[SLOTS * TOKENS];
+
 void main() {
-  const uint tid = gl_LocalInvocationID.x, t0 = gl_WorkGroupID.y * TOKENS, tokens = step_[STEP_TOKENS];
-  if (t0 >= tokens) return;
-  const uint units = unit_count(p.cols), span = THREADS / p.classes, class_ = tid / span;
-  const uint first_slot = route[ROUTE_CLASS + class_], end = route[ROUTE_CLASS + class_ + 1];
-  const uint lists = ROUTE_SLOTS + p.slots * SLOT_WORDS, pair_weights = lists + p.slots * LIST;
+  const uint tid = gl_LocalInvocationID.x, t0 = gl_WorkGroupID.y * TOKENS;
+  if (TOKENS > 1 && t0 >= step_[STEP_TOKENS]) return;
+  const uint units = unit_count(p.cols), span = THREADS / p.classes, class_ = tid / span, per_batch = SLOTS / p.classes;
+  const uint per_class = slots_per_class(p.all_experts, p.classes);
+  const uint weights_at = ROUTE_SLOTS + per_class * p.classes * SLOT_WORDS;
   float acc[MAX_TOKENS * ROWS];
   [[unroll]] for (uint i = 0; i < TOKENS * ROWS; ++i) acc[i] = 0.0;
-  for (uint j = tid % span; j < units; j += span)
-    for (uint s0 = first_slot; s0 < end; s0 += DEPTH) {
-      // First all places, then all weights, then the sums: the loads of several experts are under way at once.
-      uvec4 raw[UNROLL][RAW];
-      uint tile[UNROLL], bits[UNROLL];
-      [[unroll]] for (uint i = 0; i < UNROLL; ++i) {
-        const uint record = ROUTE_SLOTS + min(s0 + i, end - 1) * SLOT_WORDS, expert = route[record] - p.first_expert;
-        // The only token of a chunk of one uses every expert of the union.
-        bits[i] = TOKENS == 1 ? 1u : route[record + (t0 < 32 ? 2 : 3)] >> (t0 & 31) & ((1u << TOKENS) - 1);
-        if (i >= DEPTH || s0 + i >= end || expert >= p.experts) bits[i] = 0;
-        tile[i] = p.first + expert * p.expert_vectors + gl_WorkGroupID.x * p.tile_vectors;
+  if (tid < 8) counts[tid] = route[ROUTE_COUNTS + tid];
+  uint most = 1;
+  for (uint j0 = 0; j0 < units; j0 += span)
+    for (uint batch = 0; batch < most; batch += per_batch) {
+      barrier();
+      for (uint i = tid; i < SLOTS; i += THREADS) {
+        // Slots beyond a class's count hold whatever an earlier chunk left: read, so that nothing waits for the count.
+        const uint place = batch + i % per_batch, slot = i / per_batch * per_class + min(place, per_class - 1);
+        const uint expert = route[ROUTE_SLOTS + slot * SLOT_WORDS] - p.first_expert;
+        slot_expert[i] = expert;
+        const uint mask = route[ROUTE_SLOTS + slot * SLOT_WORDS + (t0 < 32 ? 1 : 2)] >> (t0 & 31);
+        slot_mask[i] = expert < p.experts ? mask & ((1u << TOKENS) - 1) : 0;
+        [[unroll]] for (uint t = 0; t < TOKENS; ++t)
+          slot_weight[i * TOKENS + t] = uintBitsToFloat(route[weights_at + slot * SLOT_TOKENS + t0 + t]);
       }
-      [[unroll]] for (uint i = 0; i < UNROLL; ++i)
-        if (i < DEPTH && bits[i] != 0) load_unit(tile[i], j, p.cols, raw[i]);
-      [[unroll]] for (uint i = 0; i < UNROLL; ++i) {
-        if (i >= DEPTH || bits[i] == 0) continue;
-        const uint slot = s0 + i, record = ROUTE_SLOTS + slot * SLOT_WORDS;
-        // Place of token t0 in the expert's list: how many earlier tokens use it.
-        uint n = 0;
-        if (TOKENS != 1) {
-          const uint low = route[record + 2], high = route[record + 3];
-          n = t0 < 32 ? bitCount(low & ((1u << t0) - 1)) : bitCount(low) + bitCount(high & ((1u << (t0 & 31)) - 1));
-        }
-        vec4 w[ROWS * XV];
-        decode_unit(raw[i], w);
-        float scale[ROWS];
-        unit_scales(tile[i], units, j, scale);
-        [[unroll]] for (uint t = 0; t < TOKENS; ++t) {
-          if ((bits[i] >> t & 1) == 0) continue;
-          const float weight = uintBitsToFloat(route[pair_weights + slot * LIST + n]);
-          const uint at = (slot * p.max_tokens + n++) * p.x_stride;
-          vec4 xs[XV];
-          [[unroll]] for (uint v = 0; v < XV; ++v) xs[v] = x[at + x_index(j, v)];
-          float part[ROWS];
-          unit_dot(w, xs, part);
-          [[unroll]] for (uint r = 0; r < ROWS; ++r) {
-            precise float factor = weight * scale[r];
-            precise float sum = fma(factor, part[r], acc[t * ROWS + r]);
-            acc[t * ROWS + r] = sum;
+      barrier();
+      for (uint c = 0; c < p.classes; ++c) most = max(most, counts[c]);
+      const uint j = j0 + tid % span, base = class_ * per_batch;
+      const uint own = counts[class_], count = j < units && own > batch ? min(own - batch, per_batch) : 0;
+      for (uint s0 = 0; s0 < count; s0 += AHEAD) {
+        // First all weights, then the sums: the loads of several experts are under way at once.
+        uvec4 raw[AHEAD_MAX][RAW];
+        uint pair[AHEAD_MAX];
+        [[unroll]] for (uint i = 0; i < AHEAD_MAX; ++i)
+          if (i < AHEAD && s0 + i < count && slot_mask[base + s0 + i] != 0)
+            load_unit(p.first + slot_expert[base + s0 + i] * p.expert_vectors + gl_WorkGroupID.x * p.tile_vectors, j, p.cols,
+                      units, raw[i], pair[i]);
+        [[unroll]] for (uint i = 0; i < AHEAD_MAX; ++i) {
+          if (i >= AHEAD || s0 + i >= count) continue;
+          const uint slot = base + s0 + i, mask = slot_mask[slot];
+          if (mask == 0) continue;
+          vec4 w[ROWS * XV];
+          decode_unit(raw[i], w);
+          float scale[ROWS];
+          unit_scales(pair[i], scale);
+          const uint h_at = ((p.first_expert + slot_expert[slot]) * 64 + t0) * p.x_stride;
+          // Every token, also those that do not use the expert: without a branch their loads overlap.
+          [[unroll]] for (uint t = 0; t < TOKENS; ++t) {
+            vec4 xs[XV];
+            [[unroll]] for (uint v = 0; v < XV; ++v) xs[v] = x[h_at + t * p.x_stride + x_index(j, v)];
+            float part[ROWS];
+            unit_dot(w, xs, part);
+            const float weight = slot_weight[slot * TOKENS + t];
+            [[unroll]] for (uint r = 0; r < ROWS; ++r) {
+              precise float factor = weight * scale[r];
+              precise float sum = fma(factor, part[r], acc[t * ROWS + r]);
+              acc[t * ROWS + r] = (mask >> t & 1) != 0 ? sum : acc[t * ROWS + r];
+            }
           }
         }
       }
     }
   reduce(acc);
   const uint row = gl_WorkGroupID.x * 8 + tid % 8, t = t0 + tid / 8;
-  if (tid >= 8 * TOKENS || row >= p.rows || t >= tokens) return;
+  if (tid >= 8 * TOKENS || row >= p.rows) return;
   const uint at = t * p.y_stride + row;
-  precise float value = partial[(tid / 8 * ROWS + tid % ROWS) * THREADS + tid % 8 / ROWS];
+  precise float value = sum_of(tid / 8, tid % 8);
   if (p.accumulate != 0) value += y[at];
   y[at] = value;
 }

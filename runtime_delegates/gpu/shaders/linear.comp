@@ -17,7 +17,7 @@ layout(push_constant) uniform Push {
 
 void main() {
   const uint tid = gl_LocalInvocationID.x, group = gl_WorkGroupID.y, t0 = gl_WorkGroupID.z * TOKENS;
-  const uint tokens = step_[STEP_TOKENS], row0 = p.row_offset + gl_WorkGroupID.x * 8;
+  const uint tokens = TOKENS == 1 ? 1 : step_[STEP_TOKENS], row0 = p.row_offset + gl_WorkGroupID.x * 8;
   const uint zero_before = (p.flags & 2) != 0 ? step_[STEP_LOGITS] : 0;
   if (t0 >= tokens) return;
   const uint out_row = row0 + tid % 8, out_token = t0 + tid / 8;
@@ -28,16 +28,16 @@ void main() {
     return;
   }
   const uint tile = p.first + (group * p.tiles_per_group + gl_WorkGroupID.x) * p.tile_vectors;
-  uint x_at[MAX_TOKENS];
-  [[unroll]] for (uint t = 0; t < TOKENS; ++t) x_at[t] = min(t0 + t, tokens - 1) * p.x_stride + group * p.x_group;
+  uint x_at[MAX_TOKENS];  // rows behind the last token exist, and what they hold goes nowhere
+  [[unroll]] for (uint t = 0; t < TOKENS; ++t) x_at[t] = (t0 + t) * p.x_stride + group * p.x_group;
   const uint valid = tokens - t0;
+  const float scale = p.scale * row_scale(tile, tid % 8, p.cols);
   float acc[MAX_TOKENS * ROWS];
   [[unroll]] for (uint i = 0; i < TOKENS * ROWS; ++i) acc[i] = 0.0;
 #include "multiply_tile.glsl"
   reduce(acc);
   if (!stores) return;
-  precise float value = sum_of(tid / 8, tid % 8, tile, p.cols);
-  value *= p.scale;
+  precise float value = sum_of(tid / 8, tid % 8) * scale;
   if ((p.flags & 1) != 0) value += bias[p.bias_at + group * p.rows + out_row];
   y[out_at] = out_token < zero_before ? 0.0 : value;
 }

@@ -1,8 +1,10 @@
 // The sums of one tile of 8 output rows for up to TOKENS tokens, and their reduction over the workgroup.
 // Loads under way at once in a thread: fewer where the tokens themselves are enough work between them.
 #define DEPTH (TOKENS >= 4 && UNROLL > 2 ? 2 : UNROLL)
+#define CHUNKS 8  // partial sums of an output, whatever the numbers of threads and tokens: the order of sums is fixed
 
 shared float partial[THREADS * TOKENS * ROWS];
+shared float chunk_sums[CHUNKS * 8 * TOKENS];
 
 // part[r] = the unit's contribution to row r, before the scale of an int8 row.
 void unit_dot(vec4 w[ROWS * XV], vec4 xs[XV], out float part[ROWS]) {
@@ -21,27 +23,26 @@ void unit_dot(vec4 w[ROWS * XV], vec4 xs[XV], out float part[ROWS]) {
   }
 }
 
-// Adds up acc[token][row of the unit] of all threads; sum_of then gives the totals to any thread.
+// Adds up acc[token][row of the unit] of all threads; sum_of then gives the totals to any thread. Two barriers: a tree
+// would take one for every halving.
 void reduce(float acc[MAX_TOKENS * ROWS]) {
   const uint tid = gl_LocalInvocationID.x;
   [[unroll]] for (uint i = 0; i < TOKENS * ROWS; ++i) partial[i * THREADS + tid] = acc[i];
-  for (uint half_ = THREADS / 2; half_ >= CLASSES; half_ /= 2) {
-    barrier();
-    if (tid < half_)
-      [[unroll]] for (uint i = 0; i < TOKENS * ROWS; ++i) {
-        precise float sum = partial[i * THREADS + tid] + partial[i * THREADS + tid + half_];
-        partial[i * THREADS + tid] = sum;
-      }
+  barrier();
+  // Sum s is chunk s % CHUNKS of output s / CHUNKS; outputs count classes first.
+  for (uint s = tid; s < CHUNKS * 8 * TOKENS; s += THREADS) {
+    const uint from = s / (CHUNKS * CLASSES) * THREADS + s / CHUNKS % CLASSES + CLASSES * (s % CHUNKS);
+    precise float sum = partial[from];
+    [[unroll]] for (uint i = CLASSES * CHUNKS; i < THREADS; i += CLASSES * CHUNKS) sum += partial[from + i];
+    chunk_sums[s] = sum;
   }
   barrier();
 }
 
-// Of one token and one row of the tile, with the scale of an int8 row.
-float sum_of(uint token, uint row, uint tile, uint cols) {
-  precise float value = partial[(token * ROWS + row % ROWS) * THREADS + row / ROWS];
-#if QUANT == 1
-  const uint pair = weights[tile + unit_count(cols)][row / 2];
-  value *= half_float((row & 1) == 0 ? pair & 0xffffu : pair >> 16);
-#endif
-  return value;
+// Of one token and one row of the tile, before the scale of an int8 row.
+float sum_of(uint token, uint row) {
+  const uint from = ((token * ROWS + row % ROWS) * CLASSES + row / ROWS) * CHUNKS;
+  precise float sum = chunk_sums[from];
+  [[unroll]] for (uint i = 1; i < CHUNKS; ++i) sum += chunk_sums[from + i];
+  return sum;
 }

@@ -5,8 +5,9 @@
   const uint units = unit_count(p.cols);
   for (uint j0 = gl_LocalInvocationID.x; j0 < units; j0 += DEPTH * THREADS) {
     uvec4 raw[UNROLL][RAW];
+    uint pair[UNROLL];
     [[unroll]] for (uint i = 0; i < UNROLL; ++i)
-      if (i < DEPTH && j0 + i * THREADS < units) load_unit(tile, j0 + i * THREADS, p.cols, raw[i]);
+      if (i < DEPTH && j0 + i * THREADS < units) load_unit(tile, j0 + i * THREADS, p.cols, units, raw[i], pair[i]);
     [[unroll]] for (uint i = 0; i < UNROLL; ++i) {
       const uint j = j0 + i * THREADS;
       if (i >= DEPTH || j >= units) continue;
@@ -14,7 +15,7 @@
       decode_unit(raw[i], w);
 #if QUANT == 2
       float scale[ROWS];
-      unit_scales(tile, units, j, scale);
+      unit_scales(pair[i], scale);
 #endif
       // Four tokens at a time, so that a chunk's or a list's last ones do not pay for eight.
       [[unroll]] for (uint four = 0; four < TOKENS; four += 4) {

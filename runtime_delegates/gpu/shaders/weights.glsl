@@ -1,5 +1,7 @@
 // Packed weights as export/pack.py writes them, read 16 bytes at a time. QUANT is 0 fp32, 1 int8, 2 int4.
 //
+// load_unit also gives the halves of its rows' scales, as one word, so that they arrive together.
+//
 // A unit is what one thread multiplies at once: ROWS output rows of a tile by 4 * XV columns. Units of a tile are
 // numbered so that neighbouring threads read neighbouring bytes, and unit j has rows ROWS * (j % CLASSES) ...
 #if QUANT == 0
@@ -10,7 +12,8 @@
 #define UNROLL 2
 uint unit_count(uint cols) { return (cols + 3) / 4 * 2; }
 uint x_index(uint j, uint v) { return j >> 1; }
-void load_unit(uint tile, uint j, uint cols, out uvec4 raw[RAW]) {
+void load_unit(uint tile, uint j, uint cols, uint units, out uvec4 raw[RAW], out uint pair) {
+  pair = 0;
   const uint k = (j >> 1) * 4, at = tile + 2 * k + (j & 1);
   [[unroll]] for (uint i = 0; i < 4; ++i) raw[i] = k + i < cols ? weights[at + 2 * i] : uvec4(0);
 }
@@ -26,8 +29,11 @@ void decode_unit(uvec4 raw[RAW], out vec4 w[ROWS * XV]) {
 #define UNROLL 4
 // A small integer as a float without a conversion: the bits of 2^23 + n, minus 2^23 and the offset that n carries.
 float small_float(uint n, float offset) { return uintBitsToFloat(n | 0x4b000000u) - (8388608.0 + offset); }
-void load_unit(uint tile, uint j, uint cols, out uvec4 raw[RAW]) { raw[0] = weights[tile + j]; }
 #if QUANT == 1
+void load_unit(uint tile, uint j, uint cols, uint units, out uvec4 raw[RAW], out uint pair) {
+  raw[0] = weights[tile + j];
+  pair = weights[tile + units][j & 3];
+}
 #define XV 2
 uint unit_count(uint cols) { return (cols + 7) / 8 * 4; }
 uint x_index(uint j, uint v) { return (j >> 2) * 2 + v; }
@@ -41,6 +47,10 @@ void decode_unit(uvec4 raw[RAW], out vec4 w[ROWS * XV]) {
 }
 #else
 #define XV 4
+void load_unit(uint tile, uint j, uint cols, uint units, out uvec4 raw[RAW], out uint pair) {
+  raw[0] = weights[tile + j];
+  pair = weights[tile + units + (j >> 3)][j & 3];
+}
 uint unit_count(uint cols) { return (cols + 31) / 32 * 8; }
 // Low nibbles are columns 8h .. 8h+7 of a group of 32, high ones 16 more.
 uint x_index(uint j, uint v) { return (j >> 3) * 8 + (j >> 2 & 1) * 2 + (v & 1) + (v >> 1) * 4; }
@@ -67,17 +77,22 @@ float half_float(uint h) {
   return (h & 0x8000u) != 0 ? -f : f;
 }
 
-// Scales of the rows of unit j: int4 has one per group of 32 columns, int8 one per row.
-void unit_scales(uint tile, uint units, uint j, out float scale[ROWS]) {
+// Scales of the rows of a unit from what load_unit gave beside it: int4 has one per group of 32 columns, int8 one per row.
+void unit_scales(uint pair, out float scale[ROWS]) {
 #if QUANT == 0
   [[unroll]] for (uint r = 0; r < ROWS; ++r) scale[r] = 1.0;
 #else
-#if QUANT == 1
-  const uint pair = weights[tile + units][j & 3];
-#else
-  const uint pair = weights[tile + units + (j >> 3)][j & 3];
-#endif
   scale[0] = half_float(pair & 0xffffu);
   scale[1] = half_float(pair >> 16);
+#endif
+}
+
+// Of one row of an int8 tile, which multiplies whole sums; 1 otherwise.
+float row_scale(uint tile, uint row, uint cols) {
+#if QUANT == 1
+  const uint pair = weights[tile + unit_count(cols)][row / 2];
+  return half_float((row & 1) == 0 ? pair & 0xffffu : pair >> 16);
+#else
+  return 1.0;
 #endif
 }
