@@ -2,8 +2,8 @@
 
     python android_demo/tools/apk.py --program out/blockffn-22m-docs/model-int8.pte --draft out/blockffn-22m-docs/draft-int8.pte
 
-The program's checkpoint directory gives the tokenizer (--checkpoint). The same inputs give the same bytes, on any
-machine that has the key: by default the demo's public debug key, so an APK for a store wants --key and its own.
+The program's checkpoint directory gives the tokenizer (--checkpoint). The same inputs give the same bytes, in any folder
+and on any machine that has the key: by default the demo's public debug key, so an APK for a store wants --key and its own.
 Prints a table of sizes; the last line is a JSON object.
 
 Errors  one sentence on stderr and exit status 1; nothing is left at the output path.
@@ -194,16 +194,14 @@ def build(args: argparse.Namespace) -> dict:
 
 
 def report(apk: Path) -> dict:
-    """Sizes in bytes per part, packed and unpacked, and the file's sha256."""
-    parts: dict[str, list[int]] = {}
+    """Sizes in bytes per part, and the file's sha256."""
+    parts: dict[str, int] = {}
     for name, entry in apkzip.read(apk).items():
         part = "/".join(name.split("/")[:2]) if name.startswith("lib/") else "models" if name.startswith("assets/models/") else \
             "resources" if name.startswith("res") or name.endswith(".xml") else "classes" if name.endswith(".dex") else "other"
-        sizes = parts.setdefault(part, [0, 0])
-        sizes[0] += entry.bytes
-        sizes[1] += entry.size
+        parts[part] = parts.get(part, 0) + entry.size
     return {"apk": str(apk), "bytes": apk.stat().st_size, "sha256": hashlib.sha256(apk.read_bytes()).hexdigest(),
-            "parts": {name: {"packed_bytes": packed, "bytes": size} for name, (packed, size) in sorted(parts.items())}}
+            "part_bytes": dict(sorted(parts.items()))}
 
 
 def parse(words: list | None = None) -> argparse.Namespace:
@@ -228,9 +226,9 @@ def main() -> int:
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
-    for name, sizes in summary["parts"].items():
-        print(f"{sizes['packed_bytes']:>12,} {sizes['bytes']:>12,}  {name}")
-    print(f"{summary['bytes']:>12,}               {summary['apk']}")
+    for name, size in summary["part_bytes"].items():
+        print(f"{size:>12,}  {name}")
+    print(f"{summary['bytes']:>12,}  {summary['apk']}")
     print(json.dumps(summary))
     return 0
 

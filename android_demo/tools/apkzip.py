@@ -1,7 +1,8 @@
-"""Write and read an APK's zip so that the same content gives the same bytes, and stored files can be mapped.
+"""Write and read an APK's zip so that the same content gives the same bytes, and files can be mapped.
 
-A stored file starts at a multiple of `alignment(name)`: 16,384 for libraries, programs and tokenizers, which are mapped on
-devices whose pages may have 16 KB, else 4. The gap is the extra field 0xd935, which apksigner keeps.
+Nothing is packed: what is large is mapped where it lies, the rest would save 0.2 MB, and packed bytes would depend on the
+zlib of the machine. A file starts at a multiple of `alignment(name)`: 16,384 for libraries, programs and tokenizers, which
+are mapped on devices whose pages may have 16 KB, else 4. The gap is the extra field 0xd935, which apksigner keeps.
 
 Source  APPNOTE.TXT of the zip format; apksig's description of its alignment field.
 """
@@ -22,26 +23,16 @@ def alignment(name: str) -> int:
     return PAGE if name.endswith((".so", ".pte", "tokenizer.json", "tokenizer_config.json")) else 4
 
 
-def stored(name: str) -> bool:
-    return alignment(name) == PAGE or name == "resources.arsc"
-
-
 def write(path: Path, entries: dict[str, bytes]) -> None:
     """The manifest first, then by name."""
     directory = b""
     with Path(path).open("wb") as out:
         for name in sorted(entries, key=lambda n: (n != "AndroidManifest.xml", n)):
             data, position, encoded = entries[name], out.tell(), name.encode()
-            extra = b""
-            if stored(name):
-                content, method = data, 0
-                gap = -(position + 30 + len(encoded) + 6) % alignment(name)
-                extra = struct.pack("<HHH", 0xD935, 2 + gap, alignment(name)) + bytes(gap)
-            else:
-                packer = zlib.compressobj(9, zlib.DEFLATED, -15)
-                content, method = packer.compress(data) + packer.flush(), 8
-            header = struct.pack("<HHHHHIII", 20, 0x800, method, *_TIME, zlib.crc32(data), len(content), len(data))
-            out.write(b"PK\3\4" + header + struct.pack("<HH", len(encoded), len(extra)) + encoded + extra + content)
+            gap = -(position + 30 + len(encoded) + 6) % alignment(name)
+            extra = struct.pack("<HHH", 0xD935, 2 + gap, alignment(name)) + bytes(gap)
+            header = struct.pack("<HHHHHIII", 20, 0x800, 0, *_TIME, zlib.crc32(data), len(data), len(data))
+            out.write(b"PK\3\4" + header + struct.pack("<HH", len(encoded), len(extra)) + encoded + extra + data)
             directory += b"PK\1\2" + struct.pack("<H", 20) + header + struct.pack(
                 "<HHHHHII", len(encoded), 0, 0, 0, 0, 0, position) + encoded
         position = out.tell()
@@ -51,8 +42,7 @@ def write(path: Path, entries: dict[str, bytes]) -> None:
 @dataclass(frozen=True)
 class Entry:
     offset: int  # of the data in the file
-    bytes: int  # in the file
-    size: int  # unpacked
+    size: int  # in bytes
     stored: bool
 
 
@@ -63,6 +53,5 @@ def read(path: Path) -> dict[str, Entry]:
         for info in archive.infolist():
             file.seek(info.header_offset + 26)
             name, extra = struct.unpack("<HH", file.read(4))
-            found[info.filename] = Entry(info.header_offset + 30 + name + extra, info.compress_size, info.file_size,
-                                         info.compress_type == 0)
+            found[info.filename] = Entry(info.header_offset + 30 + name + extra, info.file_size, info.compress_type == 0)
     return found

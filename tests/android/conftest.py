@@ -1,6 +1,5 @@
 """Fixtures of the Android tests: what they need is checked first, then built once below build/android."""
 
-import argparse
 import fcntl
 import os
 import shutil
@@ -105,10 +104,6 @@ def apk(android, shipped_program, shipped_head) -> dict:
     with (out.parent / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not out.exists() or out.stat().st_mtime < newest(*sources, shipped_program, shipped_head):
-            builder.build(apk_arguments(shipped_program, shipped_head, android, out, classes=out.parent / "classes"))
+            builder.build(builder.parse(["--program", shipped_program, "--draft", shipped_head, "--checkpoint", CHECKPOINT, "--native", android,
+                                         "-o", out, "--classes", out.parent / "classes"]))
     return builder.report(out) | {"classes": out.parent / "classes"}
-
-
-def apk_arguments(program: Path, head: Path, native_folder: Path, out: Path, classes: Path | None = None) -> argparse.Namespace:
-    words = ["--program", program, "--draft", head, "--checkpoint", CHECKPOINT, "--native", native_folder, "-o", out]
-    return builder.parse([*words, *(["--classes", classes] if classes else [])])

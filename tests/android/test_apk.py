@@ -1,17 +1,22 @@
 """The signed APK: what Android would refuse, or what would make it slow, is looked for here."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
+import sys
 import zipfile
+from pathlib import Path
 
 import apk as builder
 import apkzip
 import downloads
 import native
 import pytest
-from conftest import apk_arguments
+from conftest import CHECKPOINT
+
+from tests.conftest import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +43,7 @@ def test_what_is_mapped_is_stored_at_pages(entries):
     assert len(mapped) >= 8
     for name in mapped:
         assert entries[name].stored and entries[name].offset % 16384 == 0, name
-    assert entries["resources.arsc"].stored and entries["resources.arsc"].offset % 4 == 0  # Android 11 and later insist
+    assert all(entry.stored and entry.offset % 4 == 0 for entry in entries.values())  # of resources.arsc, Android 11 and later insist
 
 
 def test_badging(apk):
@@ -50,16 +55,27 @@ def test_badging(apk):
     assert "uses-permission" not in out
 
 
-def test_same_inputs_same_bytes(apk, android, shipped_program, shipped_head, tmp_path):
-    """Built again elsewhere: resources, classes, dex and zip. (The native part: see below.)"""
-    args = apk_arguments(shipped_program, shipped_head, android, tmp_path / "again" / "other-name.apk")
-    assert builder.build(args)["sha256"] == apk["sha256"]
-
-
-def test_same_sources_same_library(android, tmp_path):
-    native.build_android("arm64-v8a", tmp_path / "elsewhere")
-    for name in ("libblockffn_jni.so", "libfbjni.so"):
-        assert (tmp_path / "elsewhere/jniLibs/arm64-v8a" / name).read_bytes() == (android / "jniLibs/arm64-v8a" / name).read_bytes(), name
+def test_same_sources_same_bytes_anywhere(apk, shipped_program, shipped_head, tmp_path):
+    """All of it again from a copy of the sources: other folders, compiler's place, home, time zone, language, umask, file times and names."""
+    copy = tmp_path / "some" / "deeper" / "folder"
+    for folder in ("android_demo", "runtime_delegates", "tests"):
+        shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("dist", "__pycache__", ".gradle"), copy_function=shutil.copyfile)
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    for registry in ("npm", "pypi", "maven"):
+        (cache / registry).symlink_to(downloads.cache() / registry)
+    model = tmp_path / "models"
+    model.mkdir()
+    program, head = (shutil.copyfile(path, model / path.name) for path in (shipped_program, shipped_head))
+    environment = {**os.environ, "BLOCKFFN_CACHE": str(cache), "HOME": str(tmp_path), "TZ": "Asia/Kolkata", "LC_ALL": "C", "SOURCE_DATE_EPOCH": "1"}
+    done = subprocess.run([sys.executable, copy / "android_demo/tools/apk.py", "--program", program, "--draft", head, "--checkpoint", CHECKPOINT,
+                           "-o", tmp_path / "other-name.apk"], capture_output=True, text=True, cwd=tmp_path, env=environment, umask=0o077)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["bytes"] == apk["bytes"]
+    with zipfile.ZipFile(apk["apk"]) as one, zipfile.ZipFile(tmp_path / "other-name.apk") as other:
+        assert one.namelist() == other.namelist()
+        assert [name for name in one.namelist() if one.read(name) != other.read(name)] == []
+    assert (tmp_path / "other-name.apk").read_bytes() == Path(apk["apk"]).read_bytes()
 
 
 def dex_instructions(dex):
@@ -125,4 +141,4 @@ def test_contents(apk, entries):
         models = json.loads(archive.read("assets/models.json"))
     for model in models:
         assert f"assets/models/{model['id']}/{model['program']}" in entries and f"assets/models/{model['id']}/tokenizer.json" in entries
-    assert sum(p["bytes"] for name, p in apk["parts"].items() if name.startswith("lib/")) < 60_000_000
+    assert sum(size for name, size in apk["part_bytes"].items() if name.startswith("lib/")) < 60_000_000
