@@ -50,7 +50,7 @@ def jars(names: list[str]) -> str:
 
 def android_jar() -> Path:
     """Android 15's classes and resources: Robolectric's instrumented copy, since the tests need that one anyway."""
-    return jar("org.robolectric:android-all-instrumented")
+    return downloads.package("org.robolectric:android-all-instrumented:15").path
 
 
 def empty_interfaces(work: Path) -> Path:

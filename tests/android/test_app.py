@@ -1,6 +1,7 @@
-"""The app itself: its real activities on the framework classes of Android 15 on this machine's JVM, over the real engine.
+"""The app itself: its real activities on the framework classes of Android on this machine's JVM, over the real engine.
 
-DemoTest.kt holds the tests. They run on the classes of the build, and on the dex taken back out of the signed APK.
+DemoTest.kt holds the tests. They run on the classes of the build with Android 15 and with Android 8.0, the oldest one
+that the app supports, and on the dex taken back out of the signed APK.
 """
 
 import sys
@@ -42,6 +43,13 @@ def test_on_the_classes_of_the_build(prepared, apk):
     assert set(pictures) == {"portrait", "landscape", "night", "large-font", "right-to-left", "benchmark", "broken"}
     for path in pictures.values():
         assert path.stat().st_size > 20_000, f"{path.name} is almost empty"
+
+
+def test_on_the_oldest_android(prepared, apk):
+    work, tests, library, options = prepared
+    out = jvm.run_tests([apk["classes"], jvm.builder.jar("org.jetbrains.kotlin:kotlin-stdlib")], tests, apk["apk"], library, work, *options[:2],
+                        sdk=jvm.builder.MIN_SDK)
+    assert f"OK ({TESTS} tests)" in out, out[-3000:]
 
 
 def test_on_the_dex_of_the_signed_apk(prepared, apk):

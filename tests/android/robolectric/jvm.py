@@ -34,8 +34,8 @@ def compile_tests(classes: Path, work: Path) -> Path:
     return out
 
 
-def run_tests(app: list[Path], tests: Path, apk: Path, library: Path, work: Path, *options: str, only: str = "") -> str:
-    """JUnit's output; ValueError with it if a test fails. `app` holds the classes under test."""
+def run_tests(app: list[Path], tests: Path, apk: Path, library: Path, work: Path, *options: str, only: str = "", sdk: int = builder.TARGET_SDK) -> str:
+    """JUnit's output; ValueError with it if a test fails. `app` holds the classes under test, `sdk` is the Android that they meet."""
     config = work / "config" / "com" / "android" / "tools"
     config.mkdir(parents=True, exist_ok=True)
     manifest = work / "AndroidManifest.xml"
@@ -48,8 +48,9 @@ def run_tests(app: list[Path], tests: Path, apk: Path, library: Path, work: Path
                 archive.extract(name, work)
     (config / "test_config.properties").write_text(
         f"android_merged_manifest={manifest}\nandroid_resource_apk={apk}\nandroid_merged_assets={assets}\nandroid_custom_package={builder.PACKAGE}\n")
+    # Robolectric itself names classes of the newest version. So on an older one a missing class is found here; a missing method or field is not.
     path = [work / "config", tests, *app, builder.android_jar(), *robolectric_jars()]
     return builder.java(
         "--add-opens=java.base/java.io=ALL-UNNAMED", "--add-opens=java.base/java.lang=ALL-UNNAMED", "--add-opens=java.base/java.util=ALL-UNNAMED",
         f"-Djava.library.path={library.parent}", "-Drobolectric.offline=true", f"-Drobolectric.dependency.dir={builder.android_jar().parent}",
-        *options, f"-Dblockffn.only={only}", "-cp", os.pathsep.join(map(str, path)), "org.junit.runner.JUnitCore", TEST, what="the app's tests", heap="2g")
+        f"-Drobolectric.enabledSdks={sdk}", *options, f"-Dblockffn.only={only}", "-cp", os.pathsep.join(map(str, path)), "org.junit.runner.JUnitCore", TEST, what="the app's tests", heap="2g")

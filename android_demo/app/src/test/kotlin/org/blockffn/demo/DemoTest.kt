@@ -8,6 +8,7 @@ import android.content.res.Configuration
 import android.graphics.Bitmap
 import android.graphics.Canvas
 import android.graphics.Insets
+import android.graphics.Rect
 import android.net.Uri
 import android.os.Build
 import android.os.Bundle
@@ -51,13 +52,13 @@ import org.robolectric.annotation.GraphicsMode
 import java.io.File
 
 /**
- * The real activities on the real framework classes of Android 15, over the real engine in a library for this machine's
+ * The real activities on the real framework classes of Android 15, and of Android 8.0, the oldest one that the app runs on, over the real engine in a library for this machine's
  * JVM. System properties: blockffn.golden (file with the text that the Python runtime gives for the default prompt),
  * blockffn.screenshots (a folder; none: no pictures), blockffn.only (name of one test).
  */
 @Suppress("DEPRECATION")  // the levels of onTrimMemory
 @RunWith(RobolectricTestRunner::class)
-@Config(sdk = [35], qualifiers = "w411dp-h891dp-xxhdpi")
+@Config(sdk = [26, 35], qualifiers = "w411dp-h891dp-xxhdpi")
 @GraphicsMode(GraphicsMode.Mode.NATIVE)
 @ConscryptMode(ConscryptMode.Mode.OFF)  // it would look into android.os.Build before the sandbox is ready
 class DemoTest {
@@ -69,7 +70,7 @@ class DemoTest {
     @Before
     fun chosen() {
         val only = System.getProperty("blockffn.only").orEmpty()
-        assumeTrue(only.isEmpty() || only == name.methodName)
+        assumeTrue(only.isEmpty() || name.methodName.substringBefore('[') in only.split(','))
     }
 
     @After
@@ -100,6 +101,8 @@ class DemoTest {
 
     private fun MainActivity.go() = view<Button>(R.id.go).performClick()
 
+    private fun heat(status: Int) = shadowOf(app.getSystemService(Context.POWER_SERVICE) as PowerManager).setCurrentThermalStatus(status)
+
     private fun finish() = pump("the answer") { !app.session.state.busy }
 
     private fun shot(view: View, name: String) {
@@ -116,7 +119,7 @@ class DemoTest {
     @Test
     fun everySpeculationGivesTheGoldenText() {
         val activity = start().get()
-        assertEquals(35, Build.VERSION.SDK_INT)
+        assertEquals(Integer.getInteger("robolectric.enabledSdks"), Build.VERSION.SDK_INT)
         for (button in listOf(R.id.spec_off, R.id.spec_chain, R.id.spec_tree, R.id.spec_ngram)) {
             activity.view<RadioGroup>(R.id.speculation).check(button)
             activity.go()
@@ -250,15 +253,17 @@ class DemoTest {
         val controller = start()
         val activity = controller.get()
         app.session.settings { copy(maxTokens = 3000, speculation = Speculation.OFF) }
-        shadowOf(app.getSystemService(Context.POWER_SERVICE) as PowerManager).setCurrentThermalStatus(PowerManager.THERMAL_STATUS_SEVERE)
-        pump("heat") { app.session.state.hot }
-        assertTrue(activity.text(R.id.notice).contains("severe") && activity.text(R.id.figures).contains("thermal: severe"))
+        if (Build.VERSION.SDK_INT >= 29) {
+            heat(PowerManager.THERMAL_STATUS_SEVERE)
+            pump("heat") { app.session.state.hot }
+            assertTrue(activity.text(R.id.notice).contains("severe") && activity.text(R.id.figures).contains("thermal: severe"))
+        }
         activity.go()
         pump("the first words") { app.session.state.answer.isNotEmpty() }
         app.onTrimMemory(ComponentCallbacks2.TRIM_MEMORY_RUNNING_CRITICAL)
         pump("the model's end") { !app.session.state.busy && app.session.state.info == null }
         assertTrue(activity.text(R.id.notice).startsWith(app.getString(R.string.memory_low)))
-        shadowOf(app.getSystemService(Context.POWER_SERVICE) as PowerManager).setCurrentThermalStatus(PowerManager.THERMAL_STATUS_NONE)
+        if (Build.VERSION.SDK_INT >= 29) heat(PowerManager.THERMAL_STATUS_NONE)
         activity.go()
         pump("the first words") { app.session.state.phase == Phase.Running && app.session.state.answer.isNotEmpty() }
         controller.pause().stop()
@@ -274,7 +279,8 @@ class DemoTest {
         val panel = activity.view<View>(R.id.panel)
         val before = panel.paddingBottom
         root.dispatchApplyWindowInsets(
-            WindowInsets.Builder().setInsets(WindowInsets.Type.systemBars(), Insets.of(0, 80, 0, 120)).build(),
+            if (Build.VERSION.SDK_INT >= 30) WindowInsets.Builder().setInsets(WindowInsets.Type.systemBars(), Insets.of(0, 80, 0, 120)).build()
+            else WindowInsets::class.java.getConstructor(Rect::class.java).newInstance(Rect(0, 80, 0, 120)),  // hidden, and the only way there
         )
         assertEquals(80, root.paddingTop)
         assertEquals(before + 120, panel.paddingBottom)
