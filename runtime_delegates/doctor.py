@@ -1,4 +1,4 @@
-"""What this machine runs programs with: the library, its kernels, the processor.
+"""What this machine runs programs with: the library, its kernels, the processor, the GPU.
 
     python -m runtime_delegates.doctor
 
@@ -44,6 +44,7 @@ def report() -> dict:
         "kernels": backend.kernels,
         "variants": backend.variants,
         "threads": backend.default_threads,
+        "gpu": backend.gpu,
         "machine": platform.machine(),
         "cpu_features": cpu_features(cpuinfo.read_text()) if cpuinfo.is_file() else [],
     }
@@ -62,6 +63,7 @@ def main(argv: list[str] | None = None) -> int:
     print(f"executorch  {found['executorch']}")
     print(f"kernels     {found['kernels']}, out of {variants}")
     print(f"threads     {found['threads']} by default")
+    print(f"gpu         {found['gpu']}")
     print(f"processor   {found['machine']}: {' '.join(found['cpu_features'])}")
     print(json.dumps(found))
     return 0

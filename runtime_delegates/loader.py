@@ -62,6 +62,7 @@ class Backend:
             self._lib.blockffn_variant.argtypes = [ctypes.c_int, ctypes.POINTER(ctypes.c_char_p)]
             self._lib.blockffn_last_error.restype = ctypes.c_char_p
             self._lib.blockffn_device.restype = ctypes.c_char_p
+            self._lib.blockffn_gpu.restype = ctypes.c_char_p
             self._lib.blockffn_all_experts.argtypes = [ctypes.c_int]
             self._lib.blockffn_set_threads.argtypes = [ctypes.c_int]
             self._lib.blockffn_take_stats.argtypes = [ctypes.POINTER(_CStats)]
@@ -99,6 +100,11 @@ class Backend:
     def device(self) -> str:
         """Where the program that this thread loaded last runs: "cpu", "gpu NAME", or "cpu: " and why not on the GPU."""
         return self._lib.blockffn_device().decode(errors="replace")
+
+    @property
+    def gpu(self) -> str:
+        """The GPU that a program would run on, or "none: " and why."""
+        return self._lib.blockffn_gpu().decode(errors="replace")
 
     @contextlib.contextmanager
     def experts(self, which: str) -> Iterator[None]:

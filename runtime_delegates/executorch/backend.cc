@@ -304,6 +304,16 @@ int blockffn_default_threads(void) { return blockffn::big_cores(); }
 
 const char* blockffn_device(void) { return last_device.c_str(); }
 
+const char* blockffn_gpu(void) {
+#if defined(BLOCKFFN_GPU)
+  static thread_local std::string text;
+  text = blockffn::gpu::describe_gpu();
+  return text.c_str();
+#else
+  return "none: this library was built without Vulkan";
+#endif
+}
+
 void blockffn_all_experts(int all) { all_experts = all != 0; }
 
 void blockffn_take_stats(blockffn_stats* out) {

@@ -38,6 +38,9 @@ BLOCKFFN_API int blockffn_default_threads(void);
    variable BLOCKFFN_DEVICE (cpu, gpu or auto) or the runtime spec `device` asked for is not used. */
 BLOCKFFN_API const char* blockffn_device(void);
 
+/* The GPU of this machine that a program would run on, or "none: " and why. */
+BLOCKFFN_API const char* blockffn_gpu(void);
+
 /* Whether this thread's delegate calls from now on read and compute all experts (1) or only those that the chunk uses
    (0, as at first): dense beside sparse on one program. The output is the same to the bit, so the context stays valid,
    unless an inactive expert overflows. A program loaded under BLOCKFFN_EXPERTS=all (active or all), or with the

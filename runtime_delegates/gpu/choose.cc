@@ -57,6 +57,12 @@ Status measure(Program& program, const Parallel& parallel, Times* times) {
 
 }  // namespace
 
+std::string describe_gpu() {
+  std::shared_ptr<Device> device;
+  const Status s = Device::shared(false, &device);
+  return s.ok() ? device->name() : std::string("none: ") + s.message;
+}
+
 Status choose_device(const char* wanted, const Parallel& parallel, Program* program, std::string* report) {
   *report = "cpu";
   if (wanted == nullptr || *wanted == '\0' || std::strcmp(wanted, "cpu") == 0) return kStatusOk;

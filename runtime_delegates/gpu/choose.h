@@ -14,9 +14,12 @@ namespace blockffn::gpu {
 // give the same bits. plant_fault damages one weight of the GPU's copy, for tests of the test.
 Status self_test(bool cpu_too, Quant quant, bool plant_fault = false);
 
-// The same, asked once per process, driver and set of shaders: the verdict is kept in $BLOCKFFN_CACHE_DIR, else in
-// $XDG_CACHE_HOME/blockffn or ~/.cache/blockffn. Nothing is kept where none of them can be written.
+// The same, asked once per process, driver and set of shaders: the verdict is kept (cache_files.h), unless there
+// is no place for it.
 Status trusted(bool cpu_too, Quant quant);
+
+// The GPU that `auto` would take, or "none: " and why.
+std::string describe_gpu();
 
 // Sets the accelerator of a program that was just loaded. wanted: "cpu", "gpu" or "auto" (null: "cpu").
 // gpu   a Vulkan device, software drivers too; auto a hardware one, where an estimate of 256 tokens of prompt and 192

@@ -1,12 +1,11 @@
 // The test that a GPU has to pass before it is trusted, and where its verdict is kept.
-#include <sys/stat.h>
-
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <map>
 
+#include "cache_files.h"
 #include "choose.h"
 #include "step.h"
 
@@ -283,26 +282,6 @@ struct Segment {
   size_t bytes;
 };
 
-std::string cache_path(const Device& device, Quant quant) {
-  std::string directory;
-  const auto variable = [](const char* name) {
-    const char* value = std::getenv(name);
-    return std::string(value == nullptr ? "" : value);
-  };
-  if (directory = variable("BLOCKFFN_CACHE_DIR"); directory.empty()) {
-    std::string base = variable("XDG_CACHE_HOME");
-    if (base.empty()) {
-      base = variable("HOME");
-      if (base.empty()) return "";
-      base += "/.cache";
-      mkdir(base.c_str(), 0755);
-    }
-    directory = base + "/blockffn";
-  }
-  mkdir(directory.c_str(), 0755);
-  return directory + "/gpu-" + device.identity() + "-" + std::to_string(static_cast<int>(quant));
-}
-
 }  // namespace
 
 Status self_test(bool cpu_too, Quant quant, bool plant_fault) {
@@ -398,7 +377,7 @@ Status trusted(bool cpu_too, Quant quant) {
   static std::mutex mutex;
   static std::map<std::string, Status> verdicts;
   const std::lock_guard<std::mutex> lock(mutex);
-  const std::string path = cache_path(*device, quant);
+  const std::string path = cache_file("gpu-" + device->identity() + "-" + std::to_string(static_cast<int>(quant)));
   if (const auto found = verdicts.find(path); found != verdicts.end()) return found->second;
   char text[8] = {};
   if (FILE* file = path.empty() ? nullptr : std::fopen(path.c_str(), "r")) {

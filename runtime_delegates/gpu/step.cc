@@ -74,7 +74,8 @@ Step::~Step() {
   if (device_ == nullptr) return;
   const std::lock_guard<std::mutex> lock(device_->mutex());
   device_->wait();
-  for (auto& r : recorded_) r.reset();
+  for (auto& kept : recorded_)
+    for (auto& r : kept) r.reset();
   outputs_.reset();
   for (auto& b : blocks_) device_->release(*b);
   for (auto& b : states_) device_->release(*b);
@@ -85,14 +86,12 @@ Status Step::plan(const Program& program) {
   step_region_ = {&inputs_, 0, kStepWords * 4, 0, -1};
   result_region_ = {&result_, 0, 0, 0, resources_++};
   if (Status s = place_weights(program); !s.ok()) return s;
+  join_sums(program);
   if (Status s = place_values(program); !s.ok()) return s;
   for (const Op& op : program.ops()) {
     if (Status s = add_op(program, op); !s.ok()) return s;
     ++op_;
   }
-  // Compaction depends on inputs alone, so all of it comes first, where the operators need no barrier between them.
-  dispatches_.insert(dispatches_.begin(), keeps_.begin(), keeps_.end());
-  keeps_.clear();
   if (kStepRope + table_words_ > kStepWords)
     return unsupported("the program rotates too many values for the GPU's step buffer");
 
@@ -178,6 +177,32 @@ Step::Region Step::work(Work kind, uint64_t a, uint64_t b, uint64_t floats, uint
   return work_[key] = slot(floats, stride);
 }
 
+// A sum of a layer's output and of something earlier is written by the layer's last pass.
+void Step::join_sums(const Program& program) {
+  const auto& ops = program.ops();
+  std::vector<int> uses(program.values().size(), 0), made(program.values().size(), -1);
+  for (size_t i = 0; i < ops.size(); ++i) {
+    for (int32_t id : ops[i].outs) made[id] = static_cast<int>(i);
+    for (int32_t id : ops[i].args)
+      if (id >= 0) ++uses[id];
+  }
+  for (uint32_t id : program.outputs()) ++uses[id];
+  sums_.assign(ops.size(), {});
+  for (size_t i = 0; i < ops.size(); ++i) {
+    if (ops[i].code != Opcode::kAdd) continue;
+    for (const size_t side : {1, 0}) {
+      const int32_t layer = ops[i].args[side], other = ops[i].args[1 - side];
+      const int at = made[layer];
+      if (at < 0 || uses[layer] != 1 || made[other] >= at) continue;
+      const Opcode code = ops[at].code;
+      if (code != Opcode::kLinear && code != Opcode::kChunkSparseFfn) continue;
+      sums_[at] = {ops[i].outs[0], other};
+      sums_[i].skip = true;
+      break;
+    }
+  }
+}
+
 // Rows of activations are padded with zeros to 32 columns, so that kernels need no bounds. To keep the padding, values
 // share memory only with values of the same width whose lives do not overlap.
 Status Step::place_values(const Program& program) {
@@ -198,7 +223,9 @@ Status Step::place_values(const Program& program) {
   };
   std::map<uint64_t, std::vector<Free>> pool;
   for (int i = 0; i < ops; ++i)
-    for (int32_t id : program.ops()[i].outs) {
+    for (int32_t out : program.ops()[i].outs) {
+      if (sums_[i].skip) continue;
+      const int32_t id = sums_[i].out >= 0 ? sums_[i].out : out;
       const uint64_t width = values[id].row_elements;
       auto& free = pool[width];
       const auto reuse = std::find_if(free.begin(), free.end(), [&](const Free& f) { return f.from <= i; });
@@ -253,7 +280,7 @@ uint32_t Step::rope_table(const float* inv_freq, int rope, int32_t) {
 }
 
 Status Step::add_linear(const Matrix& w, const Value* bias, float scale, Region x, uint32_t x_group, Region y,
-                        uint32_t y_group, bool logits) {
+                        uint32_t y_group, bool logits, const Region* residual) {
   const uint64_t room = this->room();
   const uint32_t tiles = static_cast<uint32_t>(w.tiles_per_group());
   const uint32_t window =
@@ -271,6 +298,7 @@ Status Step::add_linear(const Matrix& w, const Value* bias, float scale, Region 
     d.bindings[1] = x;
     d.bindings[2] = y;
     if (bias != nullptr) d.bindings[3] = weight(bias->data, 0, bias->row_elements * 4, 4, &bias_at);
+    if (residual != nullptr) d.bindings[5] = *residual;
     d.writes = 1u << 2;
     d.blocks = true;
     if (tiles * static_cast<uint32_t>(w.groups) < kFewGroups) d.threads = device_->limits().wide_threads;
@@ -285,8 +313,9 @@ Status Step::add_linear(const Matrix& w, const Value* bias, float scale, Region 
                              y.stride,
                              y_group,
                              bias_at,
-                             (bias != nullptr ? 1u : 0u) | (logits ? 2u : 0u),
-                             bits(scale)};
+                             (bias != nullptr ? 1u : 0u) | (logits ? 2u : 0u) | (residual != nullptr ? 4u : 0u),
+                             bits(scale),
+                             residual != nullptr ? residual->stride : 0};
     std::memcpy(d.push, push, sizeof push);
     d.size[0] = count;
     d.size[1] = static_cast<uint32_t>(w.groups);
@@ -297,6 +326,7 @@ Status Step::add_linear(const Matrix& w, const Value* bias, float scale, Region 
 
 Status Step::add_rms_norm(const Value& weights, float eps, Region x, Region y, bool cache) {
   Dispatch& d = dispatch(Shader::kRmsNorm);
+  d.threads = device_->limits().wide_threads;
   uint32_t at;
   d.bindings[1] = x;
   d.bindings[2] = y;
@@ -310,7 +340,7 @@ Status Step::add_rms_norm(const Value& weights, float eps, Region x, Region y, b
   return kStatusOk;
 }
 
-Status Step::add_ffn(const Ffn& w, Region x, Region y) {
+Status Step::add_ffn(const Ffn& w, Region x, Region y, const Region* residual) {
   if (w.experts > kMaxGpuExperts) return unsupported("the GPU takes at most 2048 experts");
   const uint32_t experts = static_cast<uint32_t>(w.experts), width = static_cast<uint32_t>(w.width);
   const uint64_t room = this->room();
@@ -384,6 +414,8 @@ Status Step::add_ffn(const Ffn& w, Region x, Region y) {
     d.bindings[1] = hidden;
     d.bindings[2] = y;
     d.bindings[3] = route;
+    const bool adds = residual != nullptr && e + window >= experts;
+    if (adds) d.bindings[5] = *residual;
     const uint32_t push[] = {first + static_cast<uint32_t>(w.up_bytes / 16),
                              static_cast<uint32_t>(w.down_tile_bytes / 16),
                              static_cast<uint32_t>(w.expert_stride / 16),
@@ -395,7 +427,8 @@ Status Step::add_ffn(const Ffn& w, Region x, Region y) {
                              y.stride,
                              experts,
                              classes,
-                             e > 0 ? 1u : 0u};
+                             (e > 0 ? 1u : 0u) | (adds ? 2u : 0u),
+                             residual != nullptr ? residual->stride : 0};
     std::memcpy(d.push, push, sizeof push);
     d.size[0] = down_tiles;
     d.grid[1] = Grid::kBlocks;
@@ -495,7 +528,10 @@ Status Step::add_op(const Program& program, const Op& op) {
   const auto& values = program.values();
   const auto arg = [&](size_t i) -> const Value& { return values[op.args[i]]; };
   const auto in = [&](size_t i) { return regions_[op.args[i]]; };
-  const Region y = regions_[op.outs[0]];
+  const Sum& sum = sums_[static_cast<size_t>(op_)];
+  if (sum.skip) return kStatusOk;
+  const Region y = regions_[sum.out >= 0 ? sum.out : op.outs[0]];
+  const Region* residual = sum.out >= 0 ? &regions_[sum.other] : nullptr;
   const auto same = [](int32_t* seen, int32_t id) {
     if (*seen < 0) *seen = id;
     return *seen == id;
@@ -544,7 +580,7 @@ Status Step::add_op(const Program& program, const Op& op) {
       if (logits) logits_outputs_.push_back(op.outs[0]);
       const Value* bias = !logits && op.args[2] >= 0 ? &arg(2) : nullptr;
       return add_linear(m, bias, static_cast<float>(op.attrs[0].f), in(0), static_cast<uint32_t>(m.cols), y,
-                        static_cast<uint32_t>(m.rows), logits);
+                        static_cast<uint32_t>(m.rows), logits, residual);
     }
     case Opcode::kSiluMul:
     case Opcode::kAdd: {
@@ -561,7 +597,7 @@ Status Step::add_op(const Program& program, const Op& op) {
       return kStatusOk;
     }
     case Opcode::kChunkSparseFfn:
-      return add_ffn(arg(1).ffn, in(0), y);
+      return add_ffn(arg(1).ffn, in(0), y, residual);
     case Opcode::kMlaAttention: {
       if (!same(&positions_, op.args[7]) || !same(&past_, op.args[8]) || !same(&mask_, op.args[9]) ||
           !same(&kv_src_, op.args[10]) || !same_tree(11))
@@ -617,8 +653,12 @@ Binding Step::bound(const Region& region) const {
           r.buffer == &result_ ? result_region_.bytes : r.bytes};
 }
 
-Status Step::record(int bucket, Stamps stamps, std::unique_ptr<Recording>* out, std::string* listing) {
-  const uint32_t count = static_cast<uint32_t>(dispatches_.size());
+Status Step::record(int bucket, bool keep, Stamps stamps, std::unique_ptr<Recording>* out, std::string* listing) {
+  std::vector<const Dispatch*> all;
+  if (keep)
+    for (const Dispatch& d : keeps_) all.push_back(&d);
+  for (const Dispatch& d : dispatches_) all.push_back(&d);
+  const uint32_t count = static_cast<uint32_t>(all.size());
   std::unique_ptr<Recording> r;
   const uint32_t times = stamps == Stamps::kAll ? count + 1 : stamps == Stamps::kEnds ? 2 : 0;
   if (Status s = device_->record(count, times, &r); !s.ok()) return s;
@@ -635,7 +675,8 @@ Status Step::record(int bucket, Stamps stamps, std::unique_ptr<Recording>* out, 
   std::vector<bool> written(resources_, false), read(resources_, false);
   int last_op = -1;
   barriers_ = 0;
-  for (const Dispatch& dispatch : dispatches_) {
+  for (const Dispatch* next : all) {
+    const Dispatch& dispatch = *next;
     bool needed = options_.serialize && dispatch.op != last_op;
     last_op = dispatch.op;
     for (int b = 0; b <= kBindings; ++b) {
@@ -767,14 +808,24 @@ Status Step::record_outputs(const Program& program, int tokens) {
   return outputs_->end();
 }
 
+bool Step::moves_rows(const Program& program) const {
+  if (kv_src_ < 0) return false;
+  const auto* from = static_cast<const int64_t*>(program.values()[kv_src_].data);
+  for (int i = 0; i < kMaxTokens && from[i] >= 0; ++i)
+    if (from[i] != i) return true;
+  return false;
+}
+
 Status Step::run(const Program& program, int tokens, ReadStats* read) {
   const std::lock_guard<std::mutex> lock(device_->mutex());
   const int index = bucket_index(tokens);
   Status s = kStatusOk;
-  if (recorded_[index] == nullptr) s = record(1 << index, Stamps::kNone, &recorded_[index]);
+  const bool keep = moves_rows(program);
+  std::unique_ptr<Recording>& step = recorded_[keep ? 1 : 0][index];
+  if (step == nullptr) s = record(1 << index, keep, Stamps::kNone, &step);
   if (s.ok()) s = write_step(program, tokens);
   if (s.ok()) s = record_outputs(program, tokens);
-  if (s.ok()) s = device_->submit_and_wait({recorded_[index].get(), outputs_.get()});
+  if (s.ok()) s = device_->submit_and_wait({step.get(), outputs_.get()});
   if (!s.ok()) return {Status::kLost, s.message};
 
   const auto* result = reinterpret_cast<const uint32_t*>(static_cast<const uint8_t*>(readback_.mapped) + result_at_);
@@ -809,7 +860,8 @@ Status Step::trace(const Program& program, int tokens, const std::string& prefix
   const std::lock_guard<std::mutex> lock(device_->mutex());
   std::string listing;
   std::unique_ptr<Recording> commands;
-  if (Status s = record(1 << bucket_index(tokens), Stamps::kNone, &commands, &listing); !s.ok()) return s;
+  if (Status s = record(1 << bucket_index(tokens), moves_rows(program), Stamps::kNone, &commands, &listing); !s.ok())
+    return s;
   if (Status s = write_step(program, tokens); !s.ok()) return s;
   const auto write = [](const std::string& path, const void* data, size_t bytes) {
     FILE* file = std::fopen(path.c_str(), "wb");
@@ -835,7 +887,7 @@ Status Step::trace(const Program& program, int tokens, const std::string& prefix
 Status Step::time(int tokens, int repeat, std::vector<double>* nanoseconds, std::vector<double>* wall) {
   const std::lock_guard<std::mutex> lock(device_->mutex());
   std::unique_ptr<Recording> commands;
-  if (Status s = record(1 << bucket_index(tokens), Stamps::kEnds, &commands); !s.ok()) return s;
+  if (Status s = record(1 << bucket_index(tokens), false, Stamps::kEnds, &commands); !s.ok()) return s;
   nanoseconds->clear();
   for (int i = 0; i < repeat; ++i) {
     std::vector<double> one;
@@ -853,7 +905,7 @@ Status Step::profile(int tokens, std::vector<Pass>* passes) {
   const std::lock_guard<std::mutex> lock(device_->mutex());
   std::unique_ptr<Recording> commands;
   std::vector<double> each;
-  if (Status s = record(1 << bucket_index(tokens), Stamps::kAll, &commands); !s.ok()) return s;
+  if (Status s = record(1 << bucket_index(tokens), false, Stamps::kAll, &commands); !s.ok()) return s;
   if (Status s = device_->submit_and_wait({commands.get()}); !s.ok()) return s;
   if (Status s = commands->between_stamps(&each); !s.ok()) return s;
   passes->clear();

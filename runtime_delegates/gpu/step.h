@@ -82,12 +82,13 @@ class Step : public Accelerator {
 
   Step() = default;
   Status plan(const Program& program);
+  void join_sums(const Program& program);
   Status place_values(const Program& program);
   Status place_weights(const Program& program);
   Status add_op(const Program& program, const Op& op);
   Status add_linear(const Matrix& w, const Value* bias, float scale, Region x, uint32_t x_group, Region y,
-                    uint32_t y_group, bool logits);
-  Status add_ffn(const Ffn& w, Region x, Region y);
+                    uint32_t y_group, bool logits, const Region* residual = nullptr);
+  Status add_ffn(const Ffn& w, Region x, Region y, const Region* residual);
   Status add_attend(const AttentionShape& shape, int capacity, Region query, uint32_t q_head, Region keys,
                     uint32_t key_head, Region values, uint32_t value_head, Region y, uint32_t y_head);
   void add_heads(uint32_t plain, uint32_t rope, int heads, Region x, uint32_t x_head, Region y, uint32_t y_head,
@@ -96,7 +97,9 @@ class Step : public Accelerator {
   Binding bound(const Region& region) const;
   Status state(const Value& value, int32_t id, uint32_t stride, Region* out);
   enum class Stamps : uint8_t { kNone, kEnds, kAll };
-  Status record(int bucket, Stamps stamps, std::unique_ptr<Recording>* out, std::string* listing = nullptr);
+  // `keep`: compact the caches first, which depends on inputs alone and so needs no barrier between the caches.
+  Status record(int bucket, bool keep, Stamps stamps, std::unique_ptr<Recording>* out, std::string* listing = nullptr);
+  bool moves_rows(const Program& program) const;
   std::vector<const Buffer*> buffers() const;
   // Rows before it are skipped: the program is asked for the logits of the later tokens only.
   int first_row(const Program& program, uint32_t output) const;
@@ -121,6 +124,12 @@ class Step : public Accelerator {
       inputs_;  // what the CPU writes for a step, and its copy in the GPU's memory where that is another one
   uint64_t result_at_ = 0;  // in readback_
   std::vector<std::unique_ptr<Buffer>> states_;
+  // Of every operator: the sum that it writes instead of its output, and what it adds; or nothing is left to do for it.
+  struct Sum {
+    int32_t out = -1, other = -1;
+    bool skip = false;
+  };
+  std::vector<Sum> sums_;
   std::vector<Region> regions_;  // of every value
   uint64_t arena_bytes_ = 0;
   int32_t resources_ = 0;
@@ -146,7 +155,7 @@ class Step : public Accelerator {
   std::vector<int> ffn_experts_;
   std::vector<Dispatch> keeps_, dispatches_;
   int op_ = 0;
-  std::unique_ptr<Recording> recorded_[7], outputs_;
+  std::unique_ptr<Recording> recorded_[2][7], outputs_;  // without and with compaction of the caches, per bucket
   int barriers_ = 0;
 };
 

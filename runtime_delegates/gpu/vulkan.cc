@@ -8,6 +8,8 @@
 #include <cstring>
 #include <string_view>
 
+#include "cache_files.h"
+
 namespace blockffn::gpu {
 namespace {
 
@@ -124,7 +126,22 @@ Status VulkanDevice::start(bool cpu_too) {
   VkPushConstantRange push{VK_SHADER_STAGE_COMPUTE_BIT, 0, kPushBytes};
   VkPipelineLayoutCreateInfo layout{
       VK_STRUCTURE_TYPE_PIPELINE_LAYOUT_CREATE_INFO, nullptr, 0, 1, &set_layout_, 1, &push};
-  return check(CreatePipelineLayout(device_, &layout, nullptr, &layout_), "vkCreatePipelineLayout failed");
+  if (Status s = check(CreatePipelineLayout(device_, &layout, nullptr, &layout_), "vkCreatePipelineLayout failed");
+      !s.ok())
+    return s;
+
+  pipeline_file_ = "pipelines-" + identity() + "-";
+  for (uint8_t byte : properties_.pipelineCacheUUID) {
+    char hex[3];
+    std::snprintf(hex, sizeof hex, "%02x", byte);
+    pipeline_file_ += hex;
+  }
+  pipeline_file_ = cache_file(pipeline_file_);
+  kept_pipelines_ = read_checked(pipeline_file_);
+  VkPipelineCacheCreateInfo cache{VK_STRUCTURE_TYPE_PIPELINE_CACHE_CREATE_INFO, nullptr, 0, kept_pipelines_.size(),
+                                  kept_pipelines_.data()};
+  if (CreatePipelineCache(device_, &cache, nullptr, &pipeline_cache_) != VK_SUCCESS) pipeline_cache_ = VK_NULL_HANDLE;
+  return kStatusOk;
 }
 
 Status VulkanDevice::choose(bool cpu_too) {
@@ -197,6 +214,7 @@ VulkanDevice::~VulkanDevice() {
     if (DeviceWaitIdle != nullptr) DeviceWaitIdle(device_);
     release(staging_);
     for (auto& [key, pipeline] : pipelines_) DestroyPipeline(device_, pipeline, nullptr);
+    if (pipeline_cache_ != VK_NULL_HANDLE) DestroyPipelineCache(device_, pipeline_cache_, nullptr);
     if (layout_ != VK_NULL_HANDLE) DestroyPipelineLayout(device_, layout_, nullptr);
     if (set_layout_ != VK_NULL_HANDLE) DestroyDescriptorSetLayout(device_, set_layout_, nullptr);
     if (fence_ != VK_NULL_HANDLE) DestroyFence(device_, fence_, nullptr);
@@ -285,6 +303,19 @@ Status VulkanDevice::submit(const std::vector<Recording*>& recordings) {
 
 void VulkanDevice::wait() { DeviceWaitIdle(device_); }
 
+void VulkanDevice::keep_pipelines() {
+  if (!compiled_ || pipeline_cache_ == VK_NULL_HANDLE) return;
+  compiled_ = false;
+  size_t bytes = 0;
+  if (GetPipelineCacheData(device_, pipeline_cache_, &bytes, nullptr) != VK_SUCCESS || bytes == 0) return;
+  std::vector<uint8_t> data(bytes);
+  if (GetPipelineCacheData(device_, pipeline_cache_, &bytes, data.data()) != VK_SUCCESS) return;
+  data.resize(bytes);
+  if (data == kept_pipelines_) return;
+  write_checked(pipeline_file_, data);
+  kept_pipelines_ = std::move(data);
+}
+
 std::string VulkanDevice::identity() const {
   uint64_t hash = 0xcbf29ce484222325u;  // FNV-1a
   for (const Module& m : kModules)
@@ -341,9 +372,10 @@ Status VulkanDevice::pipeline(Shader shader, uint32_t threads, uint32_t tokens, 
                 &special};
   info.layout = layout_;
   VkPipeline pipeline = VK_NULL_HANDLE;
-  const VkResult result = CreateComputePipelines(device_, VK_NULL_HANDLE, 1, &info, nullptr, &pipeline);
+  const VkResult result = CreateComputePipelines(device_, pipeline_cache_, 1, &info, nullptr, &pipeline);
   DestroyShaderModule(device_, module, nullptr);
   if (Status s = check(result, "the Vulkan driver cannot compile a shader"); !s.ok()) return s;
+  compiled_ = true;
   pipelines_[key] = pipeline;
   *out = pipeline;
   return kStatusOk;

@@ -18,24 +18,27 @@ namespace blockffn::gpu {
   F(GetPhysicalDeviceProperties)       \
   F(GetPhysicalDeviceMemoryProperties) \
   F(GetPhysicalDeviceQueueFamilyProperties) F(CreateDevice) F(GetDeviceProcAddr) F(EnumerateDeviceExtensionProperties)
-#define BLOCKFFN_VK_DEVICE(F)                                                                                  \
-  F(DestroyDevice)                                                                                             \
-  F(GetDeviceQueue)                                                                                            \
-  F(CreateBuffer)                                                                                              \
-  F(DestroyBuffer)                                                                                             \
-  F(GetBufferMemoryRequirements)                                                                               \
-  F(AllocateMemory)                                                                                            \
-  F(FreeMemory)                                                                                                \
-  F(BindBufferMemory) F(MapMemory) F(CreateShaderModule) F(DestroyShaderModule) F(CreateDescriptorSetLayout)   \
-      F(DestroyDescriptorSetLayout) F(CreatePipelineLayout) F(DestroyPipelineLayout) F(CreateComputePipelines) \
-          F(DestroyPipeline) F(CreateDescriptorPool) F(ResetDescriptorPool) F(DestroyDescriptorPool)           \
-              F(AllocateDescriptorSets) F(UpdateDescriptorSets) F(CreateCommandPool) F(DestroyCommandPool)     \
-                  F(AllocateCommandBuffers) F(FreeCommandBuffers) F(BeginCommandBuffer) F(EndCommandBuffer)    \
-                      F(CmdBindPipeline) F(CmdBindDescriptorSets) F(CmdPushConstants) F(CmdDispatch)           \
-                          F(CmdDispatchIndirect) F(CmdPipelineBarrier) F(CmdCopyBuffer) F(CmdFillBuffer)       \
-                              F(CmdResetQueryPool) F(CmdWriteTimestamp) F(CreateQueryPool) F(DestroyQueryPool) \
-                                  F(GetQueryPoolResults) F(QueueSubmit) F(CreateFence) F(DestroyFence)         \
-                                      F(WaitForFences) F(ResetFences) F(DeviceWaitIdle)
+#define BLOCKFFN_VK_DEVICE(F)                                                                                 \
+  F(DestroyDevice)                                                                                            \
+  F(GetDeviceQueue)                                                                                           \
+  F(CreateBuffer)                                                                                             \
+  F(DestroyBuffer)                                                                                            \
+  F(GetBufferMemoryRequirements)                                                                              \
+  F(AllocateMemory)                                                                                           \
+  F(FreeMemory)                                                                                               \
+  F(BindBufferMemory)                                                                                         \
+  F(MapMemory)                                                                                                \
+  F(CreateShaderModule)                                                                                       \
+  F(DestroyShaderModule) F(CreateDescriptorSetLayout) F(DestroyDescriptorSetLayout) F(CreatePipelineLayout)   \
+      F(DestroyPipelineLayout) F(CreateComputePipelines) F(CreatePipelineCache) F(DestroyPipelineCache)       \
+          F(GetPipelineCacheData) F(DestroyPipeline) F(CreateDescriptorPool) F(ResetDescriptorPool)           \
+              F(DestroyDescriptorPool) F(AllocateDescriptorSets) F(UpdateDescriptorSets) F(CreateCommandPool) \
+                  F(DestroyCommandPool) F(AllocateCommandBuffers) F(FreeCommandBuffers) F(BeginCommandBuffer) \
+                      F(EndCommandBuffer) F(CmdBindPipeline) F(CmdBindDescriptorSets) F(CmdPushConstants)     \
+                          F(CmdDispatch) F(CmdDispatchIndirect) F(CmdPipelineBarrier) F(CmdCopyBuffer)        \
+                              F(CmdFillBuffer) F(CmdResetQueryPool) F(CmdWriteTimestamp) F(CreateQueryPool)   \
+                                  F(DestroyQueryPool) F(GetQueryPoolResults) F(QueueSubmit) F(CreateFence)    \
+                                      F(DestroyFence) F(WaitForFences) F(ResetFences) F(DeviceWaitIdle)
 
 Status open_vulkan(bool cpu_too, const Faults& faults, std::unique_ptr<Device>* out);
 
@@ -54,6 +57,8 @@ class VulkanDevice final : public Device {
   void wait() override;
 
   Status pipeline(Shader shader, uint32_t threads, uint32_t tokens, VkPipeline* out);
+  // Keeps what the driver has compiled, if that has grown: compiling takes seconds on phones.
+  void keep_pipelines();
   Status check(VkResult result, const char* message);
 
   const VkPhysicalDeviceProperties& properties() const { return properties_; }
@@ -87,6 +92,10 @@ class VulkanDevice final : public Device {
   VkDescriptorSetLayout set_layout_ = VK_NULL_HANDLE;
   VkPipelineLayout layout_ = VK_NULL_HANDLE;
   std::map<std::tuple<Shader, uint32_t, uint32_t>, VkPipeline> pipelines_;
+  VkPipelineCache pipeline_cache_ = VK_NULL_HANDLE;
+  std::string pipeline_file_;
+  std::vector<uint8_t> kept_pipelines_;  // what it holds
+  bool compiled_ = false;                // since keep_pipelines
   Buffer staging_;
 };
 

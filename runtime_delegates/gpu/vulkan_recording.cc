@@ -138,7 +138,10 @@ void VulkanRecording::stamp() {
   device_.CmdWriteTimestamp(commands_, VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, queries_, stamped_++);
 }
 
-Status VulkanRecording::end() { return device_.EndCommandBuffer(commands_) == VK_SUCCESS ? kStatusOk : kNoRoom; }
+Status VulkanRecording::end() {
+  device_.keep_pipelines();
+  return device_.EndCommandBuffer(commands_) == VK_SUCCESS ? kStatusOk : kNoRoom;
+}
 
 Status VulkanRecording::between_stamps(std::vector<double>* nanoseconds) {
   VulkanDevice& d = device_;

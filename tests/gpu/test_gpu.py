@@ -215,6 +215,21 @@ def test_a_lost_gpu_hands_a_new_text_to_the_cpu(run_step, files, tmp_path):
     assert "begin the text again" in later[-1]
 
 
+def test_compiled_passes_are_kept_and_a_damaged_file_is_ignored(run_step, files, tmp_path):
+    prefix = files("stack-int8", Stack("int8"), (torch.zeros(1, 7, dtype=torch.int64), *chunk(7, 0), torch.tensor([0])))
+    steps, cache = text_steps(tmp_path / "s", [5, 1]), tmp_path / "cache"
+    run = lambda: logits(run_step("gpu", prefix, steps, BLOCKFFN_CACHE_DIR=str(cache))[0])  # noqa: E731
+    want = run()
+    (kept,) = cache.iterdir()
+    whole, written = kept.read_bytes(), kept.stat().st_mtime_ns
+    assert np.array_equal(run(), want) and kept.stat().st_mtime_ns == written, "a whole file was written again"
+    flipped = bytearray(whole)
+    flipped[-1] ^= 1
+    for damaged in (b"", whole[:-1], bytes(flipped), b"x" * len(whole)):
+        kept.write_bytes(damaged)
+        assert np.array_equal(run(), want) and kept.read_bytes() == whole
+
+
 @pytest.mark.parametrize("quant", range(3), ids=QUANTS)
 def test_the_self_test_passes_and_sees_one_wrong_weight(run_step, quant):
     ask = lambda *a: subprocess.run([run_step.program, "self_test", str(quant), *a], env=environment(), capture_output=True, text=True)  # noqa: E731

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.delegate.programs import Dense, Stack, chunk
+from tests.delegate.programs import Dense, Stack, causal, chunk, kept
 from tests.gpu.conftest import ROOT, write_steps
 
 METAL = ROOT / "runtime_delegates/gpu/metal"
@@ -111,7 +111,7 @@ def trace(run_step, prefix, steps, step):
 def test_metal_kernels_do_what_the_vulkan_passes_do(run_step, files, kernels, tmp_path, quant):
     stack = files(f"stack-{quant}", Stack(quant), (torch.zeros(1, 7, dtype=torch.int64), *chunk(7, 0), torch.tensor([0])))
     ids = torch.from_numpy(np.random.default_rng(5).integers(0, Stack.V, (1, 12)))
-    text = [(9, (ids[:, :9], *chunk(9, 0), torch.tensor([0]))), (1, (ids[:, 9:10], *chunk(1, 9), torch.tensor([0])))]
+    text = [(9, (ids[:, :9], *chunk(9, 0), torch.tensor([0]))), (1, (ids[:, 9:10], torch.tensor([5]), torch.tensor([5]), causal(1), kept(0, 1, 2, 4, 7), torch.tensor([0])))]
     dense = Dense(quant, "odd")
     prefix = files(f"dense-{quant}-odd", dense, dense.inputs(7))
     traces = [trace(run_step, stack, write_steps(tmp_path / f"s{i}", text), i) for i in (0, 1)]
@@ -125,7 +125,7 @@ def test_metal_kernels_do_what_the_vulkan_passes_do(run_step, files, kernels, tm
             assert differences(memory[i], t.after[i]) == 0, f"buffer {i}"
     seen = {name for t in traces for name, _, _ in t.variants()}
     missing = {p.stem for p in METAL.glob(f"*{quant}.metal")} - seen
-    assert not missing, f"not exercised: {missing}"
+    assert not missing and "keep_rows" in seen, f"not exercised: {missing}"
 
 
 def test_the_comparison_sees_a_kernel_that_is_wrong(run_step, files, kernels, tmp_path):

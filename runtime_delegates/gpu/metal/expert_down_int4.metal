@@ -65,7 +65,8 @@ struct Push
     uint y_stride;
     uint all_experts;
     uint classes;
-    uint accumulate;
+    uint flags;
+    uint residual_stride;
 };
 
 constant uint _593 = (TOKENS * 2u);
@@ -103,13 +104,18 @@ struct Y
     float y[1];
 };
 
+struct Residual
+{
+    float residual[1];
+};
+
 #ifndef BLOCKFFN_THREADS
 #define BLOCKFFN_THREADS 64u
 #endif
-constant uint _1134 = BLOCKFFN_THREADS;
-constant uint3 gl_WorkGroupSize [[maybe_unused]] = uint3(_1134, 1u, 1u);
+constant uint _1156 = BLOCKFFN_THREADS;
+constant uint3 gl_WorkGroupSize [[maybe_unused]] = uint3(_1156, 1u, 1u);
 
-kernel void expert_down_int4(constant Push& p [[buffer(0)]], const device Weights& _114 [[buffer(1)]], const device X& _970 [[buffer(2)]], device Y& _1124 [[buffer(3)]], const device Route& _612 [[buffer(4)]], const device Step& _539 [[buffer(5)]], uint3 gl_LocalInvocationID [[thread_position_in_threadgroup]], uint3 gl_WorkGroupID [[threadgroup_position_in_grid]])
+kernel void expert_down_int4(constant Push& p [[buffer(0)]], const device Weights& _114 [[buffer(1)]], const device X& _970 [[buffer(2)]], device Y& _1125 [[buffer(3)]], const device Route& _612 [[buffer(4)]], const device Step& _539 [[buffer(5)]], const device Residual& _1141 [[buffer(6)]], uint3 gl_LocalInvocationID [[thread_position_in_threadgroup]], uint3 gl_WorkGroupID [[threadgroup_position_in_grid]])
 {
     threadgroup float partial[_420];
     threadgroup float chunk_sums[_480];
@@ -133,17 +139,17 @@ kernel void expert_down_int4(constant Push& p [[buffer(0)]], const device Weight
         {
             break;
         }
-        uint _1146 = ((p.cols + 31u) / 32u) * 8u;
+        uint _1168 = ((p.cols + 31u) / 32u) * 8u;
         uint _561 = THREADS / p.classes;
         uint _565 = gl_LocalInvocationID.x / _561;
         uint _569 = 64u / p.classes;
-        uint _1154 = ((p.all_experts + p.classes) - 1u) / p.classes;
-        uint _585 = 16u + ((_1154 * p.classes) * 4u);
+        uint _1176 = ((p.all_experts + p.classes) - 1u) / p.classes;
+        uint _585 = 16u + ((_1176 * p.classes) * 4u);
         float acc[16];
-        for (uint _1653 = 0u; _1653 < _593; )
+        for (uint _1675 = 0u; _1675 < _593; )
         {
-            acc[_1653] = 0.0;
-            _1653++;
+            acc[_1675] = 0.0;
+            _1675++;
             continue;
         }
         if (gl_LocalInvocationID.x < 8u)
@@ -152,64 +158,64 @@ kernel void expert_down_int4(constant Push& p [[buffer(0)]], const device Weight
         }
         uint4 raw[8][1];
         uint pair[8];
-        uint _1664;
-        for (uint _1654 = 0u, _1665 = 1u; _1654 < _1146; _1665 = _1664, _1654 += _561)
+        uint _1687;
+        for (uint _1676 = 0u, _1688 = 1u; _1676 < _1168; _1688 = _1687, _1676 += _561)
         {
-            _1664 = _1665;
-            uint _1715;
-            for (uint _1663 = 0u; _1663 < _1664; _1664 = _1715, _1663 += _569)
+            _1687 = _1688;
+            uint _1738;
+            for (uint _1686 = 0u; _1686 < _1687; _1687 = _1738, _1686 += _569)
             {
                 threadgroup_barrier(mem_flags::mem_threadgroup);
-                uint _1667;
-                _1667 = gl_LocalInvocationID.x;
-                for (; _1667 < 64u; _1667 += THREADS)
+                uint _1690;
+                _1690 = gl_LocalInvocationID.x;
+                for (; _1690 < 64u; _1690 += THREADS)
                 {
-                    uint _663 = ((_1667 / _569) * _1154) + min((_1663 + (_1667 % _569)), (_1154 - 1u));
+                    uint _663 = ((_1690 / _569) * _1176) + min((_1686 + (_1690 % _569)), (_1176 - 1u));
                     uint _667 = 16u + (_663 * 4u);
                     uint _672 = _612.route[_667] - p.first_expert;
-                    slot_expert[_1667] = _672;
-                    uint _1717;
+                    slot_expert[_1690] = _672;
+                    uint _1740;
                     if (_672 < p.experts)
                     {
-                        _1717 = (_612.route[_667 + uint((_531 < 32u) ? 1 : 2)] >> (_531 & 31u)) & _704;
+                        _1740 = (_612.route[_667 + uint((_531 < 32u) ? 1 : 2)] >> (_531 & 31u)) & _704;
                     }
                     else
                     {
-                        _1717 = 0u;
+                        _1740 = 0u;
                     }
-                    slot_mask[_1667] = _1717;
-                    for (uint _1718 = 0u; _1718 < TOKENS; )
+                    slot_mask[_1690] = _1740;
+                    for (uint _1741 = 0u; _1741 < TOKENS; )
                     {
-                        slot_weight[(_1667 * TOKENS) + _1718] = as_type<float>(_612.route[((_585 + (_663 * 64u)) + _531) + _1718]);
-                        _1718++;
+                        slot_weight[(_1690 * TOKENS) + _1741] = as_type<float>(_612.route[((_585 + (_663 * 64u)) + _531) + _1741]);
+                        _1741++;
                         continue;
                     }
                 }
                 threadgroup_barrier(mem_flags::mem_threadgroup);
-                _1715 = _1664;
-                for (uint _1668 = 0u; _1668 < p.classes; )
+                _1738 = _1687;
+                for (uint _1691 = 0u; _1691 < p.classes; )
                 {
-                    _1715 = max(_1715, counts[_1668]);
-                    _1668++;
+                    _1738 = max(_1738, counts[_1691]);
+                    _1691++;
                     continue;
                 }
-                uint _763 = _1654 + (gl_LocalInvocationID.x % _561);
+                uint _763 = _1676 + (gl_LocalInvocationID.x % _561);
                 uint _767 = _565 * _569;
-                uint _1673;
-                if ((_763 < _1146) && (counts[_565] > _1663))
+                uint _1696;
+                if ((_763 < _1168) && (counts[_565] > _1686))
                 {
-                    _1673 = min((counts[_565] - _1663), _569);
+                    _1696 = min((counts[_565] - _1686), _569);
                 }
                 else
                 {
-                    _1673 = 0u;
+                    _1696 = 0u;
                 }
-                uint _1674;
-                _1674 = 0u;
+                uint _1697;
+                _1697 = 0u;
                 bool _798;
                 for (;;)
                 {
-                    _798 = _1674 < _1673;
+                    _798 = _1697 < _1696;
                     if (_798)
                     {
                         bool _813 = 0u < _812;
@@ -225,7 +231,7 @@ kernel void expert_down_int4(constant Push& p [[buffer(0)]], const device Weight
                         bool _832;
                         if (_821)
                         {
-                            _832 = slot_mask[_767 + _1674] != 0u;
+                            _832 = slot_mask[_767 + _1697] != 0u;
                         }
                         else
                         {
@@ -233,200 +239,200 @@ kernel void expert_down_int4(constant Push& p [[buffer(0)]], const device Weight
                         }
                         if (_832)
                         {
-                            uint _853 = (p.first + (slot_expert[_767 + _1674] * p.expert_vectors)) + (gl_WorkGroupID.x * p.tile_vectors);
-                            uint4 _1643[1] = { _114.weights[_853 + _763] };
-                            spvArrayCopyFromStackToStack1(raw[0u], _1643);
-                            pair[0u] = ((device uint*)&_114.weights[(_853 + _1146) + (_763 >> uint(3))])[_763 & 3u];
+                            uint _853 = (p.first + (slot_expert[_767 + _1697] * p.expert_vectors)) + (gl_WorkGroupID.x * p.tile_vectors);
+                            uint4 _1665[1] = { _114.weights[_853 + _763] };
+                            spvArrayCopyFromStackToStack1(raw[0u], _1665);
+                            pair[0u] = ((device uint*)&_114.weights[(_853 + _1168) + (_763 >> uint(3))])[_763 & 3u];
                         }
-                        bool _1875 = 1u < _812;
-                        bool _1880;
-                        if (_1875)
+                        bool _1898 = 1u < _812;
+                        bool _1903;
+                        if (_1898)
                         {
-                            _1880 = (_1674 + 1u) < _1673;
-                        }
-                        else
-                        {
-                            _1880 = _1875;
-                        }
-                        bool _1888;
-                        if (_1880)
-                        {
-                            _1888 = slot_mask[(_767 + _1674) + 1u] != 0u;
+                            _1903 = (_1697 + 1u) < _1696;
                         }
                         else
                         {
-                            _1888 = _1880;
+                            _1903 = _1898;
                         }
-                        if (_1888)
+                        bool _1911;
+                        if (_1903)
                         {
-                            uint _1905 = (p.first + (slot_expert[(_767 + _1674) + 1u] * p.expert_vectors)) + (gl_WorkGroupID.x * p.tile_vectors);
-                            uint4 _1915[1] = { _114.weights[_1905 + _763] };
-                            spvArrayCopyFromStackToStack1(raw[1u], _1915);
-                            pair[1u] = ((device uint*)&_114.weights[(_1905 + _1146) + (_763 >> uint(3))])[_763 & 3u];
-                        }
-                        bool _1926 = 2u < _812;
-                        bool _1931;
-                        if (_1926)
-                        {
-                            _1931 = (_1674 + 2u) < _1673;
+                            _1911 = slot_mask[(_767 + _1697) + 1u] != 0u;
                         }
                         else
                         {
-                            _1931 = _1926;
+                            _1911 = _1903;
                         }
-                        bool _1939;
-                        if (_1931)
+                        if (_1911)
                         {
-                            _1939 = slot_mask[(_767 + _1674) + 2u] != 0u;
+                            uint _1928 = (p.first + (slot_expert[(_767 + _1697) + 1u] * p.expert_vectors)) + (gl_WorkGroupID.x * p.tile_vectors);
+                            uint4 _1938[1] = { _114.weights[_1928 + _763] };
+                            spvArrayCopyFromStackToStack1(raw[1u], _1938);
+                            pair[1u] = ((device uint*)&_114.weights[(_1928 + _1168) + (_763 >> uint(3))])[_763 & 3u];
                         }
-                        else
+                        bool _1949 = 2u < _812;
+                        bool _1954;
+                        if (_1949)
                         {
-                            _1939 = _1931;
-                        }
-                        if (_1939)
-                        {
-                            uint _1956 = (p.first + (slot_expert[(_767 + _1674) + 2u] * p.expert_vectors)) + (gl_WorkGroupID.x * p.tile_vectors);
-                            uint4 _1966[1] = { _114.weights[_1956 + _763] };
-                            spvArrayCopyFromStackToStack1(raw[2u], _1966);
-                            pair[2u] = ((device uint*)&_114.weights[(_1956 + _1146) + (_763 >> uint(3))])[_763 & 3u];
-                        }
-                        bool _1977 = 3u < _812;
-                        bool _1982;
-                        if (_1977)
-                        {
-                            _1982 = (_1674 + 3u) < _1673;
+                            _1954 = (_1697 + 2u) < _1696;
                         }
                         else
                         {
-                            _1982 = _1977;
+                            _1954 = _1949;
                         }
-                        bool _1990;
-                        if (_1982)
+                        bool _1962;
+                        if (_1954)
                         {
-                            _1990 = slot_mask[(_767 + _1674) + 3u] != 0u;
-                        }
-                        else
-                        {
-                            _1990 = _1982;
-                        }
-                        if (_1990)
-                        {
-                            uint _2007 = (p.first + (slot_expert[(_767 + _1674) + 3u] * p.expert_vectors)) + (gl_WorkGroupID.x * p.tile_vectors);
-                            uint4 _2017[1] = { _114.weights[_2007 + _763] };
-                            spvArrayCopyFromStackToStack1(raw[3u], _2017);
-                            pair[3u] = ((device uint*)&_114.weights[(_2007 + _1146) + (_763 >> uint(3))])[_763 & 3u];
-                        }
-                        bool _2028 = 4u < _812;
-                        bool _2033;
-                        if (_2028)
-                        {
-                            _2033 = (_1674 + 4u) < _1673;
+                            _1962 = slot_mask[(_767 + _1697) + 2u] != 0u;
                         }
                         else
                         {
-                            _2033 = _2028;
+                            _1962 = _1954;
                         }
-                        bool _2041;
-                        if (_2033)
+                        if (_1962)
                         {
-                            _2041 = slot_mask[(_767 + _1674) + 4u] != 0u;
+                            uint _1979 = (p.first + (slot_expert[(_767 + _1697) + 2u] * p.expert_vectors)) + (gl_WorkGroupID.x * p.tile_vectors);
+                            uint4 _1989[1] = { _114.weights[_1979 + _763] };
+                            spvArrayCopyFromStackToStack1(raw[2u], _1989);
+                            pair[2u] = ((device uint*)&_114.weights[(_1979 + _1168) + (_763 >> uint(3))])[_763 & 3u];
                         }
-                        else
+                        bool _2000 = 3u < _812;
+                        bool _2005;
+                        if (_2000)
                         {
-                            _2041 = _2033;
-                        }
-                        if (_2041)
-                        {
-                            uint _2058 = (p.first + (slot_expert[(_767 + _1674) + 4u] * p.expert_vectors)) + (gl_WorkGroupID.x * p.tile_vectors);
-                            uint4 _2068[1] = { _114.weights[_2058 + _763] };
-                            spvArrayCopyFromStackToStack1(raw[4u], _2068);
-                            pair[4u] = ((device uint*)&_114.weights[(_2058 + _1146) + (_763 >> uint(3))])[_763 & 3u];
-                        }
-                        bool _2079 = 5u < _812;
-                        bool _2084;
-                        if (_2079)
-                        {
-                            _2084 = (_1674 + 5u) < _1673;
+                            _2005 = (_1697 + 3u) < _1696;
                         }
                         else
                         {
-                            _2084 = _2079;
+                            _2005 = _2000;
                         }
-                        bool _2092;
-                        if (_2084)
+                        bool _2013;
+                        if (_2005)
                         {
-                            _2092 = slot_mask[(_767 + _1674) + 5u] != 0u;
-                        }
-                        else
-                        {
-                            _2092 = _2084;
-                        }
-                        if (_2092)
-                        {
-                            uint _2109 = (p.first + (slot_expert[(_767 + _1674) + 5u] * p.expert_vectors)) + (gl_WorkGroupID.x * p.tile_vectors);
-                            uint4 _2119[1] = { _114.weights[_2109 + _763] };
-                            spvArrayCopyFromStackToStack1(raw[5u], _2119);
-                            pair[5u] = ((device uint*)&_114.weights[(_2109 + _1146) + (_763 >> uint(3))])[_763 & 3u];
-                        }
-                        bool _2130 = 6u < _812;
-                        bool _2135;
-                        if (_2130)
-                        {
-                            _2135 = (_1674 + 6u) < _1673;
+                            _2013 = slot_mask[(_767 + _1697) + 3u] != 0u;
                         }
                         else
                         {
-                            _2135 = _2130;
+                            _2013 = _2005;
                         }
-                        bool _2143;
-                        if (_2135)
+                        if (_2013)
                         {
-                            _2143 = slot_mask[(_767 + _1674) + 6u] != 0u;
+                            uint _2030 = (p.first + (slot_expert[(_767 + _1697) + 3u] * p.expert_vectors)) + (gl_WorkGroupID.x * p.tile_vectors);
+                            uint4 _2040[1] = { _114.weights[_2030 + _763] };
+                            spvArrayCopyFromStackToStack1(raw[3u], _2040);
+                            pair[3u] = ((device uint*)&_114.weights[(_2030 + _1168) + (_763 >> uint(3))])[_763 & 3u];
                         }
-                        else
+                        bool _2051 = 4u < _812;
+                        bool _2056;
+                        if (_2051)
                         {
-                            _2143 = _2135;
-                        }
-                        if (_2143)
-                        {
-                            uint _2160 = (p.first + (slot_expert[(_767 + _1674) + 6u] * p.expert_vectors)) + (gl_WorkGroupID.x * p.tile_vectors);
-                            uint4 _2170[1] = { _114.weights[_2160 + _763] };
-                            spvArrayCopyFromStackToStack1(raw[6u], _2170);
-                            pair[6u] = ((device uint*)&_114.weights[(_2160 + _1146) + (_763 >> uint(3))])[_763 & 3u];
-                        }
-                        bool _2181 = 7u < _812;
-                        bool _2186;
-                        if (_2181)
-                        {
-                            _2186 = (_1674 + 7u) < _1673;
+                            _2056 = (_1697 + 4u) < _1696;
                         }
                         else
                         {
-                            _2186 = _2181;
+                            _2056 = _2051;
                         }
-                        bool _2194;
-                        if (_2186)
+                        bool _2064;
+                        if (_2056)
                         {
-                            _2194 = slot_mask[(_767 + _1674) + 7u] != 0u;
+                            _2064 = slot_mask[(_767 + _1697) + 4u] != 0u;
                         }
                         else
                         {
-                            _2194 = _2186;
+                            _2064 = _2056;
                         }
-                        if (_2194)
+                        if (_2064)
                         {
-                            uint _2211 = (p.first + (slot_expert[(_767 + _1674) + 7u] * p.expert_vectors)) + (gl_WorkGroupID.x * p.tile_vectors);
-                            uint4 _2221[1] = { _114.weights[_2211 + _763] };
-                            spvArrayCopyFromStackToStack1(raw[7u], _2221);
-                            pair[7u] = ((device uint*)&_114.weights[(_2211 + _1146) + (_763 >> uint(3))])[_763 & 3u];
+                            uint _2081 = (p.first + (slot_expert[(_767 + _1697) + 4u] * p.expert_vectors)) + (gl_WorkGroupID.x * p.tile_vectors);
+                            uint4 _2091[1] = { _114.weights[_2081 + _763] };
+                            spvArrayCopyFromStackToStack1(raw[4u], _2091);
+                            pair[4u] = ((device uint*)&_114.weights[(_2081 + _1168) + (_763 >> uint(3))])[_763 & 3u];
                         }
-                        for (uint _1678 = 0u; _1678 < 8u; _1678++)
+                        bool _2102 = 5u < _812;
+                        bool _2107;
+                        if (_2102)
                         {
-                            bool _891 = _1678 >= _890;
+                            _2107 = (_1697 + 5u) < _1696;
+                        }
+                        else
+                        {
+                            _2107 = _2102;
+                        }
+                        bool _2115;
+                        if (_2107)
+                        {
+                            _2115 = slot_mask[(_767 + _1697) + 5u] != 0u;
+                        }
+                        else
+                        {
+                            _2115 = _2107;
+                        }
+                        if (_2115)
+                        {
+                            uint _2132 = (p.first + (slot_expert[(_767 + _1697) + 5u] * p.expert_vectors)) + (gl_WorkGroupID.x * p.tile_vectors);
+                            uint4 _2142[1] = { _114.weights[_2132 + _763] };
+                            spvArrayCopyFromStackToStack1(raw[5u], _2142);
+                            pair[5u] = ((device uint*)&_114.weights[(_2132 + _1168) + (_763 >> uint(3))])[_763 & 3u];
+                        }
+                        bool _2153 = 6u < _812;
+                        bool _2158;
+                        if (_2153)
+                        {
+                            _2158 = (_1697 + 6u) < _1696;
+                        }
+                        else
+                        {
+                            _2158 = _2153;
+                        }
+                        bool _2166;
+                        if (_2158)
+                        {
+                            _2166 = slot_mask[(_767 + _1697) + 6u] != 0u;
+                        }
+                        else
+                        {
+                            _2166 = _2158;
+                        }
+                        if (_2166)
+                        {
+                            uint _2183 = (p.first + (slot_expert[(_767 + _1697) + 6u] * p.expert_vectors)) + (gl_WorkGroupID.x * p.tile_vectors);
+                            uint4 _2193[1] = { _114.weights[_2183 + _763] };
+                            spvArrayCopyFromStackToStack1(raw[6u], _2193);
+                            pair[6u] = ((device uint*)&_114.weights[(_2183 + _1168) + (_763 >> uint(3))])[_763 & 3u];
+                        }
+                        bool _2204 = 7u < _812;
+                        bool _2209;
+                        if (_2204)
+                        {
+                            _2209 = (_1697 + 7u) < _1696;
+                        }
+                        else
+                        {
+                            _2209 = _2204;
+                        }
+                        bool _2217;
+                        if (_2209)
+                        {
+                            _2217 = slot_mask[(_767 + _1697) + 7u] != 0u;
+                        }
+                        else
+                        {
+                            _2217 = _2209;
+                        }
+                        if (_2217)
+                        {
+                            uint _2234 = (p.first + (slot_expert[(_767 + _1697) + 7u] * p.expert_vectors)) + (gl_WorkGroupID.x * p.tile_vectors);
+                            uint4 _2244[1] = { _114.weights[_2234 + _763] };
+                            spvArrayCopyFromStackToStack1(raw[7u], _2244);
+                            pair[7u] = ((device uint*)&_114.weights[(_2234 + _1168) + (_763 >> uint(3))])[_763 & 3u];
+                        }
+                        for (uint _1701 = 0u; _1701 < 8u; _1701++)
+                        {
+                            bool _891 = _1701 >= _890;
                             bool _900;
                             if (!_891)
                             {
-                                _900 = (_1674 + _1678) >= _1673;
+                                _900 = (_1697 + _1701) >= _1696;
                             }
                             else
                             {
@@ -436,109 +442,109 @@ kernel void expert_down_int4(constant Push& p [[buffer(0)]], const device Weight
                             {
                                 continue;
                             }
-                            uint _909 = (_767 + _1674) + _1678;
+                            uint _909 = (_767 + _1697) + _1701;
                             if (slot_mask[_909] == 0u)
                             {
                                 continue;
                             }
-                            float _1254 = as_type<float>((raw[_1678][0].x & 15u) | 1258291200u) - 8388616.0;
-                            float _1262 = as_type<float>(((raw[_1678][0].x >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
-                            float _1270 = as_type<float>(((raw[_1678][0].x >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
-                            float _1278 = as_type<float>(((raw[_1678][0].x >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
-                            uint _1210 = raw[_1678][0].x >> uint(4);
-                            float _1312 = as_type<float>((_1210 & 15u) | 1258291200u) - 8388616.0;
-                            float _1320 = as_type<float>(((_1210 >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
-                            float _1328 = as_type<float>(((_1210 >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
-                            float _1336 = as_type<float>(((_1210 >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
-                            float _2241 = as_type<float>((raw[_1678][0].y & 15u) | 1258291200u) - 8388616.0;
-                            float _2246 = as_type<float>(((raw[_1678][0].y >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
-                            float _2251 = as_type<float>(((raw[_1678][0].y >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
-                            float _2256 = as_type<float>(((raw[_1678][0].y >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
-                            uint _2266 = raw[_1678][0].y >> uint(4);
-                            float _2270 = as_type<float>((_2266 & 15u) | 1258291200u) - 8388616.0;
-                            float _2275 = as_type<float>(((_2266 >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
-                            float _2280 = as_type<float>(((_2266 >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
-                            float _2285 = as_type<float>(((_2266 >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
-                            float _2308 = as_type<float>((raw[_1678][0].z & 15u) | 1258291200u) - 8388616.0;
-                            float _2313 = as_type<float>(((raw[_1678][0].z >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
-                            float _2318 = as_type<float>(((raw[_1678][0].z >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
-                            float _2323 = as_type<float>(((raw[_1678][0].z >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
-                            uint _2333 = raw[_1678][0].z >> uint(4);
-                            float _2337 = as_type<float>((_2333 & 15u) | 1258291200u) - 8388616.0;
-                            float _2342 = as_type<float>(((_2333 >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
-                            float _2347 = as_type<float>(((_2333 >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
-                            float _2352 = as_type<float>(((_2333 >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
-                            float _2370 = as_type<float>((raw[_1678][0].w & 15u) | 1258291200u) - 8388616.0;
-                            float _2375 = as_type<float>(((raw[_1678][0].w >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
-                            float _2380 = as_type<float>(((raw[_1678][0].w >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
-                            float _2385 = as_type<float>(((raw[_1678][0].w >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
-                            uint _2395 = raw[_1678][0].w >> uint(4);
-                            float _2399 = as_type<float>((_2395 & 15u) | 1258291200u) - 8388616.0;
-                            float _2404 = as_type<float>(((_2395 >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
-                            float _2409 = as_type<float>(((_2395 >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
-                            float _2414 = as_type<float>(((_2395 >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
-                            uint _1341 = pair[_1678] & 65535u;
-                            uint _1356 = _1341 & 32767u;
-                            uint _1358 = _1356 << uint(13);
-                            float _1373 = (_1356 < 1024u) ? (as_type<float>(947912704u | _1358) - 6.103515625e-05) : as_type<float>(_1358 + ((_1356 < 31744u) ? 939524096u : 1879048192u));
-                            float _1685;
-                            if ((_1341 & 32768u) != 0u)
+                            float _1276 = as_type<float>((raw[_1701][0].x & 15u) | 1258291200u) - 8388616.0;
+                            float _1284 = as_type<float>(((raw[_1701][0].x >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
+                            float _1292 = as_type<float>(((raw[_1701][0].x >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
+                            float _1300 = as_type<float>(((raw[_1701][0].x >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
+                            uint _1232 = raw[_1701][0].x >> uint(4);
+                            float _1334 = as_type<float>((_1232 & 15u) | 1258291200u) - 8388616.0;
+                            float _1342 = as_type<float>(((_1232 >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
+                            float _1350 = as_type<float>(((_1232 >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
+                            float _1358 = as_type<float>(((_1232 >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
+                            float _2264 = as_type<float>((raw[_1701][0].y & 15u) | 1258291200u) - 8388616.0;
+                            float _2269 = as_type<float>(((raw[_1701][0].y >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
+                            float _2274 = as_type<float>(((raw[_1701][0].y >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
+                            float _2279 = as_type<float>(((raw[_1701][0].y >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
+                            uint _2289 = raw[_1701][0].y >> uint(4);
+                            float _2293 = as_type<float>((_2289 & 15u) | 1258291200u) - 8388616.0;
+                            float _2298 = as_type<float>(((_2289 >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
+                            float _2303 = as_type<float>(((_2289 >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
+                            float _2308 = as_type<float>(((_2289 >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
+                            float _2331 = as_type<float>((raw[_1701][0].z & 15u) | 1258291200u) - 8388616.0;
+                            float _2336 = as_type<float>(((raw[_1701][0].z >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
+                            float _2341 = as_type<float>(((raw[_1701][0].z >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
+                            float _2346 = as_type<float>(((raw[_1701][0].z >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
+                            uint _2356 = raw[_1701][0].z >> uint(4);
+                            float _2360 = as_type<float>((_2356 & 15u) | 1258291200u) - 8388616.0;
+                            float _2365 = as_type<float>(((_2356 >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
+                            float _2370 = as_type<float>(((_2356 >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
+                            float _2375 = as_type<float>(((_2356 >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
+                            float _2393 = as_type<float>((raw[_1701][0].w & 15u) | 1258291200u) - 8388616.0;
+                            float _2398 = as_type<float>(((raw[_1701][0].w >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
+                            float _2403 = as_type<float>(((raw[_1701][0].w >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
+                            float _2408 = as_type<float>(((raw[_1701][0].w >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
+                            uint _2418 = raw[_1701][0].w >> uint(4);
+                            float _2422 = as_type<float>((_2418 & 15u) | 1258291200u) - 8388616.0;
+                            float _2427 = as_type<float>(((_2418 >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
+                            float _2432 = as_type<float>(((_2418 >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
+                            float _2437 = as_type<float>(((_2418 >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
+                            uint _1363 = pair[_1701] & 65535u;
+                            uint _1378 = _1363 & 32767u;
+                            uint _1380 = _1378 << uint(13);
+                            float _1395 = (_1378 < 1024u) ? (as_type<float>(947912704u | _1380) - 6.103515625e-05) : as_type<float>(_1380 + ((_1378 < 31744u) ? 939524096u : 1879048192u));
+                            float _1708;
+                            if ((_1363 & 32768u) != 0u)
                             {
-                                _1685 = -_1373;
+                                _1708 = -_1395;
                             }
                             else
                             {
-                                _1685 = _1373;
+                                _1708 = _1395;
                             }
-                            uint _1345 = pair[_1678] >> uint(16);
-                            uint _1392 = _1345 & 32767u;
-                            uint _1394 = _1392 << uint(13);
-                            float _1409 = (_1392 < 1024u) ? (as_type<float>(947912704u | _1394) - 6.103515625e-05) : as_type<float>(_1394 + ((_1392 < 31744u) ? 939524096u : 1879048192u));
-                            float _1686;
-                            if ((_1345 & 32768u) != 0u)
+                            uint _1367 = pair[_1701] >> uint(16);
+                            uint _1414 = _1367 & 32767u;
+                            uint _1416 = _1414 << uint(13);
+                            float _1431 = (_1414 < 1024u) ? (as_type<float>(947912704u | _1416) - 6.103515625e-05) : as_type<float>(_1416 + ((_1414 < 31744u) ? 939524096u : 1879048192u));
+                            float _1709;
+                            if ((_1367 & 32768u) != 0u)
                             {
-                                _1686 = -_1409;
+                                _1709 = -_1431;
                             }
                             else
                             {
-                                _1686 = _1409;
+                                _1709 = _1431;
                             }
                             uint _944 = ((p.first_expert + slot_expert[_909]) * 64u) + _531;
-                            for (uint _1687 = 0u; _1687 < TOKENS; _1687++)
+                            for (uint _1710 = 0u; _1710 < TOKENS; _1710++)
                             {
-                                uint _976 = p.x_stride * (_944 + _1687);
-                                uint _1429 = ((_763 >> uint(3)) * 8u) + (((_763 >> uint(2)) & 1u) * 2u);
-                                uint _982 = _976 + _1429;
-                                uint _2442 = _976 + (_1429 + 1u);
-                                uint _2468 = _976 + (_1429 + 4u);
-                                uint _2494 = _976 + (_1429 + 5u);
-                                uint _1001 = (_909 * TOKENS) + _1687;
-                                uint _1024 = _1687 * 2u;
-                                bool _1038 = ((slot_mask[_909] >> _1687) & 1u) != 0u;
-                                float _1694;
+                                uint _976 = p.x_stride * (_944 + _1710);
+                                uint _1451 = ((_763 >> uint(3)) * 8u) + (((_763 >> uint(2)) & 1u) * 2u);
+                                uint _982 = _976 + _1451;
+                                uint _2465 = _976 + (_1451 + 1u);
+                                uint _2491 = _976 + (_1451 + 4u);
+                                uint _2517 = _976 + (_1451 + 5u);
+                                uint _1001 = (_909 * TOKENS) + _1710;
+                                uint _1024 = _1710 * 2u;
+                                bool _1038 = ((slot_mask[_909] >> _1710) & 1u) != 0u;
+                                float _1717;
                                 if (_1038)
                                 {
-                                    _1694 = fma(spvFMul(slot_weight[_1001], _1685), fma(_2285, _970.x[_2494].w, fma(_2280, _970.x[_2494].z, fma(_2275, _970.x[_2494].y, fma(_2270, _970.x[_2494].x, fma(_1336, _970.x[_2468].w, fma(_1328, _970.x[_2468].z, fma(_1320, _970.x[_2468].y, fma(_1312, _970.x[_2468].x, fma(_2256, _970.x[_2442].w, fma(_2251, _970.x[_2442].z, fma(_2246, _970.x[_2442].y, fma(_2241, _970.x[_2442].x, fma(_1278, _970.x[_982].w, fma(_1270, _970.x[_982].z, fma(_1262, _970.x[_982].y, spvFMul(_1254, _970.x[_982].x)))))))))))))))), acc[_1024]);
+                                    _1717 = fma(spvFMul(slot_weight[_1001], _1708), fma(_2308, _970.x[_2517].w, fma(_2303, _970.x[_2517].z, fma(_2298, _970.x[_2517].y, fma(_2293, _970.x[_2517].x, fma(_1358, _970.x[_2491].w, fma(_1350, _970.x[_2491].z, fma(_1342, _970.x[_2491].y, fma(_1334, _970.x[_2491].x, fma(_2279, _970.x[_2465].w, fma(_2274, _970.x[_2465].z, fma(_2269, _970.x[_2465].y, fma(_2264, _970.x[_2465].x, fma(_1300, _970.x[_982].w, fma(_1292, _970.x[_982].z, fma(_1284, _970.x[_982].y, spvFMul(_1276, _970.x[_982].x)))))))))))))))), acc[_1024]);
                                 }
                                 else
                                 {
-                                    _1694 = acc[_1024];
+                                    _1717 = acc[_1024];
                                 }
-                                acc[_1024] = _1694;
-                                uint _2718 = _1024 + 1u;
-                                float _2734;
+                                acc[_1024] = _1717;
+                                uint _2741 = _1024 + 1u;
+                                float _2757;
                                 if (_1038)
                                 {
-                                    _2734 = fma(slot_weight[_1001] * _1686, fma(_2414, _970.x[_2494].w, fma(_2409, _970.x[_2494].z, fma(_2404, _970.x[_2494].y, fma(_2399, _970.x[_2494].x, fma(_2352, _970.x[_2468].w, fma(_2347, _970.x[_2468].z, fma(_2342, _970.x[_2468].y, fma(_2337, _970.x[_2468].x, fma(_2385, _970.x[_2442].w, fma(_2380, _970.x[_2442].z, fma(_2375, _970.x[_2442].y, fma(_2370, _970.x[_2442].x, fma(_2323, _970.x[_982].w, fma(_2318, _970.x[_982].z, fma(_2313, _970.x[_982].y, _2308 * _970.x[_982].x))))))))))))))), acc[_2718]);
+                                    _2757 = fma(slot_weight[_1001] * _1709, fma(_2437, _970.x[_2517].w, fma(_2432, _970.x[_2517].z, fma(_2427, _970.x[_2517].y, fma(_2422, _970.x[_2517].x, fma(_2375, _970.x[_2491].w, fma(_2370, _970.x[_2491].z, fma(_2365, _970.x[_2491].y, fma(_2360, _970.x[_2491].x, fma(_2408, _970.x[_2465].w, fma(_2403, _970.x[_2465].z, fma(_2398, _970.x[_2465].y, fma(_2393, _970.x[_2465].x, fma(_2346, _970.x[_982].w, fma(_2341, _970.x[_982].z, fma(_2336, _970.x[_982].y, _2331 * _970.x[_982].x))))))))))))))), acc[_2741]);
                                 }
                                 else
                                 {
-                                    _2734 = acc[_2718];
+                                    _2757 = acc[_2741];
                                 }
-                                acc[_2718] = _2734;
+                                acc[_2741] = _2757;
                             }
                         }
-                        _1674 += _1061;
+                        _1697 += _1061;
                         continue;
                     }
                     else
@@ -550,28 +556,29 @@ kernel void expert_down_int4(constant Push& p [[buffer(0)]], const device Weight
         }
         float param[16];
         spvArrayCopyFromStackToStack1(param, acc);
-        for (uint _1655 = 0u; _1655 < _416; )
+        for (uint _1677 = 0u; _1677 < _416; )
         {
-            partial[(_1655 * THREADS) + gl_LocalInvocationID.x] = param[_1655];
-            _1655++;
+            partial[(_1677 * THREADS) + gl_LocalInvocationID.x] = param[_1677];
+            _1677++;
             continue;
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
-        for (uint _1656 = gl_LocalInvocationID.x; _1656 < _445; _1656 += THREADS)
+        for (uint _1678 = gl_LocalInvocationID.x; _1678 < _445; _1678 += THREADS)
         {
-            uint _1579 = (((_1656 / 32u) * THREADS) + ((_1656 / 8u) % 4u)) + (4u * (_1656 % 8u));
-            float _1662;
-            _1662 = partial[_1579];
-            for (uint _1660 = 32u; _1660 < THREADS; )
+            uint _1601 = (((_1678 / 32u) * THREADS) + ((_1678 / 8u) % 4u)) + (4u * (_1678 % 8u));
+            float _1685;
+            _1685 = partial[_1601];
+            for (uint _1683 = 32u; _1683 < THREADS; )
             {
-                _1662 = spvFAdd(_1662, partial[_1579 + _1660]);
-                _1660 += 32u;
+                _1685 = spvFAdd(_1685, partial[_1601 + _1683]);
+                _1683 += 32u;
                 continue;
             }
-            chunk_sums[_1656] = _1662;
+            chunk_sums[_1678] = _1685;
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
         uint _1079 = (gl_WorkGroupID.x * 8u) + (gl_LocalInvocationID.x % 8u);
+        uint _1084 = _531 + (gl_LocalInvocationID.x / 8u);
         bool _1087 = gl_LocalInvocationID.x >= _1086;
         bool _1096;
         if (!_1087)
@@ -586,20 +593,29 @@ kernel void expert_down_int4(constant Push& p [[buffer(0)]], const device Weight
         {
             break;
         }
-        uint _1106 = ((_531 + (gl_LocalInvocationID.x / 8u)) * p.y_stride) + _1079;
+        uint _1106 = (_1084 * p.y_stride) + _1079;
         uint _1111 = gl_LocalInvocationID.x % 8u;
-        uint _1620 = (((((gl_LocalInvocationID.x / 8u) * 2u) + (_1111 % 2u)) * 4u) + (_1111 / 2u)) * 8u;
-        float _1867 = (((((spvFAdd(chunk_sums[_1620], chunk_sums[_1620 + 1u]) + chunk_sums[_1620 + 2u]) + chunk_sums[_1620 + 3u]) + chunk_sums[_1620 + 4u]) + chunk_sums[_1620 + 5u]) + chunk_sums[_1620 + 6u]) + chunk_sums[_1620 + 7u];
-        float _1659;
-        if (p.accumulate != 0u)
+        uint _1642 = (((((gl_LocalInvocationID.x / 8u) * 2u) + (_1111 % 2u)) * 4u) + (_1111 / 2u)) * 8u;
+        float _1890 = (((((spvFAdd(chunk_sums[_1642], chunk_sums[_1642 + 1u]) + chunk_sums[_1642 + 2u]) + chunk_sums[_1642 + 3u]) + chunk_sums[_1642 + 4u]) + chunk_sums[_1642 + 5u]) + chunk_sums[_1642 + 6u]) + chunk_sums[_1642 + 7u];
+        float _1681;
+        if ((p.flags & 1u) != 0u)
         {
-            _1659 = spvFAdd(_1867, _1124.y[_1106]);
+            _1681 = spvFAdd(_1890, _1125.y[_1106]);
         }
         else
         {
-            _1659 = _1867;
+            _1681 = _1890;
         }
-        _1124.y[_1106] = _1659;
+        float _1682;
+        if ((p.flags & 2u) != 0u)
+        {
+            _1682 = spvFAdd(_1681, _1141.residual[(_1084 * p.residual_stride) + _1079]);
+        }
+        else
+        {
+            _1682 = _1681;
+        }
+        _1125.y[_1106] = _1682;
         break;
     } while(false);
 }

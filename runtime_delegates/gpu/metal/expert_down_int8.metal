@@ -65,7 +65,8 @@ struct Push
     uint y_stride;
     uint all_experts;
     uint classes;
-    uint accumulate;
+    uint flags;
+    uint residual_stride;
 };
 
 constant uint _550 = (TOKENS * 2u);
@@ -103,13 +104,18 @@ struct Y
     float y[1];
 };
 
+struct Residual
+{
+    float residual[1];
+};
+
 #ifndef BLOCKFFN_THREADS
 #define BLOCKFFN_THREADS 64u
 #endif
-constant uint _1094 = BLOCKFFN_THREADS;
-constant uint3 gl_WorkGroupSize [[maybe_unused]] = uint3(_1094, 1u, 1u);
+constant uint _1116 = BLOCKFFN_THREADS;
+constant uint3 gl_WorkGroupSize [[maybe_unused]] = uint3(_1116, 1u, 1u);
 
-kernel void expert_down_int8(constant Push& p [[buffer(0)]], const device Weights& _113 [[buffer(1)]], const device X& _930 [[buffer(2)]], device Y& _1084 [[buffer(3)]], const device Route& _569 [[buffer(4)]], const device Step& _496 [[buffer(5)]], uint3 gl_LocalInvocationID [[thread_position_in_threadgroup]], uint3 gl_WorkGroupID [[threadgroup_position_in_grid]])
+kernel void expert_down_int8(constant Push& p [[buffer(0)]], const device Weights& _113 [[buffer(1)]], const device X& _930 [[buffer(2)]], device Y& _1085 [[buffer(3)]], const device Route& _569 [[buffer(4)]], const device Step& _496 [[buffer(5)]], const device Residual& _1101 [[buffer(6)]], uint3 gl_LocalInvocationID [[thread_position_in_threadgroup]], uint3 gl_WorkGroupID [[threadgroup_position_in_grid]])
 {
     threadgroup float partial[_376];
     threadgroup float chunk_sums[_437];
@@ -133,17 +139,17 @@ kernel void expert_down_int8(constant Push& p [[buffer(0)]], const device Weight
         {
             break;
         }
-        uint _1106 = ((p.cols + 7u) / 8u) * 4u;
+        uint _1128 = ((p.cols + 7u) / 8u) * 4u;
         uint _518 = THREADS / p.classes;
         uint _522 = gl_LocalInvocationID.x / _518;
         uint _526 = 64u / p.classes;
-        uint _1114 = ((p.all_experts + p.classes) - 1u) / p.classes;
-        uint _542 = 16u + ((_1114 * p.classes) * 4u);
+        uint _1136 = ((p.all_experts + p.classes) - 1u) / p.classes;
+        uint _542 = 16u + ((_1136 * p.classes) * 4u);
         float acc[16];
-        for (uint _1512 = 0u; _1512 < _550; )
+        for (uint _1534 = 0u; _1534 < _550; )
         {
-            acc[_1512] = 0.0;
-            _1512++;
+            acc[_1534] = 0.0;
+            _1534++;
             continue;
         }
         if (gl_LocalInvocationID.x < 8u)
@@ -152,64 +158,64 @@ kernel void expert_down_int8(constant Push& p [[buffer(0)]], const device Weight
         }
         uint4 raw[8][1];
         uint pair[8];
-        uint _1523;
-        for (uint _1513 = 0u, _1524 = 1u; _1513 < _1106; _1524 = _1523, _1513 += _518)
+        uint _1546;
+        for (uint _1535 = 0u, _1547 = 1u; _1535 < _1128; _1547 = _1546, _1535 += _518)
         {
-            _1523 = _1524;
-            uint _1572;
-            for (uint _1522 = 0u; _1522 < _1523; _1523 = _1572, _1522 += _526)
+            _1546 = _1547;
+            uint _1595;
+            for (uint _1545 = 0u; _1545 < _1546; _1546 = _1595, _1545 += _526)
             {
                 threadgroup_barrier(mem_flags::mem_threadgroup);
-                uint _1526;
-                _1526 = gl_LocalInvocationID.x;
-                for (; _1526 < 64u; _1526 += THREADS)
+                uint _1549;
+                _1549 = gl_LocalInvocationID.x;
+                for (; _1549 < 64u; _1549 += THREADS)
                 {
-                    uint _620 = ((_1526 / _526) * _1114) + min((_1522 + (_1526 % _526)), (_1114 - 1u));
+                    uint _620 = ((_1549 / _526) * _1136) + min((_1545 + (_1549 % _526)), (_1136 - 1u));
                     uint _624 = 16u + (_620 * 4u);
                     uint _630 = _569.route[_624] - p.first_expert;
-                    slot_expert[_1526] = _630;
-                    uint _1574;
+                    slot_expert[_1549] = _630;
+                    uint _1597;
                     if (_630 < p.experts)
                     {
-                        _1574 = (_569.route[_624 + uint((_488 < 32u) ? 1 : 2)] >> (_488 & 31u)) & _664;
+                        _1597 = (_569.route[_624 + uint((_488 < 32u) ? 1 : 2)] >> (_488 & 31u)) & _664;
                     }
                     else
                     {
-                        _1574 = 0u;
+                        _1597 = 0u;
                     }
-                    slot_mask[_1526] = _1574;
-                    for (uint _1575 = 0u; _1575 < TOKENS; )
+                    slot_mask[_1549] = _1597;
+                    for (uint _1598 = 0u; _1598 < TOKENS; )
                     {
-                        slot_weight[(_1526 * TOKENS) + _1575] = as_type<float>(_569.route[((_542 + (_620 * 64u)) + _488) + _1575]);
-                        _1575++;
+                        slot_weight[(_1549 * TOKENS) + _1598] = as_type<float>(_569.route[((_542 + (_620 * 64u)) + _488) + _1598]);
+                        _1598++;
                         continue;
                     }
                 }
                 threadgroup_barrier(mem_flags::mem_threadgroup);
-                _1572 = _1523;
-                for (uint _1527 = 0u; _1527 < p.classes; )
+                _1595 = _1546;
+                for (uint _1550 = 0u; _1550 < p.classes; )
                 {
-                    _1572 = max(_1572, counts[_1527]);
-                    _1527++;
+                    _1595 = max(_1595, counts[_1550]);
+                    _1550++;
                     continue;
                 }
-                uint _723 = _1513 + (gl_LocalInvocationID.x % _518);
+                uint _723 = _1535 + (gl_LocalInvocationID.x % _518);
                 uint _727 = _522 * _526;
-                uint _1532;
-                if ((_723 < _1106) && (counts[_522] > _1522))
+                uint _1555;
+                if ((_723 < _1128) && (counts[_522] > _1545))
                 {
-                    _1532 = min((counts[_522] - _1522), _526);
+                    _1555 = min((counts[_522] - _1545), _526);
                 }
                 else
                 {
-                    _1532 = 0u;
+                    _1555 = 0u;
                 }
-                uint _1533;
-                _1533 = 0u;
+                uint _1556;
+                _1556 = 0u;
                 bool _758;
                 for (;;)
                 {
-                    _758 = _1533 < _1532;
+                    _758 = _1556 < _1555;
                     if (_758)
                     {
                         bool _773 = 0u < _772;
@@ -225,7 +231,7 @@ kernel void expert_down_int8(constant Push& p [[buffer(0)]], const device Weight
                         bool _792;
                         if (_781)
                         {
-                            _792 = slot_mask[_727 + _1533] != 0u;
+                            _792 = slot_mask[_727 + _1556] != 0u;
                         }
                         else
                         {
@@ -233,200 +239,200 @@ kernel void expert_down_int8(constant Push& p [[buffer(0)]], const device Weight
                         }
                         if (_792)
                         {
-                            uint _813 = (p.first + (slot_expert[_727 + _1533] * p.expert_vectors)) + (gl_WorkGroupID.x * p.tile_vectors);
-                            uint4 _1503[1] = { _113.weights[_813 + _723] };
-                            spvArrayCopyFromStackToStack1(raw[0u], _1503);
-                            pair[0u] = ((device uint*)&_113.weights[_813 + _1106])[_723 & 3u];
+                            uint _813 = (p.first + (slot_expert[_727 + _1556] * p.expert_vectors)) + (gl_WorkGroupID.x * p.tile_vectors);
+                            uint4 _1525[1] = { _113.weights[_813 + _723] };
+                            spvArrayCopyFromStackToStack1(raw[0u], _1525);
+                            pair[0u] = ((device uint*)&_113.weights[_813 + _1128])[_723 & 3u];
                         }
-                        bool _1727 = 1u < _772;
-                        bool _1732;
-                        if (_1727)
+                        bool _1750 = 1u < _772;
+                        bool _1755;
+                        if (_1750)
                         {
-                            _1732 = (_1533 + 1u) < _1532;
-                        }
-                        else
-                        {
-                            _1732 = _1727;
-                        }
-                        bool _1740;
-                        if (_1732)
-                        {
-                            _1740 = slot_mask[(_727 + _1533) + 1u] != 0u;
+                            _1755 = (_1556 + 1u) < _1555;
                         }
                         else
                         {
-                            _1740 = _1732;
+                            _1755 = _1750;
                         }
-                        if (_1740)
+                        bool _1763;
+                        if (_1755)
                         {
-                            uint _1757 = (p.first + (slot_expert[(_727 + _1533) + 1u] * p.expert_vectors)) + (gl_WorkGroupID.x * p.tile_vectors);
-                            uint4 _1765[1] = { _113.weights[_1757 + _723] };
-                            spvArrayCopyFromStackToStack1(raw[1u], _1765);
-                            pair[1u] = ((device uint*)&_113.weights[_1757 + _1106])[_723 & 3u];
-                        }
-                        bool _1776 = 2u < _772;
-                        bool _1781;
-                        if (_1776)
-                        {
-                            _1781 = (_1533 + 2u) < _1532;
+                            _1763 = slot_mask[(_727 + _1556) + 1u] != 0u;
                         }
                         else
                         {
-                            _1781 = _1776;
+                            _1763 = _1755;
                         }
-                        bool _1789;
-                        if (_1781)
+                        if (_1763)
                         {
-                            _1789 = slot_mask[(_727 + _1533) + 2u] != 0u;
+                            uint _1780 = (p.first + (slot_expert[(_727 + _1556) + 1u] * p.expert_vectors)) + (gl_WorkGroupID.x * p.tile_vectors);
+                            uint4 _1788[1] = { _113.weights[_1780 + _723] };
+                            spvArrayCopyFromStackToStack1(raw[1u], _1788);
+                            pair[1u] = ((device uint*)&_113.weights[_1780 + _1128])[_723 & 3u];
                         }
-                        else
+                        bool _1799 = 2u < _772;
+                        bool _1804;
+                        if (_1799)
                         {
-                            _1789 = _1781;
-                        }
-                        if (_1789)
-                        {
-                            uint _1806 = (p.first + (slot_expert[(_727 + _1533) + 2u] * p.expert_vectors)) + (gl_WorkGroupID.x * p.tile_vectors);
-                            uint4 _1814[1] = { _113.weights[_1806 + _723] };
-                            spvArrayCopyFromStackToStack1(raw[2u], _1814);
-                            pair[2u] = ((device uint*)&_113.weights[_1806 + _1106])[_723 & 3u];
-                        }
-                        bool _1825 = 3u < _772;
-                        bool _1830;
-                        if (_1825)
-                        {
-                            _1830 = (_1533 + 3u) < _1532;
+                            _1804 = (_1556 + 2u) < _1555;
                         }
                         else
                         {
-                            _1830 = _1825;
+                            _1804 = _1799;
                         }
-                        bool _1838;
-                        if (_1830)
+                        bool _1812;
+                        if (_1804)
                         {
-                            _1838 = slot_mask[(_727 + _1533) + 3u] != 0u;
-                        }
-                        else
-                        {
-                            _1838 = _1830;
-                        }
-                        if (_1838)
-                        {
-                            uint _1855 = (p.first + (slot_expert[(_727 + _1533) + 3u] * p.expert_vectors)) + (gl_WorkGroupID.x * p.tile_vectors);
-                            uint4 _1863[1] = { _113.weights[_1855 + _723] };
-                            spvArrayCopyFromStackToStack1(raw[3u], _1863);
-                            pair[3u] = ((device uint*)&_113.weights[_1855 + _1106])[_723 & 3u];
-                        }
-                        bool _1874 = 4u < _772;
-                        bool _1879;
-                        if (_1874)
-                        {
-                            _1879 = (_1533 + 4u) < _1532;
+                            _1812 = slot_mask[(_727 + _1556) + 2u] != 0u;
                         }
                         else
                         {
-                            _1879 = _1874;
+                            _1812 = _1804;
                         }
-                        bool _1887;
-                        if (_1879)
+                        if (_1812)
                         {
-                            _1887 = slot_mask[(_727 + _1533) + 4u] != 0u;
+                            uint _1829 = (p.first + (slot_expert[(_727 + _1556) + 2u] * p.expert_vectors)) + (gl_WorkGroupID.x * p.tile_vectors);
+                            uint4 _1837[1] = { _113.weights[_1829 + _723] };
+                            spvArrayCopyFromStackToStack1(raw[2u], _1837);
+                            pair[2u] = ((device uint*)&_113.weights[_1829 + _1128])[_723 & 3u];
                         }
-                        else
+                        bool _1848 = 3u < _772;
+                        bool _1853;
+                        if (_1848)
                         {
-                            _1887 = _1879;
-                        }
-                        if (_1887)
-                        {
-                            uint _1904 = (p.first + (slot_expert[(_727 + _1533) + 4u] * p.expert_vectors)) + (gl_WorkGroupID.x * p.tile_vectors);
-                            uint4 _1912[1] = { _113.weights[_1904 + _723] };
-                            spvArrayCopyFromStackToStack1(raw[4u], _1912);
-                            pair[4u] = ((device uint*)&_113.weights[_1904 + _1106])[_723 & 3u];
-                        }
-                        bool _1923 = 5u < _772;
-                        bool _1928;
-                        if (_1923)
-                        {
-                            _1928 = (_1533 + 5u) < _1532;
+                            _1853 = (_1556 + 3u) < _1555;
                         }
                         else
                         {
-                            _1928 = _1923;
+                            _1853 = _1848;
                         }
-                        bool _1936;
-                        if (_1928)
+                        bool _1861;
+                        if (_1853)
                         {
-                            _1936 = slot_mask[(_727 + _1533) + 5u] != 0u;
-                        }
-                        else
-                        {
-                            _1936 = _1928;
-                        }
-                        if (_1936)
-                        {
-                            uint _1953 = (p.first + (slot_expert[(_727 + _1533) + 5u] * p.expert_vectors)) + (gl_WorkGroupID.x * p.tile_vectors);
-                            uint4 _1961[1] = { _113.weights[_1953 + _723] };
-                            spvArrayCopyFromStackToStack1(raw[5u], _1961);
-                            pair[5u] = ((device uint*)&_113.weights[_1953 + _1106])[_723 & 3u];
-                        }
-                        bool _1972 = 6u < _772;
-                        bool _1977;
-                        if (_1972)
-                        {
-                            _1977 = (_1533 + 6u) < _1532;
+                            _1861 = slot_mask[(_727 + _1556) + 3u] != 0u;
                         }
                         else
                         {
-                            _1977 = _1972;
+                            _1861 = _1853;
                         }
-                        bool _1985;
-                        if (_1977)
+                        if (_1861)
                         {
-                            _1985 = slot_mask[(_727 + _1533) + 6u] != 0u;
+                            uint _1878 = (p.first + (slot_expert[(_727 + _1556) + 3u] * p.expert_vectors)) + (gl_WorkGroupID.x * p.tile_vectors);
+                            uint4 _1886[1] = { _113.weights[_1878 + _723] };
+                            spvArrayCopyFromStackToStack1(raw[3u], _1886);
+                            pair[3u] = ((device uint*)&_113.weights[_1878 + _1128])[_723 & 3u];
                         }
-                        else
+                        bool _1897 = 4u < _772;
+                        bool _1902;
+                        if (_1897)
                         {
-                            _1985 = _1977;
-                        }
-                        if (_1985)
-                        {
-                            uint _2002 = (p.first + (slot_expert[(_727 + _1533) + 6u] * p.expert_vectors)) + (gl_WorkGroupID.x * p.tile_vectors);
-                            uint4 _2010[1] = { _113.weights[_2002 + _723] };
-                            spvArrayCopyFromStackToStack1(raw[6u], _2010);
-                            pair[6u] = ((device uint*)&_113.weights[_2002 + _1106])[_723 & 3u];
-                        }
-                        bool _2021 = 7u < _772;
-                        bool _2026;
-                        if (_2021)
-                        {
-                            _2026 = (_1533 + 7u) < _1532;
+                            _1902 = (_1556 + 4u) < _1555;
                         }
                         else
                         {
-                            _2026 = _2021;
+                            _1902 = _1897;
                         }
-                        bool _2034;
-                        if (_2026)
+                        bool _1910;
+                        if (_1902)
                         {
-                            _2034 = slot_mask[(_727 + _1533) + 7u] != 0u;
+                            _1910 = slot_mask[(_727 + _1556) + 4u] != 0u;
                         }
                         else
                         {
-                            _2034 = _2026;
+                            _1910 = _1902;
                         }
-                        if (_2034)
+                        if (_1910)
                         {
-                            uint _2051 = (p.first + (slot_expert[(_727 + _1533) + 7u] * p.expert_vectors)) + (gl_WorkGroupID.x * p.tile_vectors);
-                            uint4 _2059[1] = { _113.weights[_2051 + _723] };
-                            spvArrayCopyFromStackToStack1(raw[7u], _2059);
-                            pair[7u] = ((device uint*)&_113.weights[_2051 + _1106])[_723 & 3u];
+                            uint _1927 = (p.first + (slot_expert[(_727 + _1556) + 4u] * p.expert_vectors)) + (gl_WorkGroupID.x * p.tile_vectors);
+                            uint4 _1935[1] = { _113.weights[_1927 + _723] };
+                            spvArrayCopyFromStackToStack1(raw[4u], _1935);
+                            pair[4u] = ((device uint*)&_113.weights[_1927 + _1128])[_723 & 3u];
                         }
-                        for (uint _1537 = 0u; _1537 < 8u; _1537++)
+                        bool _1946 = 5u < _772;
+                        bool _1951;
+                        if (_1946)
                         {
-                            bool _851 = _1537 >= _850;
+                            _1951 = (_1556 + 5u) < _1555;
+                        }
+                        else
+                        {
+                            _1951 = _1946;
+                        }
+                        bool _1959;
+                        if (_1951)
+                        {
+                            _1959 = slot_mask[(_727 + _1556) + 5u] != 0u;
+                        }
+                        else
+                        {
+                            _1959 = _1951;
+                        }
+                        if (_1959)
+                        {
+                            uint _1976 = (p.first + (slot_expert[(_727 + _1556) + 5u] * p.expert_vectors)) + (gl_WorkGroupID.x * p.tile_vectors);
+                            uint4 _1984[1] = { _113.weights[_1976 + _723] };
+                            spvArrayCopyFromStackToStack1(raw[5u], _1984);
+                            pair[5u] = ((device uint*)&_113.weights[_1976 + _1128])[_723 & 3u];
+                        }
+                        bool _1995 = 6u < _772;
+                        bool _2000;
+                        if (_1995)
+                        {
+                            _2000 = (_1556 + 6u) < _1555;
+                        }
+                        else
+                        {
+                            _2000 = _1995;
+                        }
+                        bool _2008;
+                        if (_2000)
+                        {
+                            _2008 = slot_mask[(_727 + _1556) + 6u] != 0u;
+                        }
+                        else
+                        {
+                            _2008 = _2000;
+                        }
+                        if (_2008)
+                        {
+                            uint _2025 = (p.first + (slot_expert[(_727 + _1556) + 6u] * p.expert_vectors)) + (gl_WorkGroupID.x * p.tile_vectors);
+                            uint4 _2033[1] = { _113.weights[_2025 + _723] };
+                            spvArrayCopyFromStackToStack1(raw[6u], _2033);
+                            pair[6u] = ((device uint*)&_113.weights[_2025 + _1128])[_723 & 3u];
+                        }
+                        bool _2044 = 7u < _772;
+                        bool _2049;
+                        if (_2044)
+                        {
+                            _2049 = (_1556 + 7u) < _1555;
+                        }
+                        else
+                        {
+                            _2049 = _2044;
+                        }
+                        bool _2057;
+                        if (_2049)
+                        {
+                            _2057 = slot_mask[(_727 + _1556) + 7u] != 0u;
+                        }
+                        else
+                        {
+                            _2057 = _2049;
+                        }
+                        if (_2057)
+                        {
+                            uint _2074 = (p.first + (slot_expert[(_727 + _1556) + 7u] * p.expert_vectors)) + (gl_WorkGroupID.x * p.tile_vectors);
+                            uint4 _2082[1] = { _113.weights[_2074 + _723] };
+                            spvArrayCopyFromStackToStack1(raw[7u], _2082);
+                            pair[7u] = ((device uint*)&_113.weights[_2074 + _1128])[_723 & 3u];
+                        }
+                        for (uint _1560 = 0u; _1560 < 8u; _1560++)
+                        {
+                            bool _851 = _1560 >= _850;
                             bool _860;
                             if (!_851)
                             {
-                                _860 = (_1533 + _1537) >= _1532;
+                                _860 = (_1556 + _1560) >= _1555;
                             }
                             else
                             {
@@ -436,91 +442,91 @@ kernel void expert_down_int8(constant Push& p [[buffer(0)]], const device Weight
                             {
                                 continue;
                             }
-                            uint _869 = (_727 + _1533) + _1537;
+                            uint _869 = (_727 + _1556) + _1560;
                             if (slot_mask[_869] == 0u)
                             {
                                 continue;
                             }
-                            uint _1159 = raw[_1537][0].x ^ 2155905152u;
-                            float _1182 = as_type<float>((_1159 & 255u) | 1258291200u) - 8388736.0;
-                            float _1190 = as_type<float>(((_1159 >> uint(8)) & 255u) | 1258291200u) - 8388736.0;
-                            float _1198 = as_type<float>(((_1159 >> uint(16)) & 255u) | 1258291200u) - 8388736.0;
-                            float _1206 = as_type<float>((_1159 >> uint(24)) | 1258291200u) - 8388736.0;
-                            uint _2072 = raw[_1537][0].y ^ 2155905152u;
-                            float _2076 = as_type<float>((_2072 & 255u) | 1258291200u) - 8388736.0;
-                            float _2081 = as_type<float>(((_2072 >> uint(8)) & 255u) | 1258291200u) - 8388736.0;
-                            float _2086 = as_type<float>(((_2072 >> uint(16)) & 255u) | 1258291200u) - 8388736.0;
-                            float _2090 = as_type<float>((_2072 >> uint(24)) | 1258291200u) - 8388736.0;
-                            uint _2102 = raw[_1537][0].z ^ 2155905152u;
-                            float _2106 = as_type<float>((_2102 & 255u) | 1258291200u) - 8388736.0;
-                            float _2111 = as_type<float>(((_2102 >> uint(8)) & 255u) | 1258291200u) - 8388736.0;
-                            float _2116 = as_type<float>(((_2102 >> uint(16)) & 255u) | 1258291200u) - 8388736.0;
-                            float _2120 = as_type<float>((_2102 >> uint(24)) | 1258291200u) - 8388736.0;
-                            uint _2132 = raw[_1537][0].w ^ 2155905152u;
-                            float _2136 = as_type<float>((_2132 & 255u) | 1258291200u) - 8388736.0;
-                            float _2141 = as_type<float>(((_2132 >> uint(8)) & 255u) | 1258291200u) - 8388736.0;
-                            float _2146 = as_type<float>(((_2132 >> uint(16)) & 255u) | 1258291200u) - 8388736.0;
-                            float _2150 = as_type<float>((_2132 >> uint(24)) | 1258291200u) - 8388736.0;
-                            uint _1211 = pair[_1537] & 65535u;
-                            uint _1226 = _1211 & 32767u;
-                            uint _1228 = _1226 << uint(13);
-                            float _1243 = (_1226 < 1024u) ? (as_type<float>(947912704u | _1228) - 6.103515625e-05) : as_type<float>(_1228 + ((_1226 < 31744u) ? 939524096u : 1879048192u));
-                            float _1544;
-                            if ((_1211 & 32768u) != 0u)
+                            uint _1181 = raw[_1560][0].x ^ 2155905152u;
+                            float _1204 = as_type<float>((_1181 & 255u) | 1258291200u) - 8388736.0;
+                            float _1212 = as_type<float>(((_1181 >> uint(8)) & 255u) | 1258291200u) - 8388736.0;
+                            float _1220 = as_type<float>(((_1181 >> uint(16)) & 255u) | 1258291200u) - 8388736.0;
+                            float _1228 = as_type<float>((_1181 >> uint(24)) | 1258291200u) - 8388736.0;
+                            uint _2095 = raw[_1560][0].y ^ 2155905152u;
+                            float _2099 = as_type<float>((_2095 & 255u) | 1258291200u) - 8388736.0;
+                            float _2104 = as_type<float>(((_2095 >> uint(8)) & 255u) | 1258291200u) - 8388736.0;
+                            float _2109 = as_type<float>(((_2095 >> uint(16)) & 255u) | 1258291200u) - 8388736.0;
+                            float _2113 = as_type<float>((_2095 >> uint(24)) | 1258291200u) - 8388736.0;
+                            uint _2125 = raw[_1560][0].z ^ 2155905152u;
+                            float _2129 = as_type<float>((_2125 & 255u) | 1258291200u) - 8388736.0;
+                            float _2134 = as_type<float>(((_2125 >> uint(8)) & 255u) | 1258291200u) - 8388736.0;
+                            float _2139 = as_type<float>(((_2125 >> uint(16)) & 255u) | 1258291200u) - 8388736.0;
+                            float _2143 = as_type<float>((_2125 >> uint(24)) | 1258291200u) - 8388736.0;
+                            uint _2155 = raw[_1560][0].w ^ 2155905152u;
+                            float _2159 = as_type<float>((_2155 & 255u) | 1258291200u) - 8388736.0;
+                            float _2164 = as_type<float>(((_2155 >> uint(8)) & 255u) | 1258291200u) - 8388736.0;
+                            float _2169 = as_type<float>(((_2155 >> uint(16)) & 255u) | 1258291200u) - 8388736.0;
+                            float _2173 = as_type<float>((_2155 >> uint(24)) | 1258291200u) - 8388736.0;
+                            uint _1233 = pair[_1560] & 65535u;
+                            uint _1248 = _1233 & 32767u;
+                            uint _1250 = _1248 << uint(13);
+                            float _1265 = (_1248 < 1024u) ? (as_type<float>(947912704u | _1250) - 6.103515625e-05) : as_type<float>(_1250 + ((_1248 < 31744u) ? 939524096u : 1879048192u));
+                            float _1567;
+                            if ((_1233 & 32768u) != 0u)
                             {
-                                _1544 = -_1243;
+                                _1567 = -_1265;
                             }
                             else
                             {
-                                _1544 = _1243;
+                                _1567 = _1265;
                             }
-                            uint _1215 = pair[_1537] >> uint(16);
-                            uint _1262 = _1215 & 32767u;
-                            uint _1264 = _1262 << uint(13);
-                            float _1279 = (_1262 < 1024u) ? (as_type<float>(947912704u | _1264) - 6.103515625e-05) : as_type<float>(_1264 + ((_1262 < 31744u) ? 939524096u : 1879048192u));
-                            float _1545;
-                            if ((_1215 & 32768u) != 0u)
+                            uint _1237 = pair[_1560] >> uint(16);
+                            uint _1284 = _1237 & 32767u;
+                            uint _1286 = _1284 << uint(13);
+                            float _1301 = (_1284 < 1024u) ? (as_type<float>(947912704u | _1286) - 6.103515625e-05) : as_type<float>(_1286 + ((_1284 < 31744u) ? 939524096u : 1879048192u));
+                            float _1568;
+                            if ((_1237 & 32768u) != 0u)
                             {
-                                _1545 = -_1279;
+                                _1568 = -_1301;
                             }
                             else
                             {
-                                _1545 = _1279;
+                                _1568 = _1301;
                             }
                             uint _904 = ((p.first_expert + slot_expert[_869]) * 64u) + _488;
-                            for (uint _1546 = 0u; _1546 < TOKENS; _1546++)
+                            for (uint _1569 = 0u; _1569 < TOKENS; _1569++)
                             {
-                                uint _936 = p.x_stride * (_904 + _1546);
-                                uint _1294 = (_723 >> uint(2)) * 2u;
-                                uint _942 = _936 + _1294;
-                                uint _2167 = _936 + (_1294 + 1u);
-                                uint _961 = (_869 * TOKENS) + _1546;
-                                uint _984 = _1546 * 2u;
-                                bool _998 = ((slot_mask[_869] >> _1546) & 1u) != 0u;
-                                float _1553;
+                                uint _936 = p.x_stride * (_904 + _1569);
+                                uint _1316 = (_723 >> uint(2)) * 2u;
+                                uint _942 = _936 + _1316;
+                                uint _2190 = _936 + (_1316 + 1u);
+                                uint _961 = (_869 * TOKENS) + _1569;
+                                uint _984 = _1569 * 2u;
+                                bool _998 = ((slot_mask[_869] >> _1569) & 1u) != 0u;
+                                float _1576;
                                 if (_998)
                                 {
-                                    _1553 = fma(spvFMul(slot_weight[_961], _1544), fma(_2090, _930.x[_2167].w, fma(_2086, _930.x[_2167].z, fma(_2081, _930.x[_2167].y, fma(_2076, _930.x[_2167].x, fma(_1206, _930.x[_942].w, fma(_1198, _930.x[_942].z, fma(_1190, _930.x[_942].y, spvFMul(_1182, _930.x[_942].x)))))))), acc[_984]);
+                                    _1576 = fma(spvFMul(slot_weight[_961], _1567), fma(_2113, _930.x[_2190].w, fma(_2109, _930.x[_2190].z, fma(_2104, _930.x[_2190].y, fma(_2099, _930.x[_2190].x, fma(_1228, _930.x[_942].w, fma(_1220, _930.x[_942].z, fma(_1212, _930.x[_942].y, spvFMul(_1204, _930.x[_942].x)))))))), acc[_984]);
                                 }
                                 else
                                 {
-                                    _1553 = acc[_984];
+                                    _1576 = acc[_984];
                                 }
-                                acc[_984] = _1553;
-                                uint _2251 = _984 + 1u;
-                                float _2267;
+                                acc[_984] = _1576;
+                                uint _2274 = _984 + 1u;
+                                float _2290;
                                 if (_998)
                                 {
-                                    _2267 = fma(slot_weight[_961] * _1545, fma(_2150, _930.x[_2167].w, fma(_2146, _930.x[_2167].z, fma(_2141, _930.x[_2167].y, fma(_2136, _930.x[_2167].x, fma(_2120, _930.x[_942].w, fma(_2116, _930.x[_942].z, fma(_2111, _930.x[_942].y, _2106 * _930.x[_942].x))))))), acc[_2251]);
+                                    _2290 = fma(slot_weight[_961] * _1568, fma(_2173, _930.x[_2190].w, fma(_2169, _930.x[_2190].z, fma(_2164, _930.x[_2190].y, fma(_2159, _930.x[_2190].x, fma(_2143, _930.x[_942].w, fma(_2139, _930.x[_942].z, fma(_2134, _930.x[_942].y, _2129 * _930.x[_942].x))))))), acc[_2274]);
                                 }
                                 else
                                 {
-                                    _2267 = acc[_2251];
+                                    _2290 = acc[_2274];
                                 }
-                                acc[_2251] = _2267;
+                                acc[_2274] = _2290;
                             }
                         }
-                        _1533 += _1021;
+                        _1556 += _1021;
                         continue;
                     }
                     else
@@ -532,28 +538,29 @@ kernel void expert_down_int8(constant Push& p [[buffer(0)]], const device Weight
         }
         float param[16];
         spvArrayCopyFromStackToStack1(param, acc);
-        for (uint _1514 = 0u; _1514 < _372; )
+        for (uint _1536 = 0u; _1536 < _372; )
         {
-            partial[(_1514 * THREADS) + gl_LocalInvocationID.x] = param[_1514];
-            _1514++;
+            partial[(_1536 * THREADS) + gl_LocalInvocationID.x] = param[_1536];
+            _1536++;
             continue;
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
-        for (uint _1515 = gl_LocalInvocationID.x; _1515 < _401; _1515 += THREADS)
+        for (uint _1537 = gl_LocalInvocationID.x; _1537 < _401; _1537 += THREADS)
         {
-            uint _1439 = (((_1515 / 32u) * THREADS) + ((_1515 / 8u) % 4u)) + (4u * (_1515 % 8u));
-            float _1521;
-            _1521 = partial[_1439];
-            for (uint _1519 = 32u; _1519 < THREADS; )
+            uint _1461 = (((_1537 / 32u) * THREADS) + ((_1537 / 8u) % 4u)) + (4u * (_1537 % 8u));
+            float _1544;
+            _1544 = partial[_1461];
+            for (uint _1542 = 32u; _1542 < THREADS; )
             {
-                _1521 = spvFAdd(_1521, partial[_1439 + _1519]);
-                _1519 += 32u;
+                _1544 = spvFAdd(_1544, partial[_1461 + _1542]);
+                _1542 += 32u;
                 continue;
             }
-            chunk_sums[_1515] = _1521;
+            chunk_sums[_1537] = _1544;
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
         uint _1039 = (gl_WorkGroupID.x * 8u) + (gl_LocalInvocationID.x % 8u);
+        uint _1044 = _488 + (gl_LocalInvocationID.x / 8u);
         bool _1047 = gl_LocalInvocationID.x >= _1046;
         bool _1056;
         if (!_1047)
@@ -568,20 +575,29 @@ kernel void expert_down_int8(constant Push& p [[buffer(0)]], const device Weight
         {
             break;
         }
-        uint _1066 = ((_488 + (gl_LocalInvocationID.x / 8u)) * p.y_stride) + _1039;
+        uint _1066 = (_1044 * p.y_stride) + _1039;
         uint _1071 = gl_LocalInvocationID.x % 8u;
-        uint _1480 = (((((gl_LocalInvocationID.x / 8u) * 2u) + (_1071 % 2u)) * 4u) + (_1071 / 2u)) * 8u;
-        float _1719 = (((((spvFAdd(chunk_sums[_1480], chunk_sums[_1480 + 1u]) + chunk_sums[_1480 + 2u]) + chunk_sums[_1480 + 3u]) + chunk_sums[_1480 + 4u]) + chunk_sums[_1480 + 5u]) + chunk_sums[_1480 + 6u]) + chunk_sums[_1480 + 7u];
-        float _1518;
-        if (p.accumulate != 0u)
+        uint _1502 = (((((gl_LocalInvocationID.x / 8u) * 2u) + (_1071 % 2u)) * 4u) + (_1071 / 2u)) * 8u;
+        float _1742 = (((((spvFAdd(chunk_sums[_1502], chunk_sums[_1502 + 1u]) + chunk_sums[_1502 + 2u]) + chunk_sums[_1502 + 3u]) + chunk_sums[_1502 + 4u]) + chunk_sums[_1502 + 5u]) + chunk_sums[_1502 + 6u]) + chunk_sums[_1502 + 7u];
+        float _1540;
+        if ((p.flags & 1u) != 0u)
         {
-            _1518 = spvFAdd(_1719, _1084.y[_1066]);
+            _1540 = spvFAdd(_1742, _1085.y[_1066]);
         }
         else
         {
-            _1518 = _1719;
+            _1540 = _1742;
         }
-        _1084.y[_1066] = _1518;
+        float _1541;
+        if ((p.flags & 2u) != 0u)
+        {
+            _1541 = spvFAdd(_1540, _1101.residual[(_1044 * p.residual_stride) + _1039]);
+        }
+        else
+        {
+            _1541 = _1540;
+        }
+        _1085.y[_1066] = _1541;
         break;
     } while(false);
 }

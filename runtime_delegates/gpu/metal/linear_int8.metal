@@ -67,6 +67,7 @@ struct Push
     uint bias_at;
     uint flags;
     float scale;
+    uint residual_stride;
 };
 
 constant uint _568 = (8u * TOKENS);
@@ -102,44 +103,50 @@ struct Bias
     float bias0[1];
 };
 
+struct Residual
+{
+    float residual[1];
+};
+
 #ifndef BLOCKFFN_THREADS
 #define BLOCKFFN_THREADS 64u
 #endif
-constant uint _940 = BLOCKFFN_THREADS;
-constant uint3 gl_WorkGroupSize [[maybe_unused]] = uint3(_940, 1u, 1u);
+constant uint _965 = BLOCKFFN_THREADS;
+constant uint3 gl_WorkGroupSize [[maybe_unused]] = uint3(_965, 1u, 1u);
 
-kernel void linear_int8(constant Push& p [[buffer(0)]], const device Weights& _103 [[buffer(1)]], const device X& _827 [[buffer(2)]], device Y& _594 [[buffer(3)]], const device Bias& _918 [[buffer(4)]], const device Step& _507 [[buffer(5)]], uint3 gl_LocalInvocationID [[thread_position_in_threadgroup]], uint3 gl_WorkGroupID [[threadgroup_position_in_grid]])
+kernel void linear_int8(constant Push& p [[buffer(0)]], const device Weights& _103 [[buffer(1)]], const device X& _827 [[buffer(2)]], device Y& _594 [[buffer(3)]], const device Bias& _918 [[buffer(4)]], const device Step& _507 [[buffer(5)]], const device Residual& _942 [[buffer(6)]], uint3 gl_LocalInvocationID [[thread_position_in_threadgroup]], uint3 gl_WorkGroupID [[threadgroup_position_in_grid]])
 {
     threadgroup float partial[_382];
     threadgroup float chunk_sums[_443];
     do
     {
         uint _497 = gl_WorkGroupID.z * TOKENS;
-        uint _1329;
+        uint _1354;
         if (_499)
         {
-            _1329 = 1u;
+            _1354 = 1u;
         }
         else
         {
-            _1329 = _507.step_[0];
+            _1354 = _507.step_[0];
         }
-        uint _1330;
+        uint _1355;
         if ((p.flags & 2u) != 0u)
         {
-            _1330 = _507.step_[2];
+            _1355 = _507.step_[2];
         }
         else
         {
-            _1330 = 0u;
+            _1355 = 0u;
         }
-        if (_497 >= _1329)
+        if (_497 >= _1354)
         {
             break;
         }
         uint _546 = (p.row_offset + (gl_WorkGroupID.x * 8u)) + (gl_LocalInvocationID.x % 8u);
         uint _551 = _497 + (gl_LocalInvocationID.x / 8u);
-        uint _564 = ((_551 * p.y_stride) + (gl_WorkGroupID.y * p.y_group)) + _546;
+        uint _561 = gl_WorkGroupID.y * p.y_group;
+        uint _564 = ((_551 * p.y_stride) + _561) + _546;
         bool _569 = gl_LocalInvocationID.x < _568;
         bool _577;
         if (_569)
@@ -150,9 +157,9 @@ kernel void linear_int8(constant Push& p [[buffer(0)]], const device Weights& _1
         {
             _577 = _569;
         }
-        bool _580 = _551 < _1329;
+        bool _580 = _551 < _1354;
         bool _581 = _577 && _580;
-        if ((_497 + TOKENS) <= _1330)
+        if ((_497 + TOKENS) <= _1355)
         {
             if (_581)
             {
@@ -162,53 +169,53 @@ kernel void linear_int8(constant Push& p [[buffer(0)]], const device Weights& _1
         }
         uint _613 = p.first + (((gl_WorkGroupID.y * p.tiles_per_group) + gl_WorkGroupID.x) * p.tile_vectors);
         uint x_at[8];
-        for (uint _1331 = 0u; _1331 < TOKENS; )
+        for (uint _1356 = 0u; _1356 < TOKENS; )
         {
-            x_at[_1331] = ((_497 + _1331) * p.x_stride) + (gl_WorkGroupID.y * p.x_group);
-            _1331++;
+            x_at[_1356] = ((_497 + _1356) * p.x_stride) + (gl_WorkGroupID.y * p.x_group);
+            _1356++;
             continue;
         }
-        uint _645 = _1329 - _497;
+        uint _645 = _1354 - _497;
         uint _652 = gl_LocalInvocationID.x % 8u;
-        uint _977 = ((p.cols + 7u) / 8u) * 4u;
-        uint _955 = _613 + _977;
-        uint _957 = _652 / 2u;
-        uint _1332;
+        uint _1002 = ((p.cols + 7u) / 8u) * 4u;
+        uint _980 = _613 + _1002;
+        uint _982 = _652 / 2u;
+        uint _1357;
         if ((_652 & 1u) == 0u)
         {
-            _1332 = ((device uint*)&_103.weights[_955])[_957] & 65535u;
+            _1357 = ((device uint*)&_103.weights[_980])[_982] & 65535u;
         }
         else
         {
-            _1332 = ((device uint*)&_103.weights[_955])[_957] >> uint(16);
+            _1357 = ((device uint*)&_103.weights[_980])[_982] >> uint(16);
         }
-        uint _986 = _1332 & 32767u;
-        uint _988 = _986 << uint(13);
-        float _1003 = (_986 < 1024u) ? (as_type<float>(947912704u | _988) - 6.103515625e-05) : as_type<float>(_988 + ((_986 < 31744u) ? 939524096u : 1879048192u));
-        float _1333;
-        if ((_1332 & 32768u) != 0u)
+        uint _1011 = _1357 & 32767u;
+        uint _1013 = _1011 << uint(13);
+        float _1028 = (_1011 < 1024u) ? (as_type<float>(947912704u | _1013) - 6.103515625e-05) : as_type<float>(_1013 + ((_1011 < 31744u) ? 939524096u : 1879048192u));
+        float _1358;
+        if ((_1357 & 32768u) != 0u)
         {
-            _1333 = -_1003;
+            _1358 = -_1028;
         }
         else
         {
-            _1333 = _1003;
+            _1358 = _1028;
         }
-        float _661 = spvFMul(p.scale, _1333);
+        float _661 = spvFMul(p.scale, _1358);
         float acc[16];
-        for (uint _1334 = 0u; _1334 < _669; )
+        for (uint _1359 = 0u; _1359 < _669; )
         {
-            acc[_1334] = 0.0;
-            _1334++;
+            acc[_1359] = 0.0;
+            _1359++;
             continue;
         }
-        uint _1335;
-        _1335 = gl_LocalInvocationID.x;
+        uint _1360;
+        _1360 = gl_LocalInvocationID.x;
         uint4 raw[4][1];
         bool _691;
         for (;;)
         {
-            _691 = _1335 < _977;
+            _691 = _1360 < _1002;
             if (_691)
             {
                 bool _706 = 0u < _705;
@@ -223,104 +230,104 @@ kernel void linear_int8(constant Push& p [[buffer(0)]], const device Weights& _1
                 }
                 if (_715)
                 {
-                    uint4 _1325[1] = { _103.weights[_613 + _1335] };
-                    spvArrayCopyFromStackToStack1(raw[0u], _1325);
+                    uint4 _1350[1] = { _103.weights[_613 + _1360] };
+                    spvArrayCopyFromStackToStack1(raw[0u], _1350);
                 }
-                bool _1472 = 1u < _705;
-                bool _1478;
-                if (_1472)
+                bool _1498 = 1u < _705;
+                bool _1504;
+                if (_1498)
                 {
-                    _1478 = (_1335 + THREADS) < _977;
-                }
-                else
-                {
-                    _1478 = _1472;
-                }
-                if (_1478)
-                {
-                    uint4 _1485[1] = { _103.weights[_613 + (_1335 + THREADS)] };
-                    spvArrayCopyFromStackToStack1(raw[1u], _1485);
-                }
-                bool _1495 = 2u < _705;
-                bool _1501;
-                if (_1495)
-                {
-                    _1501 = (_1335 + (2u * THREADS)) < _977;
+                    _1504 = (_1360 + THREADS) < _1002;
                 }
                 else
                 {
-                    _1501 = _1495;
+                    _1504 = _1498;
                 }
-                if (_1501)
+                if (_1504)
                 {
-                    uint4 _1508[1] = { _103.weights[_613 + (_1335 + (2u * THREADS))] };
-                    spvArrayCopyFromStackToStack1(raw[2u], _1508);
+                    uint4 _1511[1] = { _103.weights[_613 + (_1360 + THREADS)] };
+                    spvArrayCopyFromStackToStack1(raw[1u], _1511);
                 }
-                bool _1518 = 3u < _705;
-                bool _1524;
-                if (_1518)
+                bool _1521 = 2u < _705;
+                bool _1527;
+                if (_1521)
                 {
-                    _1524 = (_1335 + (3u * THREADS)) < _977;
+                    _1527 = (_1360 + (2u * THREADS)) < _1002;
                 }
                 else
                 {
-                    _1524 = _1518;
+                    _1527 = _1521;
                 }
-                if (_1524)
+                if (_1527)
                 {
-                    uint4 _1531[1] = { _103.weights[_613 + (_1335 + (3u * THREADS))] };
-                    spvArrayCopyFromStackToStack1(raw[3u], _1531);
+                    uint4 _1534[1] = { _103.weights[_613 + (_1360 + (2u * THREADS))] };
+                    spvArrayCopyFromStackToStack1(raw[2u], _1534);
                 }
-                for (uint _1345 = 0u; _1345 < 4u; _1345++)
+                bool _1544 = 3u < _705;
+                bool _1550;
+                if (_1544)
                 {
-                    uint _759 = _1335 + (_1345 * THREADS);
-                    if ((_1345 >= _764) || (_759 >= _977))
+                    _1550 = (_1360 + (3u * THREADS)) < _1002;
+                }
+                else
+                {
+                    _1550 = _1544;
+                }
+                if (_1550)
+                {
+                    uint4 _1557[1] = { _103.weights[_613 + (_1360 + (3u * THREADS))] };
+                    spvArrayCopyFromStackToStack1(raw[3u], _1557);
+                }
+                for (uint _1371 = 0u; _1371 < 4u; _1371++)
+                {
+                    uint _759 = _1360 + (_1371 * THREADS);
+                    if ((_1371 >= _764) || (_759 >= _1002))
                     {
                         continue;
                     }
-                    uint _1064 = raw[_1345][0].x ^ 2155905152u;
-                    float _1087 = as_type<float>((_1064 & 255u) | 1258291200u) - 8388736.0;
-                    float _1095 = as_type<float>(((_1064 >> uint(8)) & 255u) | 1258291200u) - 8388736.0;
-                    float _1103 = as_type<float>(((_1064 >> uint(16)) & 255u) | 1258291200u) - 8388736.0;
-                    float _1111 = as_type<float>((_1064 >> uint(24)) | 1258291200u) - 8388736.0;
-                    uint _1543 = raw[_1345][0].y ^ 2155905152u;
-                    float _1547 = as_type<float>((_1543 & 255u) | 1258291200u) - 8388736.0;
-                    float _1552 = as_type<float>(((_1543 >> uint(8)) & 255u) | 1258291200u) - 8388736.0;
-                    float _1557 = as_type<float>(((_1543 >> uint(16)) & 255u) | 1258291200u) - 8388736.0;
-                    float _1561 = as_type<float>((_1543 >> uint(24)) | 1258291200u) - 8388736.0;
-                    uint _1573 = raw[_1345][0].z ^ 2155905152u;
-                    float _1577 = as_type<float>((_1573 & 255u) | 1258291200u) - 8388736.0;
-                    float _1582 = as_type<float>(((_1573 >> uint(8)) & 255u) | 1258291200u) - 8388736.0;
-                    float _1587 = as_type<float>(((_1573 >> uint(16)) & 255u) | 1258291200u) - 8388736.0;
-                    float _1591 = as_type<float>((_1573 >> uint(24)) | 1258291200u) - 8388736.0;
-                    uint _1603 = raw[_1345][0].w ^ 2155905152u;
-                    float _1607 = as_type<float>((_1603 & 255u) | 1258291200u) - 8388736.0;
-                    float _1612 = as_type<float>(((_1603 >> uint(8)) & 255u) | 1258291200u) - 8388736.0;
-                    float _1617 = as_type<float>(((_1603 >> uint(16)) & 255u) | 1258291200u) - 8388736.0;
-                    float _1621 = as_type<float>((_1603 >> uint(24)) | 1258291200u) - 8388736.0;
-                    for (uint _1349 = 0u; _1349 < TOKENS; _1349 += 4u)
+                    uint _1089 = raw[_1371][0].x ^ 2155905152u;
+                    float _1112 = as_type<float>((_1089 & 255u) | 1258291200u) - 8388736.0;
+                    float _1120 = as_type<float>(((_1089 >> uint(8)) & 255u) | 1258291200u) - 8388736.0;
+                    float _1128 = as_type<float>(((_1089 >> uint(16)) & 255u) | 1258291200u) - 8388736.0;
+                    float _1136 = as_type<float>((_1089 >> uint(24)) | 1258291200u) - 8388736.0;
+                    uint _1569 = raw[_1371][0].y ^ 2155905152u;
+                    float _1573 = as_type<float>((_1569 & 255u) | 1258291200u) - 8388736.0;
+                    float _1578 = as_type<float>(((_1569 >> uint(8)) & 255u) | 1258291200u) - 8388736.0;
+                    float _1583 = as_type<float>(((_1569 >> uint(16)) & 255u) | 1258291200u) - 8388736.0;
+                    float _1587 = as_type<float>((_1569 >> uint(24)) | 1258291200u) - 8388736.0;
+                    uint _1599 = raw[_1371][0].z ^ 2155905152u;
+                    float _1603 = as_type<float>((_1599 & 255u) | 1258291200u) - 8388736.0;
+                    float _1608 = as_type<float>(((_1599 >> uint(8)) & 255u) | 1258291200u) - 8388736.0;
+                    float _1613 = as_type<float>(((_1599 >> uint(16)) & 255u) | 1258291200u) - 8388736.0;
+                    float _1617 = as_type<float>((_1599 >> uint(24)) | 1258291200u) - 8388736.0;
+                    uint _1629 = raw[_1371][0].w ^ 2155905152u;
+                    float _1633 = as_type<float>((_1629 & 255u) | 1258291200u) - 8388736.0;
+                    float _1638 = as_type<float>(((_1629 >> uint(8)) & 255u) | 1258291200u) - 8388736.0;
+                    float _1643 = as_type<float>(((_1629 >> uint(16)) & 255u) | 1258291200u) - 8388736.0;
+                    float _1647 = as_type<float>((_1629 >> uint(24)) | 1258291200u) - 8388736.0;
+                    for (uint _1375 = 0u; _1375 < TOKENS; _1375 += 4u)
                     {
-                        if ((_1349 != 0u) && (_1349 >= _645))
+                        if ((_1375 != 0u) && (_1375 >= _645))
                         {
                             continue;
                         }
-                        for (uint _1350 = _1349; _1350 < (_1349 + 4u); _1350++)
+                        for (uint _1376 = _1375; _1376 < (_1375 + 4u); _1376++)
                         {
-                            if (_1350 >= TOKENS)
+                            if (_1376 >= TOKENS)
                             {
                                 continue;
                             }
-                            uint _1116 = (_759 >> uint(2)) * 2u;
-                            uint _836 = x_at[_1350] + _1116;
-                            uint _1636 = x_at[_1350] + (_1116 + 1u);
-                            uint _861 = _1350 * 2u;
-                            acc[_861] = spvFAdd(acc[_861], fma(_1561, _827.x[_1636].w, fma(_1557, _827.x[_1636].z, fma(_1552, _827.x[_1636].y, fma(_1547, _827.x[_1636].x, fma(_1111, _827.x[_836].w, fma(_1103, _827.x[_836].z, fma(_1095, _827.x[_836].y, spvFMul(_1087, _827.x[_836].x)))))))));
-                            uint _1715 = _861 + 1u;
-                            acc[_1715] += fma(_1621, _827.x[_1636].w, fma(_1617, _827.x[_1636].z, fma(_1612, _827.x[_1636].y, fma(_1607, _827.x[_1636].x, fma(_1591, _827.x[_836].w, fma(_1587, _827.x[_836].z, fma(_1582, _827.x[_836].y, _1577 * _827.x[_836].x)))))));
+                            uint _1141 = (_759 >> uint(2)) * 2u;
+                            uint _836 = x_at[_1376] + _1141;
+                            uint _1662 = x_at[_1376] + (_1141 + 1u);
+                            uint _861 = _1376 * 2u;
+                            acc[_861] = spvFAdd(acc[_861], fma(_1587, _827.x[_1662].w, fma(_1583, _827.x[_1662].z, fma(_1578, _827.x[_1662].y, fma(_1573, _827.x[_1662].x, fma(_1136, _827.x[_836].w, fma(_1128, _827.x[_836].z, fma(_1120, _827.x[_836].y, spvFMul(_1112, _827.x[_836].x)))))))));
+                            uint _1741 = _861 + 1u;
+                            acc[_1741] += fma(_1647, _827.x[_1662].w, fma(_1643, _827.x[_1662].z, fma(_1638, _827.x[_1662].y, fma(_1633, _827.x[_1662].x, fma(_1617, _827.x[_836].w, fma(_1613, _827.x[_836].z, fma(_1608, _827.x[_836].y, _1603 * _827.x[_836].x)))))));
                         }
                     }
                 }
-                _1335 += _888;
+                _1360 += _888;
                 continue;
             }
             else
@@ -330,43 +337,52 @@ kernel void linear_int8(constant Push& p [[buffer(0)]], const device Weights& _1
         }
         float param[16];
         spvArrayCopyFromStackToStack1(param, acc);
-        for (uint _1336 = 0u; _1336 < _378; )
+        for (uint _1361 = 0u; _1361 < _378; )
         {
-            partial[(_1336 * THREADS) + gl_LocalInvocationID.x] = param[_1336];
-            _1336++;
+            partial[(_1361 * THREADS) + gl_LocalInvocationID.x] = param[_1361];
+            _1361++;
             continue;
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
-        for (uint _1337 = gl_LocalInvocationID.x; _1337 < _407; _1337 += THREADS)
+        for (uint _1362 = gl_LocalInvocationID.x; _1362 < _407; _1362 += THREADS)
         {
-            uint _1261 = (((_1337 / 32u) * THREADS) + ((_1337 / 8u) % 4u)) + (4u * (_1337 % 8u));
-            float _1343;
-            _1343 = partial[_1261];
-            for (uint _1341 = 32u; _1341 < THREADS; )
+            uint _1286 = (((_1362 / 32u) * THREADS) + ((_1362 / 8u) % 4u)) + (4u * (_1362 % 8u));
+            float _1369;
+            _1369 = partial[_1286];
+            for (uint _1367 = 32u; _1367 < THREADS; )
             {
-                _1343 = spvFAdd(_1343, partial[_1261 + _1341]);
-                _1341 += 32u;
+                _1369 = spvFAdd(_1369, partial[_1286 + _1367]);
+                _1367 += 32u;
                 continue;
             }
-            chunk_sums[_1337] = _1343;
+            chunk_sums[_1362] = _1369;
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
         if (!_581)
         {
             break;
         }
-        uint _1302 = (((((gl_LocalInvocationID.x / 8u) * 2u) + (_652 % 2u)) * 4u) + _957) * 8u;
-        float _908 = spvFMul((((((spvFAdd(chunk_sums[_1302], chunk_sums[_1302 + 1u]) + chunk_sums[_1302 + 2u]) + chunk_sums[_1302 + 3u]) + chunk_sums[_1302 + 4u]) + chunk_sums[_1302 + 5u]) + chunk_sums[_1302 + 6u]) + chunk_sums[_1302 + 7u], _661);
-        float _1340;
+        uint _1327 = (((((gl_LocalInvocationID.x / 8u) * 2u) + (_652 % 2u)) * 4u) + _982) * 8u;
+        float _908 = spvFMul((((((spvFAdd(chunk_sums[_1327], chunk_sums[_1327 + 1u]) + chunk_sums[_1327 + 2u]) + chunk_sums[_1327 + 3u]) + chunk_sums[_1327 + 4u]) + chunk_sums[_1327 + 5u]) + chunk_sums[_1327 + 6u]) + chunk_sums[_1327 + 7u], _661);
+        float _1365;
         if ((p.flags & 1u) != 0u)
         {
-            _1340 = spvFAdd(_908, _918.bias0[(p.bias_at + (gl_WorkGroupID.y * p.rows)) + _546]);
+            _1365 = spvFAdd(_908, _918.bias0[(p.bias_at + (gl_WorkGroupID.y * p.rows)) + _546]);
         }
         else
         {
-            _1340 = _908;
+            _1365 = _908;
         }
-        _594.y[_564] = (_551 < _1330) ? 0.0 : _1340;
+        float _1366;
+        if ((p.flags & 4u) != 0u)
+        {
+            _1366 = spvFAdd(_1365, _942.residual[((_551 * p.residual_stride) + _561) + _546]);
+        }
+        else
+        {
+            _1366 = _1365;
+        }
+        _594.y[_564] = (_551 < _1355) ? 0.0 : _1366;
         break;
     } while(false);
 }

@@ -1,5 +1,5 @@
 #version 450
-// y[token] (+)= sum over the union of weight * down_e h[expert][token]: one workgroup per tile of 8 rows and TOKENS tokens.
+// y[token] (+)= (residual +) sum over the union of weight * down_e h[expert][token]: one workgroup per tile of 8 rows and TOKENS tokens.
 //
 // The workgroup splits into p.classes groups of threads; group c sums the experts e with e % classes = c in ascending
 // order. That depends on a token's own experts alone, not on the union, and needs no atomics.
@@ -9,11 +9,13 @@ layout(set = 0, binding = 1) readonly buffer X { vec4 x[]; };
 layout(set = 0, binding = 2) buffer Y { float y[]; };
 layout(set = 0, binding = 3) readonly buffer Route { uint route[]; };
 layout(set = 0, binding = 4) readonly buffer Step { uint step_[]; };
+layout(set = 0, binding = 5) readonly buffer Residual { float residual[]; };
 layout(push_constant) uniform Push {
   uint first, tile_vectors, expert_vectors, first_expert;
   uint experts, rows, cols, x_stride;  // experts of the bound window
   uint y_stride, all_experts, classes;
-  uint accumulate;  // the window of an earlier dispatch has begun the sum
+  uint flags;  // 1: the window of an earlier dispatch has begun the sum, 2: residual
+  uint residual_stride;
 } p;
 #include "weights.glsl"
 #include "multiply.glsl"
@@ -92,6 +94,7 @@ void main() {
   if (tid >= 8 * TOKENS || row >= p.rows) return;
   const uint at = t * p.y_stride + row;
   precise float value = sum_of(tid / 8, tid % 8);
-  if (p.accumulate != 0) value += y[at];
+  if ((p.flags & 1) != 0) value += y[at];
+  if ((p.flags & 2) != 0) value += residual[t * p.residual_stride + row];
   y[at] = value;
 }

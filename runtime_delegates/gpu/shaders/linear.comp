@@ -1,16 +1,18 @@
 #version 450
-// y[token][row] = scale * sum_k w[row][k] x[token][k] (+ bias), one workgroup per tile of 8 rows and TOKENS tokens.
+// y[token][row] = scale * sum_k w[row][k] x[token][k] (+ bias) (+ residual), one workgroup per tile of 8 rows and TOKENS tokens.
 #include "common.glsl"
 layout(set = 0, binding = 0) readonly buffer Weights { uvec4 weights[]; };
 layout(set = 0, binding = 1) readonly buffer X { vec4 x[]; };
 layout(set = 0, binding = 2) writeonly buffer Y { float y[]; };
 layout(set = 0, binding = 3) readonly buffer Bias { float bias[]; };
 layout(set = 0, binding = 4) readonly buffer Step { uint step_[]; };
+layout(set = 0, binding = 5) readonly buffer Residual { float residual[]; };
 layout(push_constant) uniform Push {
   uint first, tile_vectors, tiles_per_group, row_offset;  // of the bound window of the weight
   uint rows, cols, x_stride, x_group;                       // x strides in vec4
-  uint y_stride, y_group, bias_at, flags;                   // 1: bias, 2: zero before the first logits row
+  uint y_stride, y_group, bias_at, flags;  // 1: bias, 2: zero before the first logits row, 4: residual
   float scale;
+  uint residual_stride;
 } p;
 #include "weights.glsl"
 #include "multiply.glsl"
@@ -39,5 +41,6 @@ void main() {
   if (!stores) return;
   precise float value = sum_of(tid / 8, tid % 8) * scale;
   if ((p.flags & 1) != 0) value += bias[p.bias_at + group * p.rows + out_row];
+  if ((p.flags & 4) != 0) value += residual[out_token * p.residual_stride + group * p.y_group + out_row];
   y[out_at] = out_token < zero_before ? 0.0 : value;
 }
