@@ -523,7 +523,8 @@ class Bandwidth {
         r->copy(from_, to_, {{0, 0, bytes_}});
       else if (!r->dispatch(launch).ok())
         return best;
-      if (barriers) r->barrier(gpu::kCompute | gpu::kTransfer, gpu::kCompute | gpu::kTransfer);
+      const uint32_t stage = mode == kDriver ? gpu::kTransfer : gpu::kCompute;
+      if (barriers) r->barrier(stage, stage);
     }
     r->stamp();
     if (!r->end().ok()) return best;

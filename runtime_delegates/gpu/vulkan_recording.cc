@@ -98,7 +98,8 @@ void VulkanRecording::copy(const Buffer& from, const Buffer& to, const std::vect
 void VulkanRecording::barrier(uint32_t from, uint32_t to) {
   const Scope before = scope(from);
   Scope after = scope(to);
-  if ((to & kCompute) != 0) {  // dispatch arguments
+  // Dispatch arguments, which only copies write: between passes, waiting for their reader would cost a stall each.
+  if ((from & kTransfer) != 0 && (to & kCompute) != 0) {
     after.stages |= VK_PIPELINE_STAGE_DRAW_INDIRECT_BIT;
     after.any |= VK_ACCESS_INDIRECT_COMMAND_READ_BIT;
   }
