@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent / "robolectric"))
 import jvm
 
 PROMPT = "To install the package, run the following command:"  # strings.xml's prompt_default
-TESTS = 14
+TESTS = 15
 
 
 @pytest.fixture(scope="module")

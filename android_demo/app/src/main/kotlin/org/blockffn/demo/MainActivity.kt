@@ -115,13 +115,14 @@ class MainActivity : Activity() {
         val s = state.settings
         out.putString(SPEC, s.speculation.name)
         out.putBoolean(DENSE, s.dense)
-        out.putDoubleArray(SAMPLING, doubleArrayOf(s.maxTokens.toDouble(), s.temperature, s.topP, s.repetitionPenalty, s.seed.toDouble()))
+        out.putDoubleArray(SAMPLING, doubleArrayOf(s.maxTokens.toDouble(), s.temperature, s.topP, s.repetitionPenalty, s.seed.toDouble(), s.topK.toDouble()))
     }
 
     private fun restore(saved: Bundle) {
         val v = saved.getDoubleArray(SAMPLING) ?: return
         val settings = Settings(
-            Speculation.valueOf(saved.getString(SPEC)!!), saved.getBoolean(DENSE), v[0].toInt(), v[1], v[2], v[3], v[4].toLong(),
+            Speculation.valueOf(saved.getString(SPEC)!!), saved.getBoolean(DENSE), maxTokens = v[0].toInt(), temperature = v[1],
+            topP = v[2], repetitionPenalty = v[3], seed = v[4].toLong(), topK = v[5].toInt(),
         )
         session.restore(saved.getString(ANSWER).orEmpty(), settings, saved.getString(MODEL), saved.getBoolean(RUNNING))
     }
@@ -191,6 +192,7 @@ class MainActivity : Activity() {
         slider(parent, 15, (s.temperature * 10).roundToInt(), {
             if (it == 0) getString(R.string.temperature_greedy) else getString(R.string.temperature, it / 10.0)
         }) { session.settings { copy(temperature = it / 10.0) } }
+        slider(parent, 100, s.topK, { if (it == 0) getString(R.string.top_k_off) else getString(R.string.top_k, it) }) { session.settings { copy(topK = it) } }
         slider(parent, 19, (s.topP * 20).roundToInt() - 1, { getString(R.string.top_p, (it + 1) / 20.0) }) { session.settings { copy(topP = (it + 1) / 20.0) } }
         slider(parent, 10, ((s.repetitionPenalty - 1) * 20).roundToInt(), { getString(R.string.repetition_penalty, 1 + it / 20.0) }) {
             session.settings { copy(repetitionPenalty = 1 + it / 20.0) }

@@ -85,7 +85,7 @@ class Session(private val context: Context) {
         val s = state.settings
         val options = Options(
             maxTokens = s.maxTokens, speculation = s.speculation, drafter = drafterOf(s.speculation), temperature = s.temperature,
-            topP = if (s.temperature > 0) s.topP else 1.0, repetitionPenalty = s.repetitionPenalty, seed = s.seed,
+            topK = if (s.temperature > 0) s.topK else 0, topP = if (s.temperature > 0) s.topP else 1.0, repetitionPenalty = s.repetitionPenalty, seed = s.seed,
             allExperts = s.dense,
         )
         reasonToStop = null

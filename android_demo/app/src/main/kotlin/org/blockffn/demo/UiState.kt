@@ -21,6 +21,8 @@ data class Settings(
     val dense: Boolean = false,
     val maxTokens: Int = 160,
     val temperature: Double = 0.0,
+    /** 0: off. Like [topP], only a temperature above 0 makes it matter. */
+    val topK: Int = 0,
     val topP: Double = 0.9,
     val repetitionPenalty: Double = 1.0,
     val seed: Long = 1,

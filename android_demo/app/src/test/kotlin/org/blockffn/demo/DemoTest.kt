@@ -15,10 +15,13 @@ import android.os.Bundle
 import android.os.Looper
 import android.os.PowerManager
 import android.view.View
+import android.view.ViewGroup
 import android.view.WindowInsets
+import android.view.accessibility.AccessibilityNodeInfo
 import android.widget.Button
 import android.widget.EditText
 import android.widget.RadioGroup
+import android.widget.SeekBar
 import android.widget.Spinner
 import android.widget.TextView
 import org.blockffn.BlockFFN
@@ -189,7 +192,7 @@ class DemoTest {
     @Test
     fun aKilledAppShowsWhatItHad() {
         val controller = start()
-        app.session.settings { copy(maxTokens = 3000, speculation = Speculation.OFF, seed = 7) }
+        app.session.settings { copy(maxTokens = 3000, speculation = Speculation.OFF, topK = 9, seed = 7) }
         val prompt = app.getString(R.string.prompt_default) + " "
         controller.get().view<EditText>(R.id.prompt).setText(prompt)
         controller.get().go()
@@ -209,7 +212,7 @@ class DemoTest {
         assertEquals(answer, activity.text(R.id.answer))
         assertEquals(prompt, activity.text(R.id.prompt))
         assertEquals(app.getString(R.string.interrupted), activity.text(R.id.notice))
-        assertEquals(Settings(Speculation.OFF, maxTokens = 3000, seed = 7), app.session.state.settings)
+        assertEquals(Settings(Speculation.OFF, maxTokens = 3000, topK = 9, seed = 7), app.session.state.settings)
         activity.go()
         pump("a run in the new process") { app.session.state.answer.length > 5 && app.session.state.phase == Phase.Running }
     }
@@ -317,6 +320,43 @@ class DemoTest {
         assertThrows(java.io.FileNotFoundException::class.java) { provider.openFile(Uri.parse("content://org.blockffn.demo.share/..%2Fother"), "r") }
         activity.findViewById<View>(R.id.root).scrollTo(0, 0)
         shot(activity.window.decorView, "benchmark")
+    }
+
+    @Test
+    fun samplingIsWhatTheSlidersSay() {
+        val activity = start().get()
+        activity.view<Button>(R.id.settings_toggle).performClick()
+        val panel = activity.view<ViewGroup>(R.id.settings)
+        val sliders = (0 until panel.childCount).map { panel.getChildAt(it) }.filterIsInstance<SeekBar>()
+        assertEquals(6, sliders.size)
+
+        // As a screen reader moves it.
+        fun move(slider: SeekBar, to: Int, label: String) {
+            val value = Bundle().apply { putFloat(AccessibilityNodeInfo.ACTION_ARGUMENT_PROGRESS_VALUE, to.toFloat()) }
+            assertTrue(slider.performAccessibilityAction(android.R.id.accessibilityActionSetProgress, value))
+            assertEquals(label, slider.contentDescription.toString())
+            assertEquals(label, (panel.getChildAt(panel.indexOfChild(slider) - 1) as TextView).text.toString())
+        }
+
+        move(sliders[1], 10, app.getString(R.string.temperature, 1.0))
+        move(sliders[2], 1, app.getString(R.string.top_k, 1))
+        activity.go()
+        finish()
+        assertEquals(golden, activity.text(R.id.answer)) // of one token the likeliest is drawn, at any temperature
+        move(sliders[2], 0, app.getString(R.string.top_k_off))
+        move(sliders[3], 19, app.getString(R.string.top_p, 1.0))
+        move(sliders[4], 2, app.getString(R.string.repetition_penalty, 1.1))
+        move(sliders[5], 42, app.getString(R.string.seed, 42))
+        move(sliders[0], 1, app.getString(R.string.max_tokens, 32))
+        assertEquals(Settings(maxTokens = 32, temperature = 1.0, topK = 0, topP = 1.0, repetitionPenalty = 1.1, seed = 42), app.session.state.settings)
+        activity.go()
+        finish()
+        val sampled = activity.text(R.id.answer)
+        assertEquals(32L, app.session.state.stats!!.generatedTokens)
+        assertFalse(golden.startsWith(sampled))
+        activity.go()
+        finish()
+        assertEquals("the same seed", sampled, activity.text(R.id.answer))
     }
 
     @Test
