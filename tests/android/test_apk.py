@@ -43,7 +43,17 @@ def test_what_is_mapped_is_stored_at_pages(entries):
     assert len(mapped) >= 8
     for name in mapped:
         assert entries[name].stored and entries[name].offset % 16384 == 0, name
-    assert all(entry.stored and entry.offset % 4 == 0 for entry in entries.values())  # of resources.arsc, Android 11 and later insist
+    assert entries["resources.arsc"].stored and all(entry.offset % 4 == 0 for entry in entries.values())  # Android 11 and later insist
+
+
+def test_xml_is_readable_and_not_packed(tmp_path):
+    for size in (0, 1, 0xFFFF, 0x10000, 200_000):
+        content = bytes(i * 7 % 251 for i in range(size))
+        apkzip.write(tmp_path / "some.zip", {"AndroidManifest.xml": content, "classes.dex": content})
+        with zipfile.ZipFile(tmp_path / "some.zip") as archive:
+            assert archive.testzip() is None
+            assert archive.read("AndroidManifest.xml") == archive.read("classes.dex") == content
+            assert size <= archive.getinfo("AndroidManifest.xml").compress_size <= size + 5 * (size // 0xFFFF + 1)
 
 
 def test_badging(apk):
