@@ -11,7 +11,6 @@ import ctypes
 import functools
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 # executorch.runtime would import the whole exporter first, three times as long as everything else
@@ -19,32 +18,11 @@ from pathlib import Path
 import torch  # noqa: F401  the extension links against torch's libraries
 from executorch.extension.pybindings import _C as executorch_runtime
 
+from runtime_delegates.stats import Stats
+
 BACKEND_NAME = "BlockFFNBackend"
 LIBRARY_VARIABLE = "BLOCKFFN_LIB"
 DEFAULT_LIBRARY = Path(__file__).resolve().parent.parent / "build" / "libblockffn_executorch.so"
-
-
-@dataclass(frozen=True)
-class Stats:
-    """What the delegates of this process did since the last take_stats(); the fields add up.
-
-    calls delegate calls, tokens their tokens, ffn_calls sparse FFN layers run, experts_read out of
-    experts_total the experts whose weights were read.
-    """
-
-    calls: int = 0
-    tokens: int = 0
-    ffn_calls: int = 0
-    experts_read: int = 0
-    experts_total: int = 0
-
-    def __add__(self, other: Stats) -> Stats:
-        return Stats(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
-
-    @property
-    def read_share(self) -> float | None:
-        """Share of the experts' weights that was read, in [0, 1]; None for a model without experts."""
-        return self.experts_read / self.experts_total if self.experts_total else None
 
 
 class _CStats(ctypes.Structure):

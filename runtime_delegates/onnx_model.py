@@ -13,6 +13,8 @@ Source  export/onnx_graph.py (inputs and outputs), runtime_delegates/onnxruntime
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import json
 import math
 import mmap
@@ -23,6 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from runtime_delegates import FORMAT_VERSION
+from runtime_delegates.stats import Stats
 
 LIBRARY_VARIABLE = "BLOCKFFN_ORT_LIB"
 DEFAULT_LIBRARY = Path(__file__).resolve().parent.parent / "build" / "libblockffn_onnxruntime.so"
@@ -38,13 +41,27 @@ def operator_library(lib: str | os.PathLike | None = None) -> Path:
     return path
 
 
+@functools.lru_cache(maxsize=None)
+def _last_call(path: Path):
+    """The library's function that fills five counts."""
+    try:
+        function = ctypes.CDLL(str(path)).blockffn_ort_last_call
+    except (OSError, AttributeError) as error:
+        raise RuntimeError(f"{path} is not a usable operator library ({error}); run `make build`") from None
+    function.restype = None
+    return function
+
+
 class OnnxModel:
     """One loaded model and its caches; threads=None leaves their number to the runtime.
 
     max_chunk, max_context, vocab_size, hidden_size, bos_id (None without), eos_ids
     fingerprint            of the checkpoint's weights, which a draft head for it names too; 0: unknown
     tokenizer_fingerprint  of its tokenizer, which a language model that drafts has too; 0: unknown
+    last_call              Stats of the last chunk; nothing is counted without our library
     """
+
+    last_call = Stats()
 
     def __init__(self, path: str | os.PathLike, threads: int | None = None, lib: str | os.PathLike | None = None,
                  plain: bool = False) -> None:
@@ -61,8 +78,12 @@ class OnnxModel:
             if threads < 1:
                 raise ValueError(f"threads={threads}: use at least 1")
             options.intra_op_num_threads = threads
+        self._counts, self._last_call, self._stats = (ctypes.c_int64 * 5)(), None, Stats()
         if not plain:
-            options.register_custom_ops_library(str(operator_library(lib)))
+            library = operator_library(lib)
+            self._last_call = _last_call(library)
+            options.register_custom_ops_library(str(library))
+            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL  # one operator has none
         try:
             self._session = ort.InferenceSession(str(self.path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the binding's exceptions share no other base
@@ -114,12 +135,22 @@ class OnnxModel:
             buffer.ravel()[: values.size] = values
         if tokens != self._tokens:
             self._bind(tokens)
+        self.last_call = Stats()
         try:
             self._session.run_with_iobinding(self._binding)
         except Exception as error:  # as above
             raise RuntimeError(f"the program failed: {_sentence(error)}") from None
+        if self._last_call is not None:
+            self._last_call(self._counts)
+            self.last_call = Stats(*self._counts)
+            self._stats += self.last_call
         logits, hidden = (buffer[None, :tokens] for buffer in self._outputs.values())
         return logits, hidden
+
+    def take_stats(self) -> Stats:
+        """Counts of this model since the last call; they start again at zero."""
+        stats, self._stats = self._stats, Stats()
+        return stats
 
     def _bind(self, tokens: int) -> None:
         """The beginnings of the buffers as tensors of so many tokens: binding anew for each token would take a tenth of it."""

@@ -28,6 +28,7 @@ from typing import Protocol
 
 import numpy as np
 
+from runtime_delegates.stats import Stats
 from runtime_delegates.text import ContextFull
 
 LIBRARY_VARIABLE = "BLOCKFFN_RUNNER_LIB"
@@ -45,12 +46,12 @@ DraftCallback = ctypes.CFUNCTYPE(c_int, c_void_p, POINTER(c_int32), c_int64, c_i
 
 CycleCallback = ctypes.CFUNCTYPE(None, c_void_p, c_int32, POINTER(c_int32), POINTER(c_int32), POINTER(c_float), POINTER(c_uint8))
 StepCallback = ctypes.CFUNCTYPE(c_int, c_void_p, c_int32, POINTER(c_int64), POINTER(c_int64), c_int64, POINTER(c_int64),
-                                POINTER(c_int64), c_int64, POINTER(c_void_p), POINTER(c_void_p))
+                                POINTER(c_int64), c_int64, POINTER(c_void_p), POINTER(c_void_p), POINTER(c_int64))
 
 
 class StepModel(Protocol):
     """A decoder in any runtime, as onnx_model.OnnxModel. bos_id: None without; fingerprints: of the checkpoint and of its
-    tokenizer, 0: unknown."""
+    tokenizer, 0: unknown. A model that counts has `last_call` too, Stats of the last chunk."""
 
     path: Path
     max_context: int
@@ -247,7 +248,7 @@ class Runner:
         """The model as the C interface has it; lives as long as the runner, for the library calls it."""
         outputs = []  # of the last step, which the library reads
 
-        def call(_, tokens, ids, positions, n_past, tree_mask, kv_src, logits_start, logits, hidden):
+        def call(_, tokens, ids, positions, n_past, tree_mask, kv_src, logits_start, logits, hidden, experts):
             try:
                 chunk = (np.ctypeslib.as_array(ids, (1, tokens)), np.ctypeslib.as_array(positions, (tokens,)),
                          np.array([n_past]), np.ctypeslib.as_array(tree_mask, (tokens,)),
@@ -258,6 +259,8 @@ class Runner:
                         raise RuntimeError(f"the model gave outputs of shape {array.shape} for {(1, tokens, size)}; "
                                            "export it again")
                     place[0] = array.ctypes.data
+                stats = getattr(model, "last_call", Stats())
+                experts[0], experts[1] = stats.experts_read, stats.experts_total
                 return 0
             except BaseException as error:  # it cannot pass through C
                 self._raised = error

@@ -15,10 +15,13 @@
 #include <new>
 
 #include "../program/program.h"
+#include "blockffn_ort.h"
 #include "ort_abi.h"
 
 namespace blockffn::ort {
 namespace {
+
+thread_local ReadStats last_call;
 
 int code_of(const Status& status) {
   return status.code == Status::kCorrupt ? kInvalidGraph
@@ -134,6 +137,7 @@ class Decoder {
   }
 
   OrtStatus* run(OrtKernelContext* context) {
+    last_call = {};
     const std::lock_guard<std::mutex> lock(running_);  // the program's working memory serves one run
     int64_t tokens = 0;
     for (size_t i = 0; i < inputs_; ++i) {
@@ -161,9 +165,8 @@ class Decoder {
       if (data != t.data) std::memcpy(data, t.data, t.bytes);
       program_->bind_state(i, data);
     }
-    ReadStats stats;
     Pool pool{api_, context};
-    const Status status = program_->run(static_cast<int>(tokens), {Pool::run, &pool}, {}, &stats);
+    const Status status = program_->run(static_cast<int>(tokens), {Pool::run, &pool}, {}, &last_call);
     return status.ok() ? nullptr : fail(status);
   }
 
@@ -225,6 +228,12 @@ OrtCustomOp callbacks() {
 
 }  // namespace
 }  // namespace blockffn::ort
+
+extern "C" void blockffn_ort_last_call(blockffn_ort_stats* out) {
+  blockffn::ReadStats& last = blockffn::ort::last_call;
+  *out = {last.calls, last.tokens, last.ffn_calls, last.experts_read, last.experts_total};
+  last = {};
+}
 
 // The entry point that every binding of ONNX Runtime looks up; call it directly where the library is linked in.
 extern "C" __attribute__((visibility("default"))) OrtStatus* RegisterCustomOps(OrtSessionOptions* options,

@@ -47,11 +47,12 @@ BLOCKFFN_RUNNER_API blockffn_runner* blockffn_runner_load(const blockffn_file* p
                                                           int* code);
 
 /* Runs one chunk of a decoder that another runtime holds: inputs and outputs of `forward` (export/README.md), of
-   which kv_src has 64 entries. *logits and *hidden must stay valid until the next call. 0: done; anything else
+   which kv_src has 64 entries. *logits and *hidden must stay valid until the next call. experts[0] is how many
+   experts the chunk read out of experts[1], over all layers; left at zero, they are not counted. 0: done; anything else
    ends the run with an error, and the runner's context then ends before what this step may have touched. */
 typedef int (*blockffn_step_fn)(void* user, int32_t tokens, const int64_t* token_ids, const int64_t* positions,
                                 int64_t n_past, const int64_t* tree_mask, const int64_t* kv_src, int64_t logits_start,
-                                const float** logits, const float** hidden);
+                                const float** logits, const float** hidden, int64_t experts[2]);
 typedef struct {
   blockffn_step_fn step;
   void* user;
@@ -62,7 +63,7 @@ typedef struct {
   int32_t eos_ids[8];  /* then -1 */
 } blockffn_steps;
 /* As blockffn_runner_load, with the program's place taken by a function: drafters, trees, cost model, sampling and
-   text are the same over any runtime. blockffn_runner_info then names no kernels, and no experts are counted. */
+   text are the same over any runtime. blockffn_runner_info then names no kernels. */
 BLOCKFFN_RUNNER_API blockffn_runner* blockffn_runner_load_steps(const blockffn_steps* steps, char* error,
                                                                 size_t error_bytes, int* code);
 /* tokenizer.json, needed for text: byte-level BPE, or BPE as SentencePiece makes it. tokenizer_config.json

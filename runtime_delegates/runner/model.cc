@@ -64,11 +64,14 @@ Model::Rows Model::step(const Chunk& chunk, blockffn_stats* read) {
   const auto tokens = static_cast<int32_t>(chunk.tokens);
   if (step_ != nullptr) {
     Rows out{};
+    int64_t experts[2] = {};
     *read = {};
     if (step_(user_, tokens, chunk.ids, chunk.positions, chunk.n_past, chunk.tree_mask, chunk.kv_src, chunk.logits_start,
-              &out.logits, &out.hidden) != 0)
+              &out.logits, &out.hidden, experts) != 0)
       throw Failure{BLOCKFFN_FAILED, "the step function failed"};
     if (out.logits == nullptr || out.hidden == nullptr) throw Failure{BLOCKFFN_FAILED, "the step function gave no outputs"};
+    read->experts_read = experts[0];
+    read->experts_total = experts[1];
     return out;
   }
   const ProgramFile::Tensor inputs[] = {

@@ -15,6 +15,8 @@ from runtime_delegates.onnx_model import OnnxModel
 from runtime_delegates.onnx_session import OnnxSession
 from runtime_delegates.run import main
 from runtime_delegates.runner import Runner
+from runtime_delegates.session import Session
+from runtime_delegates.stats import Stats
 from tests.runner.heads import Reference
 from tests.runner.test_runner import MODELS, PROMPTS, VOCAB, decoded, random_tree
 from training.checkpoint import open_checkpoint
@@ -191,16 +193,45 @@ def run(capsys, *args):
 
 def test_the_command_prints_the_pte_s_text(capsys, int8, tiny_checkpoint, trained, tmp_path):
     head = trained(tiny_checkpoint()).export(tmp_path / "draft.pte", "int8")
-    texts = set()
+    texts, shares = set(), []
     for model in int8:
         for options in (("--mode", "plain"), ("--mode", "spec"), ("--mode", "spec", "--draft", head), ("--threads", 1)):
             code, out, err = run(capsys, model, "--prompt", "The runtime reads", "--max-tokens", 40, "--json", *options)
             assert code == 0
             text, last = out.rstrip("\n").rsplit("\n", 1)
-            assert json.loads(last)["text"] == text
-            assert ("ONNX Runtime" in err) == ("not counted" in err) == (model == int8[0])
+            result = json.loads(last)
+            assert result["text"] == text
+            assert ("ONNX Runtime" in err) == (model == int8[0])
             texts.add(text)
-    assert len(texts) == 1
+            if "--mode" in options:  # auto chooses its chunks by time
+                assert result["union_share"].keys() == result["chunks"].keys()
+                assert all(0 < share <= 1 for share in [*result["union_share"].values(), result["prefill_union_share"]])
+                shares.append((result["chunks"], result["union_share"], result["prefill_union_share"]))
+    assert len(texts) == 1 and shares[:3] == shares[3:]
+    assert len(shares[1][1]) > 1, "shares of chunks of several sizes"
+
+
+def test_experts_read_are_those_of_the_pte(int8):
+    ours, plain, theirs = OnnxSession(int8[0], threads=1), OnnxSession(int8[0], plain=True), Session(int8[1])
+    theirs.backend.take_stats()
+    total = Stats()
+    for tokens in (1, 2, 5, 64):
+        for session in (ours, theirs, plain):
+            session.step([3 + i for i in range(tokens)])
+        want = theirs.backend.take_stats()
+        assert want.tokens == tokens and 0 < want.experts_read <= want.experts_total
+        assert ours.model.last_call == want and plain.model.last_call == Stats()
+        total += want
+    assert ours.model.take_stats() == total and ours.model.take_stats() == plain.model.take_stats() == Stats()
+    with pytest.raises(RuntimeError):
+        ours.model.run_chunk(np.full((1, 1), 10**6), *(np.zeros(n, np.int64) for n in (1, 1, 1, 64, 1)))
+    assert ours.model.last_call == Stats()
+
+
+def test_a_library_of_another_kind_is_a_sentence(int8, tmp_path):
+    (tmp_path / "lib.so").write_bytes(b"no library")
+    with pytest.raises(RuntimeError, match="lib.so is not a usable operator library .*make build"):
+        OnnxModel(int8[0], lib=tmp_path / "lib.so")
 
 
 @pytest.mark.parametrize("arguments, message", [
