@@ -75,7 +75,7 @@ def build_key() -> str:
     """Changes whenever the built files would."""
     digest = hashlib.sha256()
     sources = [Path(__file__).with_name(n) for n in ("layers.py", "peers.py", "onnx_peers.py", "traces.py")]
-    sources += [ROOT / "export" / n for n in ("backend.py", "ops.py", "pack.py", "program.py", "quantize.py")]
+    sources += [ROOT / "export" / n for n in ("backend.py", "onnx_graph.py", "ops.py", "pack.py", "program.py", "quantize.py")]
     for source in sources:
         digest.update(source.read_bytes())
     digest.update(json.dumps(measure.machine()["packages"]).encode())

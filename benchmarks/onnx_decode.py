@@ -18,6 +18,7 @@ Exit      0 done, 1 failed, 2 bad arguments.
 """
 
 import argparse
+import hashlib
 import json
 import os
 import subprocess
@@ -98,17 +99,17 @@ def dense_twin(checkpoint):
 
 
 def build(args: argparse.Namespace) -> dict[str, Path]:
-    """Models of all flavours, written once."""
+    """Models of all flavours, written once; again after a change of the checkpoint or of what writes them."""
     from export.decoder import Decoder
     from export.onnx_graph import write_onnx
     from export.onnx_stock import LARGEST_BLOCK, write_stock
     from training.checkpoint import open_checkpoint
 
     checkpoint = open_checkpoint(args.checkpoint)
-    twin = dense_twin(checkpoint)
+    twin, key = dense_twin(checkpoint), build_key(args.checkpoint)
     paths = {}
     for name, (kind, quant) in FLAVOURS.items():
-        paths[name] = args.models / name / ("model.library.onnx" if kind == "blockffn" else "model.onnx")
+        paths[name] = args.models / f"{name}-{key}" / ("model.library.onnx" if kind == "blockffn" else "model.onnx")
         if paths[name].is_file():
             continue
         print(f"writing {name} ...", file=sys.stderr)
@@ -121,6 +122,14 @@ def build(args: argparse.Namespace) -> dict[str, Path]:
             write_stock(decoder, part / "model.onnx", block=LARGEST_BLOCK)
         os.replace(part, paths[name].parent)
     return paths
+
+
+def build_key(checkpoint: Path) -> str:
+    """Changes whenever the models would, but for the packages'."""
+    digest = hashlib.sha256(f"{CONTEXT} {FLAVOURS}".encode())
+    for source in sorted([Path(__file__), *ROOT.glob("export/*.py"), *checkpoint.glob("*.safetensors"), *checkpoint.glob("*.json")]):
+        digest.update(source.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def text_tokens(checkpoint: Path, count: int) -> list[int]:

@@ -1,5 +1,5 @@
-"""Peers in ONNX Runtime: dense twins of MatMulNBits or dynamically quantized int8, and QMoE with every expert
-selectable, which skips those of gate zero.
+"""Peers in ONNX Runtime: dense twins of MatMulNBits or dynamically quantized int8, QMoE with every expert
+selectable, which skips those of gate zero, and our operator.
 
 Axes  N output rows, K input columns, G groups of a row; the rest as in layers.py.
 """
@@ -136,7 +136,39 @@ def save_sparse(bits: int):
     return save
 
 
+def write_ours(module, size: Size, path: Path) -> None:
+    """A module of our operators as a directory that holds its model."""
+    from export.onnx_graph import write_graph
+    from export.program import packing_into
+
+    path.mkdir(exist_ok=True)
+    with torch.no_grad(), packing_into(str(path)):
+        program = torch.export.export(module.eval(), (torch.randn(8, size.hidden),),
+                                      dynamic_shapes=({0: torch.export.Dim("T", min=1, max=64)},)).run_decompositions({})
+        write_graph(program, path / "model.onnx", {}, ["x"], ["y"])
+
+
+def load_ours(path: Path, size: Size, inputs: Inputs, layers: int, threads: int):
+    """The model, with take_stats() of its last run."""
+    from export.onnx_graph import library_path
+    from runtime_delegates.onnx_model import last_call, operator_library
+
+    library = operator_library()
+    session = _session(library_path(path / "model.onnx"), threads, library)
+
+    def run(x: np.ndarray) -> np.ndarray:
+        return session.run(None, {"x": x})[0]
+
+    run.take_stats = lambda: last_call(library)
+    return run
+
+
 def load(path: Path, size: Size, inputs: Inputs, layers: int, threads: int):
+    session = _session(path, threads)
+    return lambda x: session.run(None, {"x": x})[0]
+
+
+def _session(path: Path, threads: int, library: Path | None = None):
     """A session whose threads stop spinning as soon as a run ends: they would disturb the peers after it."""
     import onnxruntime
 
@@ -145,5 +177,6 @@ def load(path: Path, size: Size, inputs: Inputs, layers: int, threads: int):
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     options.add_session_config_entry("session.force_spinning_stop", "1")
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    return lambda x: session.run(None, {"x": x})[0]
+    if library is not None:
+        options.register_custom_ops_library(str(library))
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

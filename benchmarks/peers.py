@@ -29,7 +29,7 @@ LAYER_BYTES = 128 << 20  # of a peer's weights in one file, about
 class Peer:
     """bits of a stored weight, its scales included; tolerance, the relative RMS error of a token that activations in
     int8 (or bfloat16) explain; save(size, inputs, layers, path) yields per layer the weights as they are stored;
-    load(path, size, inputs, layers, threads) -> Run."""
+    load(path, size, inputs, layers, threads) -> Run, which of our operators has take_stats() -> Stats of its runs."""
 
     name: str
     kind: str
@@ -49,7 +49,7 @@ class Peer:
         if self.kind == "dense":
             return size.dense_weights * self.bits / 8
         router = size.experts * size.hidden  # int8
-        if not self.name.startswith("blockffn"):
+        if "blockffn" not in self.name:
             return router + union * size.weights / size.experts * self.bits / 8
         from export.pack import tiles
 
@@ -136,9 +136,14 @@ class _Sparse(nn.Module):
         return y_TD
 
 
-def _save_ours(quant: str):
+def _write_pte(module: nn.Module, size: Size, path: Path) -> None:
+    from export.backend import BlockFFNPartitioner
+
+    _lower(module, size, BlockFFNPartitioner(), path)
+
+
+def _save_ours(quant: str, write=_write_pte):
     def save(size: Size, inputs: Inputs, layers: int, path: Path):
-        from export.backend import BlockFFNPartitioner
         from export.quantize import quantize_weight
 
         def stored(weight: Tensor, precision: str) -> Tensor:
@@ -146,7 +151,7 @@ def _save_ours(quant: str):
             return quantize_weight(flat, precision).dequantize().view(weight.shape)
 
         weights = [sparse_weights(size, inputs, layer) for layer in range(layers)]
-        _lower(_Sparse(weights, quant), size, BlockFFNPartitioner(), path)
+        write(_Sparse(weights, quant), size, path)
         for w in weights:
             yield {"router": stored(w["router"], "int8"), "norm": w["norm"], "up": stored(w["up"], quant),
                    "down": stored(w["down"], quant)}
@@ -160,7 +165,9 @@ def _load_ours(path: Path, size: Size, inputs: Inputs, layers: int, threads: int
     backend = load_backend()
     if backend.threads != threads:  # a new pool would leave programs loaded before with the old one
         backend.set_threads(threads)
-    return _method(path)
+    run = _method(path)
+    run.take_stats = backend.take_stats
+    return run
 
 
 class _Dense(nn.Module):
@@ -226,11 +233,13 @@ def _torch(dtype: torch.dtype):
 
 def _peers() -> list[Peer]:
     et, ort = ("executorch",), ("onnxruntime", "onnx")
-    load_ort = onnx_peers.load
+    load_ort, load_ours = onnx_peers.load, onnx_peers.load_ours
     dense_onnx, sparse_onnx = onnx_peers.save_dense, onnx_peers.save_sparse
     return [
         Peer("blockffn-int8", "sparse", "int8", 8, 0.05, et, _save_ours("int8"), _load_ours),
         Peer("blockffn-int4", "sparse", "int4", 4.5, 0.05, et, _save_ours("int4"), _load_ours),
+        Peer("ort-blockffn-int8", "sparse", "int8", 8, 0.05, et + ort, _save_ours("int8", onnx_peers.write_ours), load_ours),
+        Peer("ort-blockffn-int4", "sparse", "int4", 4.5, 0.05, et + ort, _save_ours("int4", onnx_peers.write_ours), load_ours),
         Peer("xnnpack-fp32", "dense", "fp32", 32, 1e-4, et, _save_xnnpack("fp32"), _load_xnnpack),
         Peer("xnnpack-8da8w", "dense", "int8", 8, 0.05, et, _save_xnnpack("int8"), _load_xnnpack),
         Peer("xnnpack-8da4w", "dense", "int4", 4.5, 0.05, et, _save_xnnpack("int4"), _load_xnnpack),

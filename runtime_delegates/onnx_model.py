@@ -42,7 +42,7 @@ def operator_library(lib: str | os.PathLike | None = None) -> Path:
 
 
 @functools.lru_cache(maxsize=None)
-def _last_call(path: Path):
+def _counter(path: Path):
     """The library's function that fills five counts."""
     try:
         function = ctypes.CDLL(str(path)).blockffn_ort_last_call
@@ -50,6 +50,13 @@ def _last_call(path: Path):
         raise RuntimeError(f"{path} is not a usable operator library ({error}); run `make build`") from None
     function.restype = None
     return function
+
+
+def last_call(library: Path) -> Stats:
+    """Of this thread's last run of a model with the operators of `library`; asked again, of none."""
+    counts = (ctypes.c_int64 * 5)()
+    _counter(library)(counts)
+    return Stats(*counts)
 
 
 class OnnxModel:
@@ -78,11 +85,10 @@ class OnnxModel:
             if threads < 1:
                 raise ValueError(f"threads={threads}: use at least 1")
             options.intra_op_num_threads = threads
-        self._counts, self._last_call, self._stats = (ctypes.c_int64 * 5)(), None, Stats()
-        if not plain:
-            library = operator_library(lib)
-            self._last_call = _last_call(library)
-            options.register_custom_ops_library(str(library))
+        self._library, self._stats = None if plain else operator_library(lib), Stats()
+        if self._library is not None:
+            last_call(self._library)  # fails here if it is another library
+            options.register_custom_ops_library(str(self._library))
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL  # one operator has none
         try:
             self._session = ort.InferenceSession(str(self.path), options, providers=["CPUExecutionProvider"])
@@ -140,9 +146,8 @@ class OnnxModel:
             self._session.run_with_iobinding(self._binding)
         except Exception as error:  # as above
             raise RuntimeError(f"the program failed: {_sentence(error)}") from None
-        if self._last_call is not None:
-            self._last_call(self._counts)
-            self.last_call = Stats(*self._counts)
+        if self._library is not None:
+            self.last_call = last_call(self._library)
             self._stats += self.last_call
         logits, hidden = (buffer[None, :tokens] for buffer in self._outputs.values())
         return logits, hidden

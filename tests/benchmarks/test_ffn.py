@@ -94,6 +94,18 @@ def test_peers_compute_the_layer(name, tmp_path):
         assert worker.check(PEERS[name], run, expected, inputs, tokens) <= PEERS[name].tolerance
 
 
+@pytest.mark.parametrize("precision", ["int8", "int4"])
+def test_our_operator_in_onnx_runtime_reads_the_prescribed_experts(precision, tmp_path, backend):
+    inputs, peer = make_inputs(TOY), PEERS[f"ort-blockffn-{precision}"]
+    run, _ = load(peer.name, inputs, tmp_path)
+    for tokens in (1, 5, 64):
+        worker.check_reads(peer, run, TOY, inputs, tokens)
+    stats = run.take_stats()
+    run.take_stats = lambda: stats
+    with pytest.raises(ValueError, match="experts; the routing prescribes"):
+        worker.check_reads(peer, run, TOY, inputs, 64)
+
+
 def relu_for_silu(run, expected):
     return lambda x: np.maximum(run(x), 0)
 

@@ -1,5 +1,7 @@
 """The whole-model benchmark in ONNX Runtime: its dense twin, its models, its figures."""
 
+import shutil
+
 import pytest
 
 from benchmarks import onnx_decode, onnx_load
@@ -28,7 +30,11 @@ def test_a_process_serves_times_of_every_token(tiny_checkpoint, tmp_path, monkey
     load = onnx_load.measure(paths, onnx_decode.plain_flavours(), threads=1, loads=2)["qmoe-int8"]
     assert load["loads"] == 2 and load["anonymous_bytes"] > 0
     assert load["ms"] >= load["min_ms"] > load["session_ms"] / 2 > 0 and load["again_ms"] >= load["again_min_ms"] > 0
-    assert [path.name for path in tmp_path.iterdir()] == ["qmoe-int8"]
+    assert [path.name.rpartition("-")[0] for path in tmp_path.iterdir()] == ["qmoe-int8"]
+    assert onnx_decode.build(args) == paths
+    other = shutil.copytree(args.checkpoint, tmp_path.with_name("other"))
+    (other / "config.json").write_text((other / "config.json").read_text() + " ")
+    assert onnx_decode.build_key(other) != onnx_decode.build_key(args.checkpoint) in str(paths["qmoe-int8"])
 
 
 def loaded(ms, anonymous, **changes):
