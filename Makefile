@@ -42,8 +42,8 @@ $(READY): constraints.txt pyproject.toml
 build: $(READY)  ## the C++ library, build/libblockffn_executorch.so
 	@command -v $${CXX:-c++} >/dev/null || { echo 'A C++17 compiler is missing: apt install g++' >&2; exit 1; }
 	@[ build/build.ninja -nt $(READY) ] || $(VENV)/bin/cmake --fresh -S runtime_delegates -B build -G Ninja -DCMAKE_BUILD_TYPE=Release \
-	  -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(VENV)/bin/ninja -DCMAKE_PREFIX_PATH=$$($(PY) -c \
-	  'import executorch; print(list(executorch.__path__)[0])')/share/cmake
+	  -DCMAKE_MAKE_PROGRAM="$(CURDIR)/$(VENV)/bin/ninja" -DCMAKE_PREFIX_PATH="$$($(PY) -c \
+	  'import executorch; print(list(executorch.__path__)[0])')/share/cmake"
 	@$(VENV)/bin/cmake --build build
 
 $(CKPT)/config.json:
@@ -65,7 +65,7 @@ $(dir $(PTE))draft-int8.pte: $(wildcard $(CKPT)/draft/*) $(PTE)
 	$(PY) export/to_executorch.py $(CKPT)/draft --target $(CKPT) -o $@ --quant int8
 
 apk: $(READY) $(PTE) $(DRAFT)  ## android_demo/dist/blockffn-demo.apk, see android_demo/README.md
-	@$(PY) android_demo/tools/apk.py --program $(PTE) $(addprefix --draft ,$(DRAFT)) --checkpoint $(CKPT)
+	@$(PY) android_demo/tools/apk.py --program $(PTE) $(addprefix --draft ,$(DRAFT)) --checkpoint $(CKPT) $(ARGS)
 
 bench: build  ## time the sparse FFN beside other runtimes, see benchmarks/README.md; make bench ARGS=--quick
 	@$(PY) -m benchmarks.ffn $(ARGS)

@@ -1,8 +1,8 @@
 """Push blockffn-run, a model and its libraries to a phone, run the benchmark there, and bring the JSON back.
 
-    python android_demo/adb_bench.py out/blockffn-22m-docs/model-int8.pte [--draft HEAD.pte] [--experts all] [-o bench.json] [-- --reps 5]
+    .venv/bin/python android_demo/adb_bench.py out/blockffn-22m-docs/model-int8.pte [--draft HEAD.pte] [--experts all] [-o bench.json] [-- --reps 5]
 
-Needs `adb` with one device (or --serial) and what `python android_demo/tools/native.py` built. With --app the model goes into
+Needs `adb` with one device (or --serial) and what `.venv/bin/python android_demo/tools/native.py` built. With --app the model goes into
 the demo app's folder instead, where its list of models shows it. What follows -- goes to blockffn-run.
 
 --experts all is the dense side of the comparison: the same file, every expert of it read and computed, the same text to the
@@ -30,7 +30,7 @@ def adb(serial: str | None, *words: str) -> str:
     try:
         done = subprocess.run(command, capture_output=True, text=True)
     except FileNotFoundError:
-        raise ValueError("adb is missing: install Android's platform tools, and enable USB debugging on the phone") from None
+        raise ValueError("adb is missing: apt install adb, or Android's platform tools, and enable USB debugging on the phone") from None
     if done.returncode != 0:
         raise ValueError(f"`{' '.join(command)}` failed: {(done.stderr or done.stdout).strip()[-1000:]}")
     return done.stdout
@@ -61,7 +61,7 @@ def bench(args: argparse.Namespace) -> dict:
     abi = adb(args.serial, "shell", "getprop ro.product.cpu.abi").strip()
     program = args.native / "bin" / abi / "blockffn-run"
     if not program.exists():
-        raise ValueError(f"there is no {program}: run `python android_demo/tools/native.py`" + ("" if abi in ("arm64-v8a", "x86_64")
+        raise ValueError(f"there is no {program}: run `.venv/bin/python android_demo/tools/native.py`" + ("" if abi in ("arm64-v8a", "x86_64")
                          else f"; but this device is {abi}, and only arm64-v8a and x86_64 are supported"))
     adb(args.serial, "shell", f"mkdir -p {REMOTE}")
     for path in [program, *sorted((args.native / "jniLibs" / abi).glob("lib[ef]*.so"))]:

@@ -13,7 +13,7 @@ android {
         versionCode = 1
         versionName = "0.1.0"
     }
-    // models.json, the models and NOTICES.txt, unpacked by `python android_demo/tools/apk.py --assets`.
+    // models.json, the models and NOTICES.txt, unpacked by `make apk ARGS="--assets build/android/assets"`.
     sourceSets["main"].assets.srcDir(rootDir.resolve("../build/android/assets"))
     androidResources { noCompress += listOf("pte", "json") }  // they are mapped in place
     packaging { jniLibs { useLegacyPackaging = false } }

@@ -10,7 +10,7 @@ android {
         minSdk = 26
         consumerProguardFiles("consumer-rules.pro")
     }
-    // The libraries that `python android_demo/tools/native.py` builds, from the repository's root.
+    // The libraries that `make apk` builds, from the repository's root.
     sourceSets["main"].jniLibs.srcDir(rootDir.resolve("../build/android/jniLibs"))
     compileOptions {
         sourceCompatibility = JavaVersion.VERSION_1_8

@@ -1,6 +1,6 @@
 """Build the signed APK of the demo, without the Android SDK or NDK.
 
-    python android_demo/tools/apk.py --program out/blockffn-22m-docs/model-int8.pte --draft out/blockffn-22m-docs/draft-int8.pte
+    .venv/bin/python android_demo/tools/apk.py --program out/blockffn-22m-docs/model-int8.pte --draft out/blockffn-22m-docs/draft-int8.pte
 
 The program's checkpoint directory gives the tokenizer (--checkpoint). The same inputs give the same bytes, in any folder
 and on any machine that has the key: by default the demo's public debug key, so an APK for a store wants --key and its own.
@@ -148,14 +148,24 @@ def model_assets(program: Path, draft: Path | None, checkpoint: Path, title: str
 
 
 def sign(unsigned: Path, signed: Path, key: Path, password: str) -> None:
-    if shutil.which("apksigner") is None:
-        raise ValueError("apksigner is missing: apt install apksigner")
     native.run(["apksigner", "sign", "--ks", key, "--ks-type", "PKCS12", "--ks-pass", "pass:" + password, "--min-sdk-version", str(MIN_SDK),
                 "--v1-signing-enabled", "false", "--v2-signing-enabled", "true", "--v3-signing-enabled", "true",
                 "--v4-signing-enabled", "false", "--out", signed, unsigned], "apksigner")
 
 
+def require(args: argparse.Namespace) -> None:
+    """What would else be missed after minutes."""
+    if shutil.which("apksigner") is None:
+        raise ValueError("apksigner is missing: apt install apksigner")
+    native.java_home()
+    native.executorch_wheel()
+    for path in (args.program, args.draft, args.checkpoint / "tokenizer.json", args.key):
+        if path and not path.is_file():
+            raise ValueError(f"there is no {path}: `make apk` writes the programs of the shipped checkpoint, export/to_executorch.py those of others")
+
+
 def build(args: argparse.Namespace) -> dict:
+    require(args)
     downloads.fetch(downloads.packages("native", "apk"))
     out = args.out.resolve()
     with tempfile.TemporaryDirectory(prefix="blockffn-apk-") as folder, ThreadPoolExecutor(2) as pool:

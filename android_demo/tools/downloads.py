@@ -1,6 +1,6 @@
 """Fetch what the Android build needs from package registries, each file checked against downloads.lock.
 
-    python android_demo/tools/downloads.py [GROUP ...]      native, apk, test; default all
+    .venv/bin/python android_demo/tools/downloads.py [GROUP ...]      native, apk, test; default all
 
 Files lie in $BLOCKFFN_CACHE, or ~/.cache/blockffn-android, and are fetched once. The registries' own clients do
 the work (npm, pip, mvn, apt-get), so that their mirrors and proxies apply. A file whose sha256 differs is refused.
@@ -67,13 +67,15 @@ def package(name: str) -> Package:
 
 def fetch(wanted: list[Package]) -> None:
     """Bring the missing files into the cache; all of a registry in one call of its client."""
-    for registry, client in {"npm": "npm", "pypi": sys.executable, "maven": "mvn", "deb": "apt-get"}.items():
+    clients = {"npm": "npm", "pypi": sys.executable, "maven": "mvn", "deb": "apt-get"}
+    absent = sorted({clients[p.registry] for p in wanted if not p.path.exists() and shutil.which(clients[p.registry]) is None})
+    if absent:
+        raise ValueError(f"missing, to fetch what the build needs: {' and '.join(absent)}: apt install "
+                         f"{' '.join({'mvn': 'maven', 'apt-get': 'apt'}.get(client, client) for client in absent)}")
+    for registry in clients:
         missing = [p for p in wanted if p.registry == registry and not p.path.exists()]
         if not missing:
             continue
-        if shutil.which(client) is None:
-            raise ValueError(f"{client} is missing, which fetches {missing[0].name}: apt install "
-                             f"{ {'mvn': 'maven'}.get(client, client)}")
         missing[0].path.parent.mkdir(parents=True, exist_ok=True)
         print(f"fetching {', '.join(p.name for p in missing[:3])}{' ...' if len(missing) > 3 else ''}", file=sys.stderr)
         with tempfile.TemporaryDirectory(dir=cache()) as folder:

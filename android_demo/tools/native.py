@@ -1,6 +1,6 @@
 """Build the native part: for Android without an NDK, and for this machine's JVM.
 
-    python android_demo/tools/native.py [--abi arm64-v8a] [--abi x86_64] [--desktop] [-o build/android]
+    .venv/bin/python android_demo/tools/native.py [--abi arm64-v8a] [--abi x86_64] [--desktop] [-o build/android]
 
 writes OUT/jniLibs/ABI/{libblockffn_jni.so, libexecutorch_jni.so, libfbjni.so}, OUT/bin/ABI/{blockffn-run,
 libblockffn_onnxruntime.so} and OUT/desktop/libblockffn_jni.so, all from the sources of runtime_delegates/. The last line is
@@ -49,7 +49,10 @@ def zig() -> Path:
 
 
 def executorch_wheel() -> Path:
-    return Path(importlib.util.find_spec("executorch").submodule_search_locations[0])
+    found = importlib.util.find_spec("executorch")
+    if found is None:
+        raise ValueError("The Python package executorch is missing: run this with .venv/bin/python, which `make setup` makes")
+    return Path(found.submodule_search_locations[0])
 
 
 def run(command: list, what: str, **more) -> str:

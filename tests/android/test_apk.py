@@ -56,6 +56,21 @@ def test_xml_is_readable_and_not_packed(tmp_path):
             assert size <= archive.getinfo("AndroidManifest.xml").compress_size <= size + 5 * (size // 0xFFFF + 1)
 
 
+def test_what_is_missing_is_said_at_once(tmp_path, shipped_program):
+    def said(program, *command, **environment):
+        done = subprocess.run([*command, ROOT / "android_demo/tools/apk.py", "--program", program, "-o", tmp_path / "out.apk"], capture_output=True, text=True,
+                              env={**os.environ, **environment}, timeout=60)
+        assert done.returncode == 1 and not list(tmp_path.glob("out*")) and done.stderr.count("\n") == 1, done.stderr
+        return done.stderr
+
+    assert "there is no" in said(tmp_path / "none.pte", sys.executable)
+    assert "apt install apksigner" in said(shipped_program, sys.executable, PATH=str(tmp_path))
+    assert "make setup" in said(shipped_program, sys.executable, "-S")
+    for tool in ("apksigner", "javac"):
+        (tmp_path / tool).symlink_to(shutil.which(tool))
+    assert "apt install maven npm" in said(shipped_program, sys.executable, PATH=str(tmp_path), BLOCKFFN_CACHE=str(tmp_path / "empty"))
+
+
 def test_badging(apk):
     out = native.run([builder.aapt2(), "dump", "badging", apk["apk"]], "aapt2 dump")
     assert "package: name='org.blockffn.demo' versionCode='1'" in out
