@@ -1,10 +1,11 @@
-// Times the Vulkan passes beside the copy bandwidth of the same GPU and beside dense layers: gpu_bench OUT.json
-// [--tiny]
-// [--seconds N]
+// Times the Vulkan passes beside the bandwidth of the same GPU and beside dense layers:
+//
+//     blockffn_gpu_bench OUT.json [--tiny | --layers] [--seconds N]
 //
 // Everything is synthetic and made here: weights, routing, and a float64 loop over unpacked weights that every
 // precision's layer is checked against. OUT.json receives one JSON object a line; standard output the same. --tiny runs
-// small shapes, for software drivers. Work is ordered by importance and stops after --seconds (20).
+// small shapes, for software drivers, --layers the FFN of the 2.8B model alone. Work is ordered by importance and stops
+// after --seconds (20).
 //
 // Routing: per chunk of 8 tokens a pool of 30 % of the experts, of which a token uses two thirds: TLS 0.80, CLS8 0.70.
 // Half of a pool stays in the next one. The dense rows feed the same layers a token that every expert fires on.
@@ -827,13 +828,14 @@ void time_overhead(const gpu::StepOptions& options) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  bool tiny = false;
+  bool tiny = false, layers_only = false;
   for (int i = 2; i < argc; ++i) {
     if (std::strcmp(argv[i], "--tiny") == 0) tiny = true;
+    if (std::strcmp(argv[i], "--layers") == 0) layers_only = true;
     if (std::strcmp(argv[i], "--seconds") == 0 && i + 1 < argc) budget = std::atof(argv[++i]);
   }
   if (argc < 2 || (out_file = std::fopen(argv[1], "w")) == nullptr) {
-    std::fprintf(stderr, "usage: gpu_bench OUT.json [--tiny] [--seconds N]\n");
+    std::fprintf(stderr, "usage: gpu_bench OUT.json [--tiny | --layers] [--seconds N]\n");
     return 2;
   }
   start_time = Clock::now();
@@ -863,7 +865,7 @@ int main(int argc, char** argv) {
     emit("{\"correct\": %s, \"seconds\": %.1f}", good ? "true" : "false", elapsed());
     return good ? 0 : 1;
   }
-  good = check_layers(768, 64, 48, options);
+  if (!layers_only) good = check_layers(768, 64, 48, options);
   const Shape s28{"2.8B", 2048, 128, 128, 36, 16, 2}, s12{"1.2B", 1792, 128, 56, 35, 14, 0},
       s01{"0.1B", 768, 64, 48, 16, 6, 0};
   constexpr double kCold = 1.2e8;
@@ -872,6 +874,7 @@ int main(int argc, char** argv) {
     time_gated(s28, q, options, 3e8);
     emit("{\"seconds\": %.1f}", elapsed());
   }
+  if (layers_only) return 0;
   time_steps(s28, Quant::kInt8, 73440, options);
   emit("{\"seconds\": %.1f}", elapsed());
   time_steps(s12, Quant::kInt4, 73440, options);

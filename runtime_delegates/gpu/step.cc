@@ -386,7 +386,6 @@ Status Step::add_ffn(const Ffn& w, Region x, Region y, const Region* residual) {
     d.bindings[0] = weight(w.expert_base, w.expert_stride * e, w.expert_stride * (count - 1) + region, 16, first);
     d.writes = 1u << 2;
     d.blocks = true;
-    d.threads = wide;
     return d;
   };
   for (uint32_t e = 0; e < experts; e += window) {
@@ -411,6 +410,7 @@ Status Step::add_ffn(const Ffn& w, Region x, Region y, const Region* residual) {
   for (uint32_t e = 0; e < experts; e += window) {
     uint32_t first;
     Dispatch& d = expert_pass(Shader::kExpertDown, e, &first);
+    d.threads = wide;
     d.bindings[1] = hidden;
     d.bindings[2] = y;
     d.bindings[3] = route;

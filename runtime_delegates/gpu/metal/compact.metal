@@ -27,15 +27,25 @@ struct Push
     float out_scale;
 };
 
+struct Scores
+{
+    float scores[1];
+};
+
 #ifndef BLOCKFFN_TOKENS
 #define BLOCKFFN_TOKENS 1u
 #endif
 constant uint TOKENS = BLOCKFFN_TOKENS;
-constant bool _101 = (TOKENS == 1u);
+constant bool _143 = (TOKENS == 1u);
 
 struct Step
 {
     uint step_[1];
+};
+
+struct NormWeight
+{
+    float norm_weight[1];
 };
 
 #ifndef BLOCKFFN_THREADS
@@ -43,19 +53,9 @@ struct Step
 #endif
 constant uint THREADS = BLOCKFFN_THREADS;
 
-struct Scores
-{
-    float scores[1];
-};
-
 struct Result
 {
     uint result[1];
-};
-
-struct NormWeight
-{
-    float norm_weight[1];
 };
 
 struct Route
@@ -66,252 +66,328 @@ struct Route
 #ifndef BLOCKFFN_THREADS
 #define BLOCKFFN_THREADS 64u
 #endif
-constant uint _610 = BLOCKFFN_THREADS;
-constant uint3 gl_WorkGroupSize [[maybe_unused]] = uint3(_610, 1u, 1u);
+constant uint _742 = BLOCKFFN_THREADS;
+constant uint3 gl_WorkGroupSize [[maybe_unused]] = uint3(_742, 1u, 1u);
 
-kernel void compact(constant Push& p [[buffer(0)]], const device Scores& _167 [[buffer(2)]], const device NormWeight& _463 [[buffer(4)]], const device Step& _109 [[buffer(5)]], device Result& _214 [[buffer(6)]], device Route& _513 [[buffer(7)]], uint3 gl_LocalInvocationID [[thread_position_in_threadgroup]])
+kernel void compact(constant Push& p [[buffer(0)]], const device Scores& _112 [[buffer(2)]], const device NormWeight& _180 [[buffer(4)]], const device Step& _151 [[buffer(5)]], device Result& _348 [[buffer(6)]], device Route& _645 [[buffer(7)]], uint3 gl_LocalInvocationID [[thread_position_in_threadgroup]])
 {
+    threadgroup float staged[2048];
     threadgroup uint active_[64];
     threadgroup float sums[1024];
     threadgroup float factors[64];
-    uint _98 = (p.experts + 31u) / 32u;
-    uint _716;
-    if (_101)
+    uint _140 = (p.experts + 31u) / 32u;
+    uint _920;
+    if (_143)
     {
-        _716 = 1u;
+        _920 = 1u;
     }
     else
     {
-        _716 = _109.step_[0];
+        _920 = _151.step_[0];
     }
-    for (uint _717 = gl_LocalInvocationID.x; _717 < _98; )
+    uint _160 = _920 * p.experts;
+    bool _161 = _160 <= 2048u;
+    bool _166 = p.norm == 1u;
+    bool _173;
+    if (_166)
     {
-        active_[_717] = 0u;
-        _717 += THREADS;
+        _173 = gl_LocalInvocationID.x < p.experts;
+    }
+    else
+    {
+        _173 = _166;
+    }
+    float _921;
+    if (_173)
+    {
+        _921 = _180.norm_weight[p.norm_at + gl_LocalInvocationID.x];
+    }
+    else
+    {
+        _921 = 1.0;
+    }
+    for (uint _922 = gl_LocalInvocationID.x; _922 < _140; )
+    {
+        active_[_922] = 0u;
+        _922 += THREADS;
         continue;
     }
-    for (uint _718 = gl_LocalInvocationID.x; _718 < (_716 * 16u); _718 += THREADS)
+    if (_161)
     {
-        uint _153 = _718 % 16u;
-        bool _772;
-        float _776;
-        _776 = 0.0;
-        _772 = true;
-        bool _188;
-        float _778;
-        for (uint _771 = _153; _771 < p.experts; _776 = _778, _772 = _188, _771 += 16u)
+        for (uint _923 = gl_LocalInvocationID.x; _923 < p.experts; _923 += THREADS)
         {
-            uint _175 = ((_718 / 16u) * p.score_stride) + _771;
-            float _181 = fast::max(_167.scores[_175], 0.0);
-            if (_772)
+            for (uint _998 = 0u; _998 < _920; _998 += TOKENS)
             {
-                _188 = (as_type<uint>(_167.scores[_175]) & 2147483647u) < 2139095040u;
+                for (uint _1000 = 0u; _1000 < TOKENS; _1000++)
+                {
+                    uint _245 = _998 + _1000;
+                    if (_245 < _920)
+                    {
+                        staged[(_245 * p.experts) + _923] = _112.scores[(_245 * p.score_stride) + _923];
+                    }
+                }
+            }
+        }
+        threadgroup_barrier(mem_flags::mem_threadgroup);
+    }
+    for (uint _924 = gl_LocalInvocationID.x; _924 < (_920 * 16u); _924 += THREADS)
+    {
+        uint _295 = _924 % 16u;
+        bool _985;
+        float _989;
+        _989 = 0.0;
+        _985 = true;
+        bool _323;
+        float _994;
+        for (uint _984 = _295; _984 < p.experts; _989 = _994, _985 = _323, _984 += 16u)
+        {
+            uint _307 = _924 / 16u;
+            float _990;
+            if (_161)
+            {
+                _990 = staged[(_307 * p.experts) + _984];
             }
             else
             {
-                _188 = _772;
+                _990 = _112.scores[(_307 * p.score_stride) + _984];
             }
-            if (p.norm == 1u)
+            float _316 = fast::max(_990, 0.0);
+            if (_985)
             {
-                _778 = fma(_181, _181, _776);
+                _323 = (as_type<uint>(_990) & 2147483647u) < 2139095040u;
             }
             else
             {
-                _778 = spvFAdd(_776, _181);
+                _323 = _985;
+            }
+            if (_166)
+            {
+                _994 = fma(_316, _316, _989);
+            }
+            else
+            {
+                _994 = spvFAdd(_989, _316);
             }
         }
-        if (!_772)
+        if (!_985)
         {
-            _214.result[0] = 1u;
+            _348.result[0] = 1u;
         }
-        sums[_718] = _776;
+        sums[_924] = _989;
     }
     threadgroup_barrier(mem_flags::mem_threadgroup);
-    for (uint _719 = gl_LocalInvocationID.x; _719 < _716; _719 += THREADS)
+    for (uint _925 = gl_LocalInvocationID.x; _925 < _920; _925 += THREADS)
     {
-        uint _239 = _719 * 16u;
-        float _968 = (((((((((((((spvFAdd(sums[_239], sums[_239 + 1u]) + sums[_239 + 2u]) + sums[_239 + 3u]) + sums[_239 + 4u]) + sums[_239 + 5u]) + sums[_239 + 6u]) + sums[_239 + 7u]) + sums[_239 + 8u]) + sums[_239 + 9u]) + sums[_239 + 10u]) + sums[_239 + 11u]) + sums[_239 + 12u]) + sums[_239 + 13u]) + sums[_239 + 14u]) + sums[_239 + 15u];
-        bool _263 = !((as_type<uint>(_968) & 2147483647u) < 2139095040u);
-        bool _269;
-        if (_263)
+        uint _371 = _925 * 16u;
+        float _1196 = (((((((((((((spvFAdd(sums[_371], sums[_371 + 1u]) + sums[_371 + 2u]) + sums[_371 + 3u]) + sums[_371 + 4u]) + sums[_371 + 5u]) + sums[_371 + 6u]) + sums[_371 + 7u]) + sums[_371 + 8u]) + sums[_371 + 9u]) + sums[_371 + 10u]) + sums[_371 + 11u]) + sums[_371 + 12u]) + sums[_371 + 13u]) + sums[_371 + 14u]) + sums[_371 + 15u];
+        bool _395 = !((as_type<uint>(_1196) & 2147483647u) < 2139095040u);
+        bool _401;
+        if (_395)
         {
-            _269 = p.norm != 0u;
+            _401 = p.norm != 0u;
         }
         else
         {
-            _269 = _263;
+            _401 = _395;
         }
-        if (_269)
+        if (_401)
         {
-            _214.result[0] = 1u;
+            _348.result[0] = 1u;
         }
-        float _770;
-        if (p.norm == 1u)
+        float _983;
+        if (_166)
         {
-            _770 = 1.0 / sqrt((_968 / float(p.experts)) + p.eps);
+            _983 = 1.0 / sqrt((_1196 / float(p.experts)) + p.eps);
         }
         else
         {
-            _770 = 1.0;
+            _983 = 1.0;
         }
-        float _769;
+        float _982;
         if (p.norm == 2u)
         {
-            _769 = 1.0 / fma(_968, p.norm_scale, 9.9999997473787516355514526367188e-06);
+            _982 = 1.0 / fma(_1196, p.norm_scale, 9.9999997473787516355514526367188e-06);
         }
         else
         {
-            _769 = _770;
+            _982 = _983;
         }
-        factors[_719] = _769 * p.out_scale;
+        factors[_925] = _982 * p.out_scale;
     }
-    for (uint _720 = gl_LocalInvocationID.x; _720 < p.experts; _720 += THREADS)
+    for (uint _926 = gl_LocalInvocationID.x; _926 < p.experts; _926 += THREADS)
     {
-        bool _755;
-        _755 = false;
-        bool _352;
-        for (uint _754 = 0u; _754 < _716; _755 = _352, _754++)
+        bool _966;
+        _966 = false;
+        bool _482;
+        for (uint _965 = 0u; _965 < _920; _966 = _482, _965++)
         {
-            if (!_755)
+            if (!_966)
             {
-                _352 = _167.scores[(_754 * p.score_stride) + _720] > 0.0;
+                float _969;
+                if (_161)
+                {
+                    _969 = staged[(_965 * p.experts) + _926];
+                }
+                else
+                {
+                    _969 = _112.scores[(_965 * p.score_stride) + _926];
+                }
+                _482 = _969 > 0.0;
             }
             else
             {
-                _352 = _755;
+                _482 = _966;
             }
         }
-        if (_755)
+        if (_966)
         {
-            uint _364 = atomic_fetch_or_explicit((threadgroup atomic_uint*)&active_[_720 / 32u], 1u << (_720 % 32u), memory_order_relaxed);
+            uint _494 = atomic_fetch_or_explicit((threadgroup atomic_uint*)&active_[_926 / 32u], 1u << (_926 % 32u), memory_order_relaxed);
         }
     }
     threadgroup_barrier(mem_flags::mem_threadgroup);
-    uint _631 = ((p.experts + p.classes) - 1u) / p.classes;
-    uint _381 = 16u + ((_631 * p.classes) * 4u);
-    for (uint _721 = gl_LocalInvocationID.x; _721 < p.experts; _721 += THREADS)
+    uint _811 = ((p.experts + p.classes) - 1u) / p.classes;
+    uint _511 = 16u + ((_811 * p.classes) * 4u);
+    for (uint _927 = gl_LocalInvocationID.x; _927 < p.experts; _927 += THREADS)
     {
-        uint _394 = _721 / 32u;
-        uint _398 = _721 % 32u;
-        if (((active_[_394] >> _398) & 1u) == 0u)
+        uint _524 = _927 / 32u;
+        uint _528 = _927 % 32u;
+        if (((active_[_524] >> _528) & 1u) == 0u)
         {
             continue;
         }
-        uint _409 = _721 % p.classes;
-        bool _639 = p.classes == 1u;
-        uint _734;
-        if (_639)
+        uint _539 = _927 % p.classes;
+        bool _819 = p.classes == 1u;
+        uint _940;
+        if (_819)
         {
-            _734 = 4294967295u;
+            _940 = 4294967295u;
         }
         else
         {
-            uint _733;
+            uint _939;
             if (p.classes == 2u)
             {
-                _733 = 1431655765u;
+                _939 = 1431655765u;
             }
             else
             {
-                _733 = (p.classes == 4u) ? 286331153u : 16843009u;
+                _939 = (p.classes == 4u) ? 286331153u : 16843009u;
             }
-            _734 = _733;
+            _940 = _939;
         }
-        uint _743;
-        _743 = (_409 * _631) + uint(int(popcount((active_[_394] & (_734 << _409)) & ((1u << _398) - 1u))));
-        uint _450;
-        for (uint _737 = 0u; _737 < _394; _743 = _450, _737++)
+        uint _951;
+        _951 = (_539 * _811) + uint(int(popcount((active_[_524] & (_940 << _539)) & ((1u << _528) - 1u))));
+        uint _580;
+        for (uint _943 = 0u; _943 < _524; _951 = _580, _943++)
         {
-            uint _748;
-            if (_639)
+            uint _959;
+            if (_819)
             {
-                _748 = 4294967295u;
+                _959 = 4294967295u;
             }
             else
             {
-                uint _747;
+                uint _958;
                 if (p.classes == 2u)
                 {
-                    _747 = 1431655765u;
+                    _958 = 1431655765u;
                 }
                 else
                 {
-                    _747 = (p.classes == 4u) ? 286331153u : 16843009u;
+                    _958 = (p.classes == 4u) ? 286331153u : 16843009u;
                 }
-                _748 = _747;
+                _959 = _958;
             }
-            _450 = _743 + uint(int(popcount(active_[_737] & (_748 << _409))));
+            _580 = _951 + uint(int(popcount(active_[_943] & (_959 << _539))));
         }
-        float _739;
-        if (p.norm == 1u)
+        bool _586 = _927 == gl_LocalInvocationID.x;
+        bool _593;
+        if (!_586)
         {
-            _739 = _463.norm_weight[p.norm_at + _721];
+            _593 = p.norm != 1u;
         }
         else
         {
-            _739 = 1.0;
+            _593 = _586;
+        }
+        float _946;
+        if (_593)
+        {
+            _946 = _921;
+        }
+        else
+        {
+            _946 = _180.norm_weight[p.norm_at + _927];
         }
         uint2 mask = uint2(0u);
-        for (uint _740 = 0u; _740 < _716; _740++)
+        for (uint _947 = 0u; _947 < _920; _947++)
         {
-            uint _492 = (_740 * p.score_stride) + _721;
-            if (!(_167.scores[_492] > 0.0))
+            float _954;
+            if (_161)
+            {
+                _954 = staged[(_947 * p.experts) + _927];
+            }
+            else
+            {
+                _954 = _112.scores[(_947 * p.score_stride) + _927];
+            }
+            if (!(_954 > 0.0))
             {
                 continue;
             }
-            uint _502 = _740 / 32u;
-            mask[_502] |= (1u << (_740 % 32u));
-            _513.route[(_381 + (_743 * 64u)) + _740] = as_type<uint>((_167.scores[_492] * factors[_740]) * _739);
+            uint _634 = _947 / 32u;
+            mask[_634] |= (1u << (_947 % 32u));
+            _645.route[(_511 + (_951 * 64u)) + _947] = as_type<uint>((_954 * factors[_947]) * _946);
         }
-        uint _533 = _743 * 4u;
-        _513.route[16u + _533] = _721;
-        _513.route[_533 + 17u] = mask.x;
-        _513.route[_533 + 18u] = mask.y;
+        uint _665 = _951 * 4u;
+        _645.route[16u + _665] = _927;
+        _645.route[_665 + 17u] = mask.x;
+        _645.route[_665 + 18u] = mask.y;
     }
     if (gl_LocalInvocationID.x < 9u)
     {
-        uint _723;
-        _723 = 0u;
-        uint _586;
-        for (uint _722 = 0u; _722 < _98; _723 = _586, _722++)
+        uint _929;
+        _929 = 0u;
+        uint _718;
+        for (uint _928 = 0u; _928 < _140; _929 = _718, _928++)
         {
-            uint _726;
+            uint _932;
             if (gl_LocalInvocationID.x < 8u)
             {
-                uint _725;
+                uint _931;
                 if (p.classes == 1u)
                 {
-                    _725 = 4294967295u;
+                    _931 = 4294967295u;
                 }
                 else
                 {
-                    uint _724;
+                    uint _930;
                     if (p.classes == 2u)
                     {
-                        _724 = 1431655765u;
+                        _930 = 1431655765u;
                     }
                     else
                     {
-                        _724 = (p.classes == 4u) ? 286331153u : 16843009u;
+                        _930 = (p.classes == 4u) ? 286331153u : 16843009u;
                     }
-                    _725 = _724;
+                    _931 = _930;
                 }
-                _726 = active_[_722] & (_725 << gl_LocalInvocationID.x);
+                _932 = active_[_928] & (_931 << gl_LocalInvocationID.x);
             }
             else
             {
-                _726 = active_[_722];
+                _932 = active_[_928];
             }
-            _586 = _723 + uint(int(popcount(_726)));
+            _718 = _929 + uint(int(popcount(_932)));
         }
         if (gl_LocalInvocationID.x < 8u)
         {
-            _513.route[4u + gl_LocalInvocationID.x] = (gl_LocalInvocationID.x < p.classes) ? _723 : 0u;
+            _645.route[4u + gl_LocalInvocationID.x] = (gl_LocalInvocationID.x < p.classes) ? _929 : 0u;
         }
         else
         {
-            _214.result[1u + p.index] = _723;
-            _513.route[0] = _723;
+            _348.result[1u + p.index] = _929;
+            _645.route[0] = _929;
         }
     }
 }

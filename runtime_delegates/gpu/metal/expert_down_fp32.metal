@@ -76,28 +76,30 @@ struct Route
     uint route[1];
 };
 
-constant uint _599 = (1u << TOKENS);
-constant uint _600 = (_599 - 1u);
-constant uint _613 = (64u * TOKENS);
-constant bool _704 = (TOKENS == 1u);
-constant bool _706 = (_704 && false);
-constant int _708 = _706 ? 8 : 2;
-constant uint _709 = (uint(_708) + 0u);
-constant bool _785 = (TOKENS == 1u);
-constant bool _786 = (_785 && false);
-constant int _787 = _786 ? 8 : 2;
-constant uint _788 = (uint(_787) + 0u);
+constant uint _604 = (1u << TOKENS);
+constant uint _605 = (_604 - 1u);
+constant uint _618 = (64u * TOKENS);
+constant bool _709 = (TOKENS == 1u);
+constant int _710 = _709 ? 4 : 2;
+constant uint _711 = (uint(_710) + 0u);
+constant bool _729 = (TOKENS == 1u);
+constant bool _784 = (TOKENS == 1u);
 
 struct X
 {
     float4 x[1];
 };
 
-constant bool _956 = (TOKENS == 1u);
-constant bool _957 = (_956 && false);
-constant int _958 = _957 ? 8 : 2;
-constant uint _959 = (uint(_958) + 0u);
-constant uint _984 = (8u * TOKENS);
+constant bool _836 = (TOKENS == 1u);
+constant int _837 = _836 ? 4 : 2;
+constant uint _838 = (uint(_837) + 0u);
+constant bool _843 = (TOKENS != 1u);
+constant bool _879 = (TOKENS != 1u);
+constant bool _933 = (TOKENS == 1u);
+constant bool _1029 = (TOKENS == 1u);
+constant int _1030 = _1029 ? 4 : 2;
+constant uint _1031 = (uint(_1030) + 0u);
+constant uint _1056 = (8u * TOKENS);
 
 struct Y
 {
@@ -112,17 +114,17 @@ struct Residual
 #ifndef BLOCKFFN_THREADS
 #define BLOCKFFN_THREADS 64u
 #endif
-constant uint _1054 = BLOCKFFN_THREADS;
-constant uint3 gl_WorkGroupSize [[maybe_unused]] = uint3(_1054, 1u, 1u);
+constant uint _1127 = BLOCKFFN_THREADS;
+constant uint3 gl_WorkGroupSize [[maybe_unused]] = uint3(_1127, 1u, 1u);
 
-kernel void expert_down_fp32(constant Push& p [[buffer(0)]], const device Weights& _132 [[buffer(1)]], const device X& _868 [[buffer(2)]], device Y& _1023 [[buffer(3)]], const device Route& _506 [[buffer(4)]], const device Step& _432 [[buffer(5)]], const device Residual& _1039 [[buffer(6)]], uint3 gl_LocalInvocationID [[thread_position_in_threadgroup]], uint3 gl_WorkGroupID [[threadgroup_position_in_grid]])
+kernel void expert_down_fp32(constant Push& p [[buffer(0)]], const device Weights& _132 [[buffer(1)]], const device X& _803 [[buffer(2)]], device Y& _1096 [[buffer(3)]], const device Route& _506 [[buffer(4)]], const device Step& _432 [[buffer(5)]], const device Residual& _1112 [[buffer(6)]], uint3 gl_LocalInvocationID [[thread_position_in_threadgroup]], uint3 gl_WorkGroupID [[threadgroup_position_in_grid]])
 {
     threadgroup float partial[_311];
     threadgroup float chunk_sums[_373];
     threadgroup uint counts[8];
     threadgroup uint slot_expert[64];
     threadgroup uint slot_mask[64];
-    threadgroup float slot_weight[_613];
+    threadgroup float slot_weight[_618];
     do
     {
         uint _424 = gl_WorkGroupID.y * TOKENS;
@@ -139,225 +141,263 @@ kernel void expert_down_fp32(constant Push& p [[buffer(0)]], const device Weight
         {
             break;
         }
-        uint _1066 = ((p.cols + 3u) / 4u) * 2u;
+        uint _1140 = ((p.cols + 3u) / 4u) * 2u;
         uint _455 = THREADS / p.classes;
         uint _459 = gl_LocalInvocationID.x / _455;
         uint _463 = 64u / p.classes;
-        uint _1074 = ((p.all_experts + p.classes) - 1u) / p.classes;
-        uint _479 = 16u + ((_1074 * p.classes) * 4u);
+        uint _1148 = ((p.all_experts + p.classes) - 1u) / p.classes;
+        uint _479 = 16u + ((_1148 * p.classes) * 4u);
         float acc[32];
-        for (uint _1379 = 0u; _1379 < _487; )
+        for (uint _1457 = 0u; _1457 < _487; )
         {
-            acc[_1379] = 0.0;
-            _1379++;
+            acc[_1457] = 0.0;
+            _1457++;
             continue;
         }
         if (gl_LocalInvocationID.x < 8u)
         {
             counts[gl_LocalInvocationID.x] = _506.route[4u + gl_LocalInvocationID.x];
         }
-        uint4 raw[2][4];
+        uint4 raw[4][4];
+        float4 hidden[4][1];
         float param_1[4];
-        uint _1391;
-        for (uint _1380 = 0u, _1392 = 1u; _1380 < _1066; _1392 = _1391, _1380 += _455)
+        uint _1469;
+        for (uint _1458 = 0u, _1470 = 1u; _1458 < _1140; _1470 = _1469, _1458 += _455)
         {
-            _1391 = _1392;
-            uint _1442;
-            for (uint _1390 = 0u; _1390 < _1391; _1391 = _1442, _1390 += _463)
+            _1469 = _1470;
+            uint _1528;
+            for (uint _1468 = 0u; _1468 < _1469; _1469 = _1528, _1468 += _463)
             {
                 threadgroup_barrier(mem_flags::mem_threadgroup);
-                uint _1394;
-                _1394 = gl_LocalInvocationID.x;
-                for (; _1394 < 64u; _1394 += THREADS)
+                uint _1472;
+                _1472 = gl_LocalInvocationID.x;
+                for (; _1472 < 64u; _1472 += THREADS)
                 {
-                    uint _557 = ((_1394 / _463) * _1074) + min((_1390 + (_1394 % _463)), (_1074 - 1u));
+                    uint _557 = ((_1472 / _463) * _1148) + min((_1468 + (_1472 % _463)), (_1148 - 1u));
                     uint _561 = 16u + (_557 * 4u);
                     uint _566 = _506.route[_561] - p.first_expert;
-                    slot_expert[_1394] = _566;
-                    uint _1444;
-                    if (_566 < p.experts)
+                    bool _575 = _566 < p.experts;
+                    slot_expert[_1472] = _575 ? _566 : 0u;
+                    uint _1530;
+                    if (_575)
                     {
-                        _1444 = (_506.route[_561 + uint((_424 < 32u) ? 1 : 2)] >> (_424 & 31u)) & _600;
+                        _1530 = (_506.route[_561 + uint((_424 < 32u) ? 1 : 2)] >> (_424 & 31u)) & _605;
                     }
                     else
                     {
-                        _1444 = 0u;
+                        _1530 = 0u;
                     }
-                    slot_mask[_1394] = _1444;
-                    for (uint _1445 = 0u; _1445 < TOKENS; )
+                    slot_mask[_1472] = _1530;
+                    for (uint _1531 = 0u; _1531 < TOKENS; )
                     {
-                        slot_weight[(_1394 * TOKENS) + _1445] = as_type<float>(_506.route[((_479 + (_557 * 64u)) + _424) + _1445]);
-                        _1445++;
+                        slot_weight[(_1472 * TOKENS) + _1531] = as_type<float>(_506.route[((_479 + (_557 * 64u)) + _424) + _1531]);
+                        _1531++;
                         continue;
                     }
                 }
                 threadgroup_barrier(mem_flags::mem_threadgroup);
-                _1442 = _1391;
-                for (uint _1395 = 0u; _1395 < p.classes; )
+                _1528 = _1469;
+                for (uint _1473 = 0u; _1473 < p.classes; )
                 {
-                    _1442 = max(_1442, counts[_1395]);
-                    _1395++;
+                    _1528 = max(_1528, counts[_1473]);
+                    _1473++;
                     continue;
                 }
-                uint _659 = _1380 + (gl_LocalInvocationID.x % _455);
-                uint _663 = _459 * _463;
-                uint _1400;
-                if ((_659 < _1066) && (counts[_459] > _1390))
+                uint _664 = _1458 + (gl_LocalInvocationID.x % _455);
+                uint _668 = _459 * _463;
+                uint _1478;
+                if ((_664 < _1140) && (counts[_459] > _1468))
                 {
-                    _1400 = min((counts[_459] - _1390), _463);
+                    _1478 = min((counts[_459] - _1468), _463);
                 }
                 else
                 {
-                    _1400 = 0u;
+                    _1478 = 0u;
                 }
-                for (uint _1401 = 0u; _1401 < _1400; _1401 += _959)
+                for (uint _1479 = 0u; _1479 < _1478; _1479 += _1031)
                 {
-                    for (uint _1404 = 0u; _1404 < 2u; _1404++)
+                    for (uint _1482 = 0u; _1482 < 4u; _1482++)
                     {
-                        bool _710 = _1404 < _709;
-                        bool _718;
-                        if (_710)
+                        if (_1482 >= _711)
                         {
-                            _718 = (_1401 + _1404) < _1400;
+                            continue;
+                        }
+                        uint _720 = _1479 + _1482;
+                        uint _724 = _668 + min(_720, (_1478 - 1u));
+                        bool _745;
+                        if (!_729)
+                        {
+                            bool _737 = _720 < _1478;
+                            bool _744;
+                            if (_737)
+                            {
+                                _744 = slot_mask[_724] != 0u;
+                            }
+                            else
+                            {
+                                _744 = _737;
+                            }
+                            _745 = _744;
                         }
                         else
                         {
-                            _718 = _710;
+                            _745 = _729;
                         }
-                        bool _729;
-                        if (_718)
+                        if (_745)
                         {
-                            _729 = slot_mask[(_663 + _1401) + _1404] != 0u;
+                            uint _1155 = _664 >> uint(1);
+                            uint _1156 = _1155 * 4u;
+                            uint _1163 = (((p.first + (slot_expert[_724] * p.expert_vectors)) + (gl_WorkGroupID.x * p.tile_vectors)) + (_1155 * 8u)) + (_664 & 1u);
+                            uint4 _1524;
+                            if (_1156 < p.cols)
+                            {
+                                _1524 = _132.weights[_1163];
+                            }
+                            else
+                            {
+                                _1524 = uint4(0u);
+                            }
+                            uint4 _1725;
+                            if ((_1156 + 1u) < p.cols)
+                            {
+                                _1725 = _132.weights[_1163 + 2u];
+                            }
+                            else
+                            {
+                                _1725 = uint4(0u);
+                            }
+                            uint4 _1743;
+                            if ((_1156 + 2u) < p.cols)
+                            {
+                                _1743 = _132.weights[_1163 + 4u];
+                            }
+                            else
+                            {
+                                _1743 = uint4(0u);
+                            }
+                            uint4 _1761;
+                            if ((_1156 + 3u) < p.cols)
+                            {
+                                _1761 = _132.weights[_1163 + 6u];
+                            }
+                            else
+                            {
+                                _1761 = uint4(0u);
+                            }
+                            uint4 _1958[4] = { _1524, _1725, _1743, _1761 };
+                            spvArrayCopyFromStackToStack1(raw[_1482], _1958);
                         }
-                        else
+                        if (_784)
                         {
-                            _729 = _718;
-                        }
-                        if (_729)
-                        {
-                            uint _1081 = _659 >> uint(1);
-                            uint _1082 = _1081 * 4u;
-                            uint _1089 = (((p.first + (slot_expert[(_663 + _1401) + _1404] * p.expert_vectors)) + (gl_WorkGroupID.x * p.tile_vectors)) + (_1081 * 8u)) + (_659 & 1u);
-                            uint4 _1440;
-                            if (_1082 < p.cols)
-                            {
-                                _1440 = _132.weights[_1089];
-                            }
-                            else
-                            {
-                                _1440 = uint4(0u);
-                            }
-                            uint4 _1611;
-                            if ((_1082 + 1u) < p.cols)
-                            {
-                                _1611 = _132.weights[_1089 + 2u];
-                            }
-                            else
-                            {
-                                _1611 = uint4(0u);
-                            }
-                            uint4 _1629;
-                            if ((_1082 + 2u) < p.cols)
-                            {
-                                _1629 = _132.weights[_1089 + 4u];
-                            }
-                            else
-                            {
-                                _1629 = uint4(0u);
-                            }
-                            uint4 _1647;
-                            if ((_1082 + 3u) < p.cols)
-                            {
-                                _1647 = _132.weights[_1089 + 6u];
-                            }
-                            else
-                            {
-                                _1647 = uint4(0u);
-                            }
-                            uint4 _1844[4] = { _1440, _1611, _1629, _1647 };
-                            spvArrayCopyFromStackToStack1(raw[_1404], _1844);
+                            hidden[_1482][0u] = _803.x[(((p.first_expert + slot_expert[_724]) * 64u) * p.x_stride) + (_664 >> uint(1))];
                         }
                     }
-                    for (uint _1405 = 0u; _1405 < 2u; _1405++)
+                    for (uint _1483 = 0u; _1483 < 4u; _1483++)
                     {
-                        bool _789 = _1405 >= _788;
-                        bool _798;
-                        if (!_789)
+                        bool _839 = _1483 >= _838;
+                        bool _852;
+                        if (!_839)
                         {
-                            _798 = (_1401 + _1405) >= _1400;
+                            bool _851;
+                            if (_843)
+                            {
+                                _851 = (_1479 + _1483) >= _1478;
+                            }
+                            else
+                            {
+                                _851 = _843;
+                            }
+                            _852 = _851;
                         }
                         else
                         {
-                            _798 = _789;
+                            _852 = _839;
                         }
-                        if (_798)
+                        if (_852)
                         {
                             continue;
                         }
-                        uint _807 = (_663 + _1401) + _1405;
-                        if (slot_mask[_807] == 0u)
+                        uint _864 = _668 + min((_1479 + _1483), (_1478 - 1u));
+                        uint _1490;
+                        if ((_1479 + _1483) < _1478)
+                        {
+                            _1490 = slot_mask[_864];
+                        }
+                        else
+                        {
+                            _1490 = 0u;
+                        }
+                        if (_879 && (_1490 == 0u))
                         {
                             continue;
                         }
-                        float4 _1853[4] = { float4(as_type<float>(raw[_1405][0].x), as_type<float>(raw[_1405][1].x), as_type<float>(raw[_1405][2].x), as_type<float>(raw[_1405][3].x)), float4(as_type<float>(raw[_1405][0].y), as_type<float>(raw[_1405][1].y), as_type<float>(raw[_1405][2].y), as_type<float>(raw[_1405][3].y)), float4(as_type<float>(raw[_1405][0].z), as_type<float>(raw[_1405][1].z), as_type<float>(raw[_1405][2].z), as_type<float>(raw[_1405][3].z)), float4(as_type<float>(raw[_1405][0].w), as_type<float>(raw[_1405][1].w), as_type<float>(raw[_1405][2].w), as_type<float>(raw[_1405][3].w)) };
-                        uint _842 = ((p.first_expert + slot_expert[_807]) * 64u) + _424;
-                        for (uint _1412 = 0u; _1412 < TOKENS; _1412++)
+                        float4 _1967[4] = { float4(as_type<float>(raw[_1483][0].x), as_type<float>(raw[_1483][1].x), as_type<float>(raw[_1483][2].x), as_type<float>(raw[_1483][3].x)), float4(as_type<float>(raw[_1483][0].y), as_type<float>(raw[_1483][1].y), as_type<float>(raw[_1483][2].y), as_type<float>(raw[_1483][3].y)), float4(as_type<float>(raw[_1483][0].z), as_type<float>(raw[_1483][1].z), as_type<float>(raw[_1483][2].z), as_type<float>(raw[_1483][3].z)), float4(as_type<float>(raw[_1483][0].w), as_type<float>(raw[_1483][1].w), as_type<float>(raw[_1483][2].w), as_type<float>(raw[_1483][3].w)) };
+                        uint _911 = ((p.first_expert + slot_expert[_864]) * 64u) + _424;
+                        for (uint _1494 = 0u; _1494 < TOKENS; _1494++)
                         {
-                            uint _880 = (p.x_stride * (_842 + _1412)) + (_659 >> uint(1));
-                            float4 param[4];
-                            spvArrayCopyFromStackToStack1(param, _1853);
-                            for (uint _1414 = 0u; _1414 < 4u; )
+                            float4 _1514;
+                            if (_933)
                             {
-                                param_1[_1414] = fma(param[_1414].w, _868.x[_880].w, fma(param[_1414].z, _868.x[_880].z, fma(param[_1414].y, _868.x[_880].y, spvFMul(param[_1414].x, _868.x[_880].x))));
-                                _1414++;
+                                _1514 = hidden[_1483][0u];
+                            }
+                            else
+                            {
+                                _1514 = _803.x[(p.x_stride * (_911 + _1494)) + (_664 >> uint(1))];
+                            }
+                            float4 param[4];
+                            spvArrayCopyFromStackToStack1(param, _1967);
+                            for (uint _1496 = 0u; _1496 < 4u; )
+                            {
+                                param_1[_1496] = fma(param[_1496].w, _1514.w, fma(param[_1496].z, _1514.z, fma(param[_1496].y, _1514.y, spvFMul(param[_1496].x, _1514.x))));
+                                _1496++;
                                 continue;
                             }
-                            uint _899 = (_807 * TOKENS) + _1412;
-                            uint _922 = _1412 * 4u;
-                            bool _936 = ((slot_mask[_807] >> _1412) & 1u) != 0u;
-                            float _1419;
-                            if (_936)
+                            uint _972 = (_864 * TOKENS) + _1494;
+                            uint _995 = _1494 * 4u;
+                            bool _1009 = ((_1490 >> _1494) & 1u) != 0u;
+                            float _1501;
+                            if (_1009)
                             {
-                                _1419 = fma(spvFMul(slot_weight[_899], 1.0), param_1[0], acc[_922]);
+                                _1501 = fma(spvFMul(slot_weight[_972], 1.0), param_1[0], acc[_995]);
                             }
                             else
                             {
-                                _1419 = acc[_922];
+                                _1501 = acc[_995];
                             }
-                            acc[_922] = _1419;
-                            uint _1749 = _922 + 1u;
-                            float _1765;
-                            if (_936)
+                            acc[_995] = _1501;
+                            uint _1863 = _995 + 1u;
+                            float _1879;
+                            if (_1009)
                             {
-                                _1765 = fma(slot_weight[_899], param_1[1], acc[_1749]);
+                                _1879 = fma(slot_weight[_972], param_1[1], acc[_1863]);
                             }
                             else
                             {
-                                _1765 = acc[_1749];
+                                _1879 = acc[_1863];
                             }
-                            acc[_1749] = _1765;
-                            uint _1780 = _922 + 2u;
-                            float _1796;
-                            if (_936)
+                            acc[_1863] = _1879;
+                            uint _1894 = _995 + 2u;
+                            float _1910;
+                            if (_1009)
                             {
-                                _1796 = fma(slot_weight[_899], param_1[2], acc[_1780]);
+                                _1910 = fma(slot_weight[_972], param_1[2], acc[_1894]);
                             }
                             else
                             {
-                                _1796 = acc[_1780];
+                                _1910 = acc[_1894];
                             }
-                            acc[_1780] = _1796;
-                            uint _1811 = _922 + 3u;
-                            float _1827;
-                            if (_936)
+                            acc[_1894] = _1910;
+                            uint _1925 = _995 + 3u;
+                            float _1941;
+                            if (_1009)
                             {
-                                _1827 = fma(slot_weight[_899], param_1[3], acc[_1811]);
+                                _1941 = fma(slot_weight[_972], param_1[3], acc[_1925]);
                             }
                             else
                             {
-                                _1827 = acc[_1811];
+                                _1941 = acc[_1925];
                             }
-                            acc[_1811] = _1827;
+                            acc[_1925] = _1941;
                         }
                     }
                 }
@@ -365,66 +405,66 @@ kernel void expert_down_fp32(constant Push& p [[buffer(0)]], const device Weight
         }
         float param_2[32];
         spvArrayCopyFromStackToStack1(param_2, acc);
-        for (uint _1381 = 0u; _1381 < _307; )
+        for (uint _1459 = 0u; _1459 < _307; )
         {
-            partial[(_1381 * THREADS) + gl_LocalInvocationID.x] = param_2[_1381];
-            _1381++;
+            partial[(_1459 * THREADS) + gl_LocalInvocationID.x] = param_2[_1459];
+            _1459++;
             continue;
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
-        for (uint _1382 = gl_LocalInvocationID.x; _1382 < _336; _1382 += THREADS)
+        for (uint _1460 = gl_LocalInvocationID.x; _1460 < _336; _1460 += THREADS)
         {
-            uint _1305 = (((_1382 / 16u) * THREADS) + ((_1382 / 8u) % 2u)) + (2u * (_1382 % 8u));
-            float _1389;
-            _1389 = partial[_1305];
-            for (uint _1387 = 16u; _1387 < THREADS; )
+            uint _1383 = (((_1460 / 16u) * THREADS) + ((_1460 / 8u) % 2u)) + (2u * (_1460 % 8u));
+            float _1467;
+            _1467 = partial[_1383];
+            for (uint _1465 = 16u; _1465 < THREADS; )
             {
-                _1389 = spvFAdd(_1389, partial[_1305 + _1387]);
-                _1387 += 16u;
+                _1467 = spvFAdd(_1467, partial[_1383 + _1465]);
+                _1465 += 16u;
                 continue;
             }
-            chunk_sums[_1382] = _1389;
+            chunk_sums[_1460] = _1467;
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
-        uint _977 = (gl_WorkGroupID.x * 8u) + (gl_LocalInvocationID.x % 8u);
-        uint _982 = _424 + (gl_LocalInvocationID.x / 8u);
-        bool _985 = gl_LocalInvocationID.x >= _984;
-        bool _994;
-        if (!_985)
+        uint _1049 = (gl_WorkGroupID.x * 8u) + (gl_LocalInvocationID.x % 8u);
+        uint _1054 = _424 + (gl_LocalInvocationID.x / 8u);
+        bool _1057 = gl_LocalInvocationID.x >= _1056;
+        bool _1066;
+        if (!_1057)
         {
-            _994 = _977 >= p.rows;
+            _1066 = _1049 >= p.rows;
         }
         else
         {
-            _994 = _985;
+            _1066 = _1057;
         }
-        if (_994)
+        if (_1066)
         {
             break;
         }
-        uint _1004 = (_982 * p.y_stride) + _977;
-        uint _1009 = gl_LocalInvocationID.x % 8u;
-        uint _1346 = (((((gl_LocalInvocationID.x / 8u) * 4u) + (_1009 % 4u)) * 2u) + (_1009 / 4u)) * 8u;
-        float _1594 = (((((spvFAdd(chunk_sums[_1346], chunk_sums[_1346 + 1u]) + chunk_sums[_1346 + 2u]) + chunk_sums[_1346 + 3u]) + chunk_sums[_1346 + 4u]) + chunk_sums[_1346 + 5u]) + chunk_sums[_1346 + 6u]) + chunk_sums[_1346 + 7u];
-        float _1385;
+        uint _1077 = (_1054 * p.y_stride) + _1049;
+        uint _1082 = gl_LocalInvocationID.x % 8u;
+        uint _1424 = (((((gl_LocalInvocationID.x / 8u) * 4u) + (_1082 % 4u)) * 2u) + (_1082 / 4u)) * 8u;
+        float _1708 = (((((spvFAdd(chunk_sums[_1424], chunk_sums[_1424 + 1u]) + chunk_sums[_1424 + 2u]) + chunk_sums[_1424 + 3u]) + chunk_sums[_1424 + 4u]) + chunk_sums[_1424 + 5u]) + chunk_sums[_1424 + 6u]) + chunk_sums[_1424 + 7u];
+        float _1463;
         if ((p.flags & 1u) != 0u)
         {
-            _1385 = spvFAdd(_1594, _1023.y[_1004]);
+            _1463 = spvFAdd(_1708, _1096.y[_1077]);
         }
         else
         {
-            _1385 = _1594;
+            _1463 = _1708;
         }
-        float _1386;
+        float _1464;
         if ((p.flags & 2u) != 0u)
         {
-            _1386 = spvFAdd(_1385, _1039.residual[(_982 * p.residual_stride) + _977]);
+            _1464 = spvFAdd(_1463, _1112.residual[(_1054 * p.residual_stride) + _1049]);
         }
         else
         {
-            _1386 = _1385;
+            _1464 = _1463;
         }
-        _1023.y[_1004] = _1386;
+        _1096.y[_1077] = _1464;
         break;
     } while(false);
 }

@@ -76,28 +76,30 @@ struct Route
     uint route[1];
 };
 
-constant uint _703 = (1u << TOKENS);
-constant uint _704 = (_703 - 1u);
-constant uint _717 = (64u * TOKENS);
-constant bool _808 = (TOKENS == 1u);
-constant bool _810 = (_808 && true);
-constant int _811 = _810 ? 8 : 4;
-constant uint _812 = (uint(_811) + 0u);
-constant bool _887 = (TOKENS == 1u);
-constant bool _888 = (_887 && true);
-constant int _889 = _888 ? 8 : 4;
-constant uint _890 = (uint(_889) + 0u);
+constant uint _708 = (1u << TOKENS);
+constant uint _709 = (_708 - 1u);
+constant uint _722 = (64u * TOKENS);
+constant bool _813 = (TOKENS == 1u);
+constant int _814 = _813 ? 4 : 4;
+constant uint _815 = (uint(_814) + 0u);
+constant bool _833 = (TOKENS == 1u);
+constant bool _888 = (TOKENS == 1u);
 
 struct X
 {
     float4 x[1];
 };
 
-constant bool _1058 = (TOKENS == 1u);
-constant bool _1059 = (_1058 && true);
-constant int _1060 = _1059 ? 8 : 4;
-constant uint _1061 = (uint(_1060) + 0u);
-constant uint _1086 = (8u * TOKENS);
+constant bool _940 = (TOKENS == 1u);
+constant int _941 = _940 ? 4 : 4;
+constant uint _942 = (uint(_941) + 0u);
+constant bool _947 = (TOKENS != 1u);
+constant bool _983 = (TOKENS != 1u);
+constant bool _1037 = (TOKENS == 1u);
+constant bool _1133 = (TOKENS == 1u);
+constant int _1134 = _1133 ? 4 : 4;
+constant uint _1135 = (uint(_1134) + 0u);
+constant uint _1160 = (8u * TOKENS);
 
 struct Y
 {
@@ -112,17 +114,17 @@ struct Residual
 #ifndef BLOCKFFN_THREADS
 #define BLOCKFFN_THREADS 64u
 #endif
-constant uint _1156 = BLOCKFFN_THREADS;
-constant uint3 gl_WorkGroupSize [[maybe_unused]] = uint3(_1156, 1u, 1u);
+constant uint _1230 = BLOCKFFN_THREADS;
+constant uint3 gl_WorkGroupSize [[maybe_unused]] = uint3(_1230, 1u, 1u);
 
-kernel void expert_down_int4(constant Push& p [[buffer(0)]], const device Weights& _114 [[buffer(1)]], const device X& _970 [[buffer(2)]], device Y& _1125 [[buffer(3)]], const device Route& _612 [[buffer(4)]], const device Step& _539 [[buffer(5)]], const device Residual& _1141 [[buffer(6)]], uint3 gl_LocalInvocationID [[thread_position_in_threadgroup]], uint3 gl_WorkGroupID [[threadgroup_position_in_grid]])
+kernel void expert_down_int4(constant Push& p [[buffer(0)]], const device Weights& _114 [[buffer(1)]], const device X& _907 [[buffer(2)]], device Y& _1199 [[buffer(3)]], const device Route& _612 [[buffer(4)]], const device Step& _539 [[buffer(5)]], const device Residual& _1215 [[buffer(6)]], uint3 gl_LocalInvocationID [[thread_position_in_threadgroup]], uint3 gl_WorkGroupID [[threadgroup_position_in_grid]])
 {
     threadgroup float partial[_420];
     threadgroup float chunk_sums[_480];
     threadgroup uint counts[8];
     threadgroup uint slot_expert[64];
     threadgroup uint slot_mask[64];
-    threadgroup float slot_weight[_717];
+    threadgroup float slot_weight[_722];
     do
     {
         uint _531 = gl_WorkGroupID.y * TOKENS;
@@ -139,483 +141,356 @@ kernel void expert_down_int4(constant Push& p [[buffer(0)]], const device Weight
         {
             break;
         }
-        uint _1168 = ((p.cols + 31u) / 32u) * 8u;
+        uint _1243 = ((p.cols + 31u) / 32u) * 8u;
         uint _561 = THREADS / p.classes;
         uint _565 = gl_LocalInvocationID.x / _561;
         uint _569 = 64u / p.classes;
-        uint _1176 = ((p.all_experts + p.classes) - 1u) / p.classes;
-        uint _585 = 16u + ((_1176 * p.classes) * 4u);
+        uint _1251 = ((p.all_experts + p.classes) - 1u) / p.classes;
+        uint _585 = 16u + ((_1251 * p.classes) * 4u);
         float acc[16];
-        for (uint _1675 = 0u; _1675 < _593; )
+        for (uint _1767 = 0u; _1767 < _593; )
         {
-            acc[_1675] = 0.0;
-            _1675++;
+            acc[_1767] = 0.0;
+            _1767++;
             continue;
         }
         if (gl_LocalInvocationID.x < 8u)
         {
             counts[gl_LocalInvocationID.x] = _612.route[4u + gl_LocalInvocationID.x];
         }
-        uint4 raw[8][1];
-        uint pair[8];
-        uint _1687;
-        for (uint _1676 = 0u, _1688 = 1u; _1676 < _1168; _1688 = _1687, _1676 += _561)
+        uint4 raw[4][1];
+        uint pair[4];
+        float4 hidden[4][4];
+        uint _1779;
+        for (uint _1768 = 0u, _1780 = 1u; _1768 < _1243; _1780 = _1779, _1768 += _561)
         {
-            _1687 = _1688;
-            uint _1738;
-            for (uint _1686 = 0u; _1686 < _1687; _1687 = _1738, _1686 += _569)
+            _1779 = _1780;
+            uint _1838;
+            for (uint _1778 = 0u; _1778 < _1779; _1779 = _1838, _1778 += _569)
             {
                 threadgroup_barrier(mem_flags::mem_threadgroup);
-                uint _1690;
-                _1690 = gl_LocalInvocationID.x;
-                for (; _1690 < 64u; _1690 += THREADS)
+                uint _1782;
+                _1782 = gl_LocalInvocationID.x;
+                for (; _1782 < 64u; _1782 += THREADS)
                 {
-                    uint _663 = ((_1690 / _569) * _1176) + min((_1686 + (_1690 % _569)), (_1176 - 1u));
+                    uint _663 = ((_1782 / _569) * _1251) + min((_1778 + (_1782 % _569)), (_1251 - 1u));
                     uint _667 = 16u + (_663 * 4u);
                     uint _672 = _612.route[_667] - p.first_expert;
-                    slot_expert[_1690] = _672;
-                    uint _1740;
-                    if (_672 < p.experts)
+                    bool _680 = _672 < p.experts;
+                    slot_expert[_1782] = _680 ? _672 : 0u;
+                    uint _1840;
+                    if (_680)
                     {
-                        _1740 = (_612.route[_667 + uint((_531 < 32u) ? 1 : 2)] >> (_531 & 31u)) & _704;
+                        _1840 = (_612.route[_667 + uint((_531 < 32u) ? 1 : 2)] >> (_531 & 31u)) & _709;
                     }
                     else
                     {
-                        _1740 = 0u;
+                        _1840 = 0u;
                     }
-                    slot_mask[_1690] = _1740;
-                    for (uint _1741 = 0u; _1741 < TOKENS; )
+                    slot_mask[_1782] = _1840;
+                    for (uint _1841 = 0u; _1841 < TOKENS; )
                     {
-                        slot_weight[(_1690 * TOKENS) + _1741] = as_type<float>(_612.route[((_585 + (_663 * 64u)) + _531) + _1741]);
-                        _1741++;
+                        slot_weight[(_1782 * TOKENS) + _1841] = as_type<float>(_612.route[((_585 + (_663 * 64u)) + _531) + _1841]);
+                        _1841++;
                         continue;
                     }
                 }
                 threadgroup_barrier(mem_flags::mem_threadgroup);
-                _1738 = _1687;
-                for (uint _1691 = 0u; _1691 < p.classes; )
+                _1838 = _1779;
+                for (uint _1783 = 0u; _1783 < p.classes; )
                 {
-                    _1738 = max(_1738, counts[_1691]);
-                    _1691++;
+                    _1838 = max(_1838, counts[_1783]);
+                    _1783++;
                     continue;
                 }
-                uint _763 = _1676 + (gl_LocalInvocationID.x % _561);
-                uint _767 = _565 * _569;
-                uint _1696;
-                if ((_763 < _1168) && (counts[_565] > _1686))
+                uint _768 = _1768 + (gl_LocalInvocationID.x % _561);
+                uint _772 = _565 * _569;
+                uint _1788;
+                if ((_768 < _1243) && (counts[_565] > _1778))
                 {
-                    _1696 = min((counts[_565] - _1686), _569);
+                    _1788 = min((counts[_565] - _1778), _569);
                 }
                 else
                 {
-                    _1696 = 0u;
+                    _1788 = 0u;
                 }
-                uint _1697;
-                _1697 = 0u;
-                bool _798;
-                for (;;)
+                for (uint _1789 = 0u; _1789 < _1788; _1789 += _1135)
                 {
-                    _798 = _1697 < _1696;
-                    if (_798)
+                    for (uint _1792 = 0u; _1792 < 4u; _1792++)
                     {
-                        bool _813 = 0u < _812;
-                        bool _821;
-                        if (_813)
+                        if (_1792 >= _815)
                         {
-                            _821 = _798;
+                            continue;
                         }
-                        else
+                        uint _824 = _1789 + _1792;
+                        uint _828 = _772 + min(_824, (_1788 - 1u));
+                        bool _849;
+                        if (!_833)
                         {
-                            _821 = _813;
-                        }
-                        bool _832;
-                        if (_821)
-                        {
-                            _832 = slot_mask[_767 + _1697] != 0u;
-                        }
-                        else
-                        {
-                            _832 = _821;
-                        }
-                        if (_832)
-                        {
-                            uint _853 = (p.first + (slot_expert[_767 + _1697] * p.expert_vectors)) + (gl_WorkGroupID.x * p.tile_vectors);
-                            uint4 _1665[1] = { _114.weights[_853 + _763] };
-                            spvArrayCopyFromStackToStack1(raw[0u], _1665);
-                            pair[0u] = ((device uint*)&_114.weights[(_853 + _1168) + (_763 >> uint(3))])[_763 & 3u];
-                        }
-                        bool _1898 = 1u < _812;
-                        bool _1903;
-                        if (_1898)
-                        {
-                            _1903 = (_1697 + 1u) < _1696;
-                        }
-                        else
-                        {
-                            _1903 = _1898;
-                        }
-                        bool _1911;
-                        if (_1903)
-                        {
-                            _1911 = slot_mask[(_767 + _1697) + 1u] != 0u;
-                        }
-                        else
-                        {
-                            _1911 = _1903;
-                        }
-                        if (_1911)
-                        {
-                            uint _1928 = (p.first + (slot_expert[(_767 + _1697) + 1u] * p.expert_vectors)) + (gl_WorkGroupID.x * p.tile_vectors);
-                            uint4 _1938[1] = { _114.weights[_1928 + _763] };
-                            spvArrayCopyFromStackToStack1(raw[1u], _1938);
-                            pair[1u] = ((device uint*)&_114.weights[(_1928 + _1168) + (_763 >> uint(3))])[_763 & 3u];
-                        }
-                        bool _1949 = 2u < _812;
-                        bool _1954;
-                        if (_1949)
-                        {
-                            _1954 = (_1697 + 2u) < _1696;
-                        }
-                        else
-                        {
-                            _1954 = _1949;
-                        }
-                        bool _1962;
-                        if (_1954)
-                        {
-                            _1962 = slot_mask[(_767 + _1697) + 2u] != 0u;
-                        }
-                        else
-                        {
-                            _1962 = _1954;
-                        }
-                        if (_1962)
-                        {
-                            uint _1979 = (p.first + (slot_expert[(_767 + _1697) + 2u] * p.expert_vectors)) + (gl_WorkGroupID.x * p.tile_vectors);
-                            uint4 _1989[1] = { _114.weights[_1979 + _763] };
-                            spvArrayCopyFromStackToStack1(raw[2u], _1989);
-                            pair[2u] = ((device uint*)&_114.weights[(_1979 + _1168) + (_763 >> uint(3))])[_763 & 3u];
-                        }
-                        bool _2000 = 3u < _812;
-                        bool _2005;
-                        if (_2000)
-                        {
-                            _2005 = (_1697 + 3u) < _1696;
-                        }
-                        else
-                        {
-                            _2005 = _2000;
-                        }
-                        bool _2013;
-                        if (_2005)
-                        {
-                            _2013 = slot_mask[(_767 + _1697) + 3u] != 0u;
-                        }
-                        else
-                        {
-                            _2013 = _2005;
-                        }
-                        if (_2013)
-                        {
-                            uint _2030 = (p.first + (slot_expert[(_767 + _1697) + 3u] * p.expert_vectors)) + (gl_WorkGroupID.x * p.tile_vectors);
-                            uint4 _2040[1] = { _114.weights[_2030 + _763] };
-                            spvArrayCopyFromStackToStack1(raw[3u], _2040);
-                            pair[3u] = ((device uint*)&_114.weights[(_2030 + _1168) + (_763 >> uint(3))])[_763 & 3u];
-                        }
-                        bool _2051 = 4u < _812;
-                        bool _2056;
-                        if (_2051)
-                        {
-                            _2056 = (_1697 + 4u) < _1696;
-                        }
-                        else
-                        {
-                            _2056 = _2051;
-                        }
-                        bool _2064;
-                        if (_2056)
-                        {
-                            _2064 = slot_mask[(_767 + _1697) + 4u] != 0u;
-                        }
-                        else
-                        {
-                            _2064 = _2056;
-                        }
-                        if (_2064)
-                        {
-                            uint _2081 = (p.first + (slot_expert[(_767 + _1697) + 4u] * p.expert_vectors)) + (gl_WorkGroupID.x * p.tile_vectors);
-                            uint4 _2091[1] = { _114.weights[_2081 + _763] };
-                            spvArrayCopyFromStackToStack1(raw[4u], _2091);
-                            pair[4u] = ((device uint*)&_114.weights[(_2081 + _1168) + (_763 >> uint(3))])[_763 & 3u];
-                        }
-                        bool _2102 = 5u < _812;
-                        bool _2107;
-                        if (_2102)
-                        {
-                            _2107 = (_1697 + 5u) < _1696;
-                        }
-                        else
-                        {
-                            _2107 = _2102;
-                        }
-                        bool _2115;
-                        if (_2107)
-                        {
-                            _2115 = slot_mask[(_767 + _1697) + 5u] != 0u;
-                        }
-                        else
-                        {
-                            _2115 = _2107;
-                        }
-                        if (_2115)
-                        {
-                            uint _2132 = (p.first + (slot_expert[(_767 + _1697) + 5u] * p.expert_vectors)) + (gl_WorkGroupID.x * p.tile_vectors);
-                            uint4 _2142[1] = { _114.weights[_2132 + _763] };
-                            spvArrayCopyFromStackToStack1(raw[5u], _2142);
-                            pair[5u] = ((device uint*)&_114.weights[(_2132 + _1168) + (_763 >> uint(3))])[_763 & 3u];
-                        }
-                        bool _2153 = 6u < _812;
-                        bool _2158;
-                        if (_2153)
-                        {
-                            _2158 = (_1697 + 6u) < _1696;
-                        }
-                        else
-                        {
-                            _2158 = _2153;
-                        }
-                        bool _2166;
-                        if (_2158)
-                        {
-                            _2166 = slot_mask[(_767 + _1697) + 6u] != 0u;
-                        }
-                        else
-                        {
-                            _2166 = _2158;
-                        }
-                        if (_2166)
-                        {
-                            uint _2183 = (p.first + (slot_expert[(_767 + _1697) + 6u] * p.expert_vectors)) + (gl_WorkGroupID.x * p.tile_vectors);
-                            uint4 _2193[1] = { _114.weights[_2183 + _763] };
-                            spvArrayCopyFromStackToStack1(raw[6u], _2193);
-                            pair[6u] = ((device uint*)&_114.weights[(_2183 + _1168) + (_763 >> uint(3))])[_763 & 3u];
-                        }
-                        bool _2204 = 7u < _812;
-                        bool _2209;
-                        if (_2204)
-                        {
-                            _2209 = (_1697 + 7u) < _1696;
-                        }
-                        else
-                        {
-                            _2209 = _2204;
-                        }
-                        bool _2217;
-                        if (_2209)
-                        {
-                            _2217 = slot_mask[(_767 + _1697) + 7u] != 0u;
-                        }
-                        else
-                        {
-                            _2217 = _2209;
-                        }
-                        if (_2217)
-                        {
-                            uint _2234 = (p.first + (slot_expert[(_767 + _1697) + 7u] * p.expert_vectors)) + (gl_WorkGroupID.x * p.tile_vectors);
-                            uint4 _2244[1] = { _114.weights[_2234 + _763] };
-                            spvArrayCopyFromStackToStack1(raw[7u], _2244);
-                            pair[7u] = ((device uint*)&_114.weights[(_2234 + _1168) + (_763 >> uint(3))])[_763 & 3u];
-                        }
-                        for (uint _1701 = 0u; _1701 < 8u; _1701++)
-                        {
-                            bool _891 = _1701 >= _890;
-                            bool _900;
-                            if (!_891)
+                            bool _841 = _824 < _1788;
+                            bool _848;
+                            if (_841)
                             {
-                                _900 = (_1697 + _1701) >= _1696;
+                                _848 = slot_mask[_828] != 0u;
                             }
                             else
                             {
-                                _900 = _891;
+                                _848 = _841;
                             }
-                            if (_900)
-                            {
-                                continue;
-                            }
-                            uint _909 = (_767 + _1697) + _1701;
-                            if (slot_mask[_909] == 0u)
-                            {
-                                continue;
-                            }
-                            float _1276 = as_type<float>((raw[_1701][0].x & 15u) | 1258291200u) - 8388616.0;
-                            float _1284 = as_type<float>(((raw[_1701][0].x >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
-                            float _1292 = as_type<float>(((raw[_1701][0].x >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
-                            float _1300 = as_type<float>(((raw[_1701][0].x >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
-                            uint _1232 = raw[_1701][0].x >> uint(4);
-                            float _1334 = as_type<float>((_1232 & 15u) | 1258291200u) - 8388616.0;
-                            float _1342 = as_type<float>(((_1232 >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
-                            float _1350 = as_type<float>(((_1232 >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
-                            float _1358 = as_type<float>(((_1232 >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
-                            float _2264 = as_type<float>((raw[_1701][0].y & 15u) | 1258291200u) - 8388616.0;
-                            float _2269 = as_type<float>(((raw[_1701][0].y >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
-                            float _2274 = as_type<float>(((raw[_1701][0].y >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
-                            float _2279 = as_type<float>(((raw[_1701][0].y >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
-                            uint _2289 = raw[_1701][0].y >> uint(4);
-                            float _2293 = as_type<float>((_2289 & 15u) | 1258291200u) - 8388616.0;
-                            float _2298 = as_type<float>(((_2289 >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
-                            float _2303 = as_type<float>(((_2289 >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
-                            float _2308 = as_type<float>(((_2289 >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
-                            float _2331 = as_type<float>((raw[_1701][0].z & 15u) | 1258291200u) - 8388616.0;
-                            float _2336 = as_type<float>(((raw[_1701][0].z >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
-                            float _2341 = as_type<float>(((raw[_1701][0].z >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
-                            float _2346 = as_type<float>(((raw[_1701][0].z >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
-                            uint _2356 = raw[_1701][0].z >> uint(4);
-                            float _2360 = as_type<float>((_2356 & 15u) | 1258291200u) - 8388616.0;
-                            float _2365 = as_type<float>(((_2356 >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
-                            float _2370 = as_type<float>(((_2356 >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
-                            float _2375 = as_type<float>(((_2356 >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
-                            float _2393 = as_type<float>((raw[_1701][0].w & 15u) | 1258291200u) - 8388616.0;
-                            float _2398 = as_type<float>(((raw[_1701][0].w >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
-                            float _2403 = as_type<float>(((raw[_1701][0].w >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
-                            float _2408 = as_type<float>(((raw[_1701][0].w >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
-                            uint _2418 = raw[_1701][0].w >> uint(4);
-                            float _2422 = as_type<float>((_2418 & 15u) | 1258291200u) - 8388616.0;
-                            float _2427 = as_type<float>(((_2418 >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
-                            float _2432 = as_type<float>(((_2418 >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
-                            float _2437 = as_type<float>(((_2418 >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
-                            uint _1363 = pair[_1701] & 65535u;
-                            uint _1378 = _1363 & 32767u;
-                            uint _1380 = _1378 << uint(13);
-                            float _1395 = (_1378 < 1024u) ? (as_type<float>(947912704u | _1380) - 6.103515625e-05) : as_type<float>(_1380 + ((_1378 < 31744u) ? 939524096u : 1879048192u));
-                            float _1708;
-                            if ((_1363 & 32768u) != 0u)
-                            {
-                                _1708 = -_1395;
-                            }
-                            else
-                            {
-                                _1708 = _1395;
-                            }
-                            uint _1367 = pair[_1701] >> uint(16);
-                            uint _1414 = _1367 & 32767u;
-                            uint _1416 = _1414 << uint(13);
-                            float _1431 = (_1414 < 1024u) ? (as_type<float>(947912704u | _1416) - 6.103515625e-05) : as_type<float>(_1416 + ((_1414 < 31744u) ? 939524096u : 1879048192u));
-                            float _1709;
-                            if ((_1367 & 32768u) != 0u)
-                            {
-                                _1709 = -_1431;
-                            }
-                            else
-                            {
-                                _1709 = _1431;
-                            }
-                            uint _944 = ((p.first_expert + slot_expert[_909]) * 64u) + _531;
-                            for (uint _1710 = 0u; _1710 < TOKENS; _1710++)
-                            {
-                                uint _976 = p.x_stride * (_944 + _1710);
-                                uint _1451 = ((_763 >> uint(3)) * 8u) + (((_763 >> uint(2)) & 1u) * 2u);
-                                uint _982 = _976 + _1451;
-                                uint _2465 = _976 + (_1451 + 1u);
-                                uint _2491 = _976 + (_1451 + 4u);
-                                uint _2517 = _976 + (_1451 + 5u);
-                                uint _1001 = (_909 * TOKENS) + _1710;
-                                uint _1024 = _1710 * 2u;
-                                bool _1038 = ((slot_mask[_909] >> _1710) & 1u) != 0u;
-                                float _1717;
-                                if (_1038)
-                                {
-                                    _1717 = fma(spvFMul(slot_weight[_1001], _1708), fma(_2308, _970.x[_2517].w, fma(_2303, _970.x[_2517].z, fma(_2298, _970.x[_2517].y, fma(_2293, _970.x[_2517].x, fma(_1358, _970.x[_2491].w, fma(_1350, _970.x[_2491].z, fma(_1342, _970.x[_2491].y, fma(_1334, _970.x[_2491].x, fma(_2279, _970.x[_2465].w, fma(_2274, _970.x[_2465].z, fma(_2269, _970.x[_2465].y, fma(_2264, _970.x[_2465].x, fma(_1300, _970.x[_982].w, fma(_1292, _970.x[_982].z, fma(_1284, _970.x[_982].y, spvFMul(_1276, _970.x[_982].x)))))))))))))))), acc[_1024]);
-                                }
-                                else
-                                {
-                                    _1717 = acc[_1024];
-                                }
-                                acc[_1024] = _1717;
-                                uint _2741 = _1024 + 1u;
-                                float _2757;
-                                if (_1038)
-                                {
-                                    _2757 = fma(slot_weight[_1001] * _1709, fma(_2437, _970.x[_2517].w, fma(_2432, _970.x[_2517].z, fma(_2427, _970.x[_2517].y, fma(_2422, _970.x[_2517].x, fma(_2375, _970.x[_2491].w, fma(_2370, _970.x[_2491].z, fma(_2365, _970.x[_2491].y, fma(_2360, _970.x[_2491].x, fma(_2408, _970.x[_2465].w, fma(_2403, _970.x[_2465].z, fma(_2398, _970.x[_2465].y, fma(_2393, _970.x[_2465].x, fma(_2346, _970.x[_982].w, fma(_2341, _970.x[_982].z, fma(_2336, _970.x[_982].y, _2331 * _970.x[_982].x))))))))))))))), acc[_2741]);
-                                }
-                                else
-                                {
-                                    _2757 = acc[_2741];
-                                }
-                                acc[_2741] = _2757;
-                            }
+                            _849 = _848;
                         }
-                        _1697 += _1061;
-                        continue;
+                        else
+                        {
+                            _849 = _833;
+                        }
+                        if (_849)
+                        {
+                            uint _864 = (p.first + (slot_expert[_828] * p.expert_vectors)) + (gl_WorkGroupID.x * p.tile_vectors);
+                            uint4 _1757[1] = { _114.weights[_864 + _768] };
+                            spvArrayCopyFromStackToStack1(raw[_1792], _1757);
+                            pair[_1792] = ((device uint*)&_114.weights[(_864 + _1243) + (_768 >> uint(3))])[_768 & 3u];
+                        }
+                        if (_888)
+                        {
+                            uint _916 = ((p.first_expert + slot_expert[_828]) * 64u) * p.x_stride;
+                            uint _1278 = ((_768 >> uint(3)) * 8u) + (((_768 >> uint(2)) & 1u) * 2u);
+                            hidden[_1792][0u] = _907.x[_916 + _1278];
+                            hidden[_1792][1u] = _907.x[_916 + (_1278 + 1u)];
+                            hidden[_1792][2u] = _907.x[_916 + (_1278 + 4u)];
+                            hidden[_1792][3u] = _907.x[_916 + (_1278 + 5u)];
+                        }
                     }
-                    else
+                    for (uint _1793 = 0u; _1793 < 4u; _1793++)
                     {
-                        break;
+                        bool _943 = _1793 >= _942;
+                        bool _956;
+                        if (!_943)
+                        {
+                            bool _955;
+                            if (_947)
+                            {
+                                _955 = (_1789 + _1793) >= _1788;
+                            }
+                            else
+                            {
+                                _955 = _947;
+                            }
+                            _956 = _955;
+                        }
+                        else
+                        {
+                            _956 = _943;
+                        }
+                        if (_956)
+                        {
+                            continue;
+                        }
+                        uint _968 = _772 + min((_1789 + _1793), (_1788 - 1u));
+                        uint _1800;
+                        if ((_1789 + _1793) < _1788)
+                        {
+                            _1800 = slot_mask[_968];
+                        }
+                        else
+                        {
+                            _1800 = 0u;
+                        }
+                        if (_983 && (_1800 == 0u))
+                        {
+                            continue;
+                        }
+                        float _1368 = as_type<float>((raw[_1793][0].x & 15u) | 1258291200u) - 8388616.0;
+                        float _1376 = as_type<float>(((raw[_1793][0].x >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
+                        float _1384 = as_type<float>(((raw[_1793][0].x >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
+                        float _1392 = as_type<float>(((raw[_1793][0].x >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
+                        uint _1324 = raw[_1793][0].x >> uint(4);
+                        float _1426 = as_type<float>((_1324 & 15u) | 1258291200u) - 8388616.0;
+                        float _1434 = as_type<float>(((_1324 >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
+                        float _1442 = as_type<float>(((_1324 >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
+                        float _1450 = as_type<float>(((_1324 >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
+                        float _2122 = as_type<float>((raw[_1793][0].y & 15u) | 1258291200u) - 8388616.0;
+                        float _2127 = as_type<float>(((raw[_1793][0].y >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
+                        float _2132 = as_type<float>(((raw[_1793][0].y >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
+                        float _2137 = as_type<float>(((raw[_1793][0].y >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
+                        uint _2147 = raw[_1793][0].y >> uint(4);
+                        float _2151 = as_type<float>((_2147 & 15u) | 1258291200u) - 8388616.0;
+                        float _2156 = as_type<float>(((_2147 >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
+                        float _2161 = as_type<float>(((_2147 >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
+                        float _2166 = as_type<float>(((_2147 >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
+                        float _2189 = as_type<float>((raw[_1793][0].z & 15u) | 1258291200u) - 8388616.0;
+                        float _2194 = as_type<float>(((raw[_1793][0].z >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
+                        float _2199 = as_type<float>(((raw[_1793][0].z >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
+                        float _2204 = as_type<float>(((raw[_1793][0].z >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
+                        uint _2214 = raw[_1793][0].z >> uint(4);
+                        float _2218 = as_type<float>((_2214 & 15u) | 1258291200u) - 8388616.0;
+                        float _2223 = as_type<float>(((_2214 >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
+                        float _2228 = as_type<float>(((_2214 >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
+                        float _2233 = as_type<float>(((_2214 >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
+                        float _2251 = as_type<float>((raw[_1793][0].w & 15u) | 1258291200u) - 8388616.0;
+                        float _2256 = as_type<float>(((raw[_1793][0].w >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
+                        float _2261 = as_type<float>(((raw[_1793][0].w >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
+                        float _2266 = as_type<float>(((raw[_1793][0].w >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
+                        uint _2276 = raw[_1793][0].w >> uint(4);
+                        float _2280 = as_type<float>((_2276 & 15u) | 1258291200u) - 8388616.0;
+                        float _2285 = as_type<float>(((_2276 >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
+                        float _2290 = as_type<float>(((_2276 >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
+                        float _2295 = as_type<float>(((_2276 >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
+                        uint _1455 = pair[_1793] & 65535u;
+                        uint _1470 = _1455 & 32767u;
+                        uint _1472 = _1470 << uint(13);
+                        float _1487 = (_1470 < 1024u) ? (as_type<float>(947912704u | _1472) - 6.103515625e-05) : as_type<float>(_1472 + ((_1470 < 31744u) ? 939524096u : 1879048192u));
+                        float _1804;
+                        if ((_1455 & 32768u) != 0u)
+                        {
+                            _1804 = -_1487;
+                        }
+                        else
+                        {
+                            _1804 = _1487;
+                        }
+                        uint _1459 = pair[_1793] >> uint(16);
+                        uint _1506 = _1459 & 32767u;
+                        uint _1508 = _1506 << uint(13);
+                        float _1523 = (_1506 < 1024u) ? (as_type<float>(947912704u | _1508) - 6.103515625e-05) : as_type<float>(_1508 + ((_1506 < 31744u) ? 939524096u : 1879048192u));
+                        float _1805;
+                        if ((_1459 & 32768u) != 0u)
+                        {
+                            _1805 = -_1523;
+                        }
+                        else
+                        {
+                            _1805 = _1523;
+                        }
+                        uint _1018 = (((p.first_expert + slot_expert[_968]) * 64u) + _531) * p.x_stride;
+                        for (uint _1806 = 0u; _1806 < TOKENS; _1806++)
+                        {
+                            float4 _1826;
+                            if (_1037)
+                            {
+                                _1826 = hidden[_1793][0u];
+                            }
+                            else
+                            {
+                                _1826 = _907.x[(_1018 + (_1806 * p.x_stride)) + (((_768 >> uint(3)) * 8u) + (((_768 >> uint(2)) & 1u) * 2u))];
+                            }
+                            float4 _2331;
+                            if (_1037)
+                            {
+                                _2331 = hidden[_1793][1u];
+                            }
+                            else
+                            {
+                                _2331 = _907.x[(_1018 + (_1806 * p.x_stride)) + ((((_768 >> uint(3)) * 8u) + (((_768 >> uint(2)) & 1u) * 2u)) + 1u)];
+                            }
+                            float4 _2363;
+                            if (_1037)
+                            {
+                                _2363 = hidden[_1793][2u];
+                            }
+                            else
+                            {
+                                _2363 = _907.x[(_1018 + (_1806 * p.x_stride)) + ((((_768 >> uint(3)) * 8u) + (((_768 >> uint(2)) & 1u) * 2u)) + 4u)];
+                            }
+                            float4 _2395;
+                            if (_1037)
+                            {
+                                _2395 = hidden[_1793][3u];
+                            }
+                            else
+                            {
+                                _2395 = _907.x[(_1018 + (_1806 * p.x_stride)) + ((((_768 >> uint(3)) * 8u) + (((_768 >> uint(2)) & 1u) * 2u)) + 5u)];
+                            }
+                            uint _1076 = (_968 * TOKENS) + _1806;
+                            uint _1099 = _1806 * 2u;
+                            bool _1113 = ((_1800 >> _1806) & 1u) != 0u;
+                            float _1813;
+                            if (_1113)
+                            {
+                                _1813 = fma(spvFMul(slot_weight[_1076], _1804), fma(_2166, _2395.w, fma(_2161, _2395.z, fma(_2156, _2395.y, fma(_2151, _2395.x, fma(_1450, _2363.w, fma(_1442, _2363.z, fma(_1434, _2363.y, fma(_1426, _2363.x, fma(_2137, _2331.w, fma(_2132, _2331.z, fma(_2127, _2331.y, fma(_2122, _2331.x, fma(_1392, _1826.w, fma(_1384, _1826.z, fma(_1376, _1826.y, spvFMul(_1368, _1826.x)))))))))))))))), acc[_1099]);
+                            }
+                            else
+                            {
+                                _1813 = acc[_1099];
+                            }
+                            acc[_1099] = _1813;
+                            uint _2617 = _1099 + 1u;
+                            float _2633;
+                            if (_1113)
+                            {
+                                _2633 = fma(slot_weight[_1076] * _1805, fma(_2295, _2395.w, fma(_2290, _2395.z, fma(_2285, _2395.y, fma(_2280, _2395.x, fma(_2233, _2363.w, fma(_2228, _2363.z, fma(_2223, _2363.y, fma(_2218, _2363.x, fma(_2266, _2331.w, fma(_2261, _2331.z, fma(_2256, _2331.y, fma(_2251, _2331.x, fma(_2204, _1826.w, fma(_2199, _1826.z, fma(_2194, _1826.y, _2189 * _1826.x))))))))))))))), acc[_2617]);
+                            }
+                            else
+                            {
+                                _2633 = acc[_2617];
+                            }
+                            acc[_2617] = _2633;
+                        }
                     }
                 }
             }
         }
         float param[16];
         spvArrayCopyFromStackToStack1(param, acc);
-        for (uint _1677 = 0u; _1677 < _416; )
+        for (uint _1769 = 0u; _1769 < _416; )
         {
-            partial[(_1677 * THREADS) + gl_LocalInvocationID.x] = param[_1677];
-            _1677++;
+            partial[(_1769 * THREADS) + gl_LocalInvocationID.x] = param[_1769];
+            _1769++;
             continue;
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
-        for (uint _1678 = gl_LocalInvocationID.x; _1678 < _445; _1678 += THREADS)
+        for (uint _1770 = gl_LocalInvocationID.x; _1770 < _445; _1770 += THREADS)
         {
-            uint _1601 = (((_1678 / 32u) * THREADS) + ((_1678 / 8u) % 4u)) + (4u * (_1678 % 8u));
-            float _1685;
-            _1685 = partial[_1601];
-            for (uint _1683 = 32u; _1683 < THREADS; )
+            uint _1693 = (((_1770 / 32u) * THREADS) + ((_1770 / 8u) % 4u)) + (4u * (_1770 % 8u));
+            float _1777;
+            _1777 = partial[_1693];
+            for (uint _1775 = 32u; _1775 < THREADS; )
             {
-                _1685 = spvFAdd(_1685, partial[_1601 + _1683]);
-                _1683 += 32u;
+                _1777 = spvFAdd(_1777, partial[_1693 + _1775]);
+                _1775 += 32u;
                 continue;
             }
-            chunk_sums[_1678] = _1685;
+            chunk_sums[_1770] = _1777;
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
-        uint _1079 = (gl_WorkGroupID.x * 8u) + (gl_LocalInvocationID.x % 8u);
-        uint _1084 = _531 + (gl_LocalInvocationID.x / 8u);
-        bool _1087 = gl_LocalInvocationID.x >= _1086;
-        bool _1096;
-        if (!_1087)
+        uint _1153 = (gl_WorkGroupID.x * 8u) + (gl_LocalInvocationID.x % 8u);
+        uint _1158 = _531 + (gl_LocalInvocationID.x / 8u);
+        bool _1161 = gl_LocalInvocationID.x >= _1160;
+        bool _1170;
+        if (!_1161)
         {
-            _1096 = _1079 >= p.rows;
+            _1170 = _1153 >= p.rows;
         }
         else
         {
-            _1096 = _1087;
+            _1170 = _1161;
         }
-        if (_1096)
+        if (_1170)
         {
             break;
         }
-        uint _1106 = (_1084 * p.y_stride) + _1079;
-        uint _1111 = gl_LocalInvocationID.x % 8u;
-        uint _1642 = (((((gl_LocalInvocationID.x / 8u) * 2u) + (_1111 % 2u)) * 4u) + (_1111 / 2u)) * 8u;
-        float _1890 = (((((spvFAdd(chunk_sums[_1642], chunk_sums[_1642 + 1u]) + chunk_sums[_1642 + 2u]) + chunk_sums[_1642 + 3u]) + chunk_sums[_1642 + 4u]) + chunk_sums[_1642 + 5u]) + chunk_sums[_1642 + 6u]) + chunk_sums[_1642 + 7u];
-        float _1681;
+        uint _1180 = (_1158 * p.y_stride) + _1153;
+        uint _1185 = gl_LocalInvocationID.x % 8u;
+        uint _1734 = (((((gl_LocalInvocationID.x / 8u) * 2u) + (_1185 % 2u)) * 4u) + (_1185 / 2u)) * 8u;
+        float _2018 = (((((spvFAdd(chunk_sums[_1734], chunk_sums[_1734 + 1u]) + chunk_sums[_1734 + 2u]) + chunk_sums[_1734 + 3u]) + chunk_sums[_1734 + 4u]) + chunk_sums[_1734 + 5u]) + chunk_sums[_1734 + 6u]) + chunk_sums[_1734 + 7u];
+        float _1773;
         if ((p.flags & 1u) != 0u)
         {
-            _1681 = spvFAdd(_1890, _1125.y[_1106]);
+            _1773 = spvFAdd(_2018, _1199.y[_1180]);
         }
         else
         {
-            _1681 = _1890;
+            _1773 = _2018;
         }
-        float _1682;
+        float _1774;
         if ((p.flags & 2u) != 0u)
         {
-            _1682 = spvFAdd(_1681, _1141.residual[(_1084 * p.residual_stride) + _1079]);
+            _1774 = spvFAdd(_1773, _1215.residual[(_1158 * p.residual_stride) + _1153]);
         }
         else
         {
-            _1682 = _1681;
+            _1774 = _1773;
         }
-        _1125.y[_1106] = _1682;
+        _1199.y[_1180] = _1774;
         break;
     } while(false);
 }

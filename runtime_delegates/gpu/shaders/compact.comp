@@ -14,10 +14,12 @@ layout(push_constant) uniform Push {
 } p;
 
 #define MAX_EXPERTS 2048
+#define STAGED 2048  // scores of so few tokens and experts are loaded once
 #define LANES 16  // partial sums of a token, whatever the number of threads: the order of the sum must not change
 shared float sums[64 * LANES];
 shared float factors[64];
 shared uint active_[MAX_EXPERTS / 32];
+shared float staged[STAGED];
 
 // Experts of class c among those of bits `word`.
 uint class_bits(uint word, uint c) {
@@ -25,15 +27,29 @@ uint class_bits(uint word, uint c) {
   return word & (every << c);
 }
 
+float score(uint t, uint e, bool loaded) { return loaded ? staged[t * p.experts + e] : scores[t * p.score_stride + e]; }
+
 void main() {
   const uint tid = gl_LocalInvocationID.x, words = (p.experts + 31) / 32;
   const uint tokens = TOKENS == 1 ? 1 : step_[STEP_TOKENS];
+  const bool loaded = tokens * p.experts <= STAGED;
+  // One of the norm's weights is on its way while the scores are.
+  const float early_weight = p.norm == 1 && tid < p.experts ? norm_weight[p.norm_at + tid] : 1.0;
   for (uint i = tid; i < words; i += THREADS) active_[i] = 0;
+  if (loaded) {
+    for (uint e = tid; e < p.experts; e += THREADS)
+      for (uint t0 = 0; t0 < tokens; t0 += TOKENS)
+        [[unroll]] for (uint i = 0; i < TOKENS; ++i) {
+          const float raw = scores[(t0 + i) * p.score_stride + e];  // rows behind the last token exist
+          if (t0 + i < tokens) staged[(t0 + i) * p.experts + e] = raw;
+        }
+    barrier();
+  }
   for (uint i = tid; i < tokens * LANES; i += THREADS) {
     precise float sum = 0.0;
     bool good = true;
     for (uint e = i % LANES; e < p.experts; e += LANES) {
-      const float raw = scores[i / LANES * p.score_stride + e], s = max(raw, 0.0);
+      const float raw = score(i / LANES, e, loaded), s = max(raw, 0.0);
       good = good && finite(raw);
       sum = p.norm == 1 ? fma(s, s, sum) : sum + s;
     }
@@ -52,7 +68,7 @@ void main() {
   }
   for (uint e = tid; e < p.experts; e += THREADS) {
     bool any = false;
-    for (uint t = 0; t < tokens; ++t) any = any || scores[t * p.score_stride + e] > 0.0;
+    for (uint t = 0; t < tokens; ++t) any = any || score(t, e, loaded) > 0.0;
     if (any) atomicOr(active_[e / 32], 1u << (e % 32));
   }
   barrier();
@@ -62,10 +78,10 @@ void main() {
     const uint own = e % p.classes;
     uint slot = own * per_class + bitCount(class_bits(active_[e / 32], own) & ((1u << (e % 32)) - 1));
     for (uint i = 0; i < e / 32; ++i) slot += bitCount(class_bits(active_[i], own));
-    const float weight = p.norm == 1 ? norm_weight[p.norm_at + e] : 1.0;
+    const float weight = e == tid || p.norm != 1 ? early_weight : norm_weight[p.norm_at + e];
     uvec2 mask = uvec2(0);
     for (uint t = 0; t < tokens; ++t) {
-      const float s = scores[t * p.score_stride + e];
+      const float s = score(t, e, loaded);
       if (!(s > 0.0)) continue;
       mask[t / 32] |= 1u << (t % 32);
       route[weights_at + slot * SLOT_TOKENS + t] = floatBitsToUint(s * factors[t] * weight);

@@ -22,8 +22,8 @@ layout(push_constant) uniform Push {
 
 // Slots that a workgroup knows at a time, and of those the ones whose weights a thread loads at once.
 #define SLOTS 64
-#define AHEAD_MAX (QUANT != 0 ? 8 : UNROLL)
-#define AHEAD (TOKENS == 1 && QUANT != 0 ? 8 : UNROLL)
+#define AHEAD_MAX (QUANT == 1 ? 8 : 4)
+#define AHEAD (TOKENS == 1 ? AHEAD_MAX : UNROLL)
 shared uint counts[8];
 shared uint slot_expert[SLOTS];
 shared uint slot_mask[SLOTS];  // the chunk's TOKENS tokens that use it, 0 outside the window
@@ -46,7 +46,7 @@ void main() {
         // Slots beyond a class's count hold whatever an earlier chunk left: read, so that nothing waits for the count.
         const uint place = batch + i % per_batch, slot = i / per_batch * per_class + min(place, per_class - 1);
         const uint expert = route[ROUTE_SLOTS + slot * SLOT_WORDS] - p.first_expert;
-        slot_expert[i] = expert;
+        slot_expert[i] = expert < p.experts ? expert : 0;
         const uint mask = route[ROUTE_SLOTS + slot * SLOT_WORDS + (t0 < 32 ? 1 : 2)] >> (t0 & 31);
         slot_mask[i] = expert < p.experts ? mask & ((1u << TOKENS) - 1) : 0;
         [[unroll]] for (uint t = 0; t < TOKENS; ++t)
@@ -57,17 +57,23 @@ void main() {
       const uint j = j0 + tid % span, base = class_ * per_batch;
       const uint own = counts[class_], count = j < units && own > batch ? min(own - batch, per_batch) : 0;
       for (uint s0 = 0; s0 < count; s0 += AHEAD) {
-        // First all weights, then the sums: the loads of several experts are under way at once.
+        // First all weights, then the sums: the loads of several experts are under way at once. Without branches for one
+        // token, where also its hidden values are loaded first: the slots behind the last one repeat it.
         uvec4 raw[AHEAD_MAX][RAW];
         uint pair[AHEAD_MAX];
-        [[unroll]] for (uint i = 0; i < AHEAD_MAX; ++i)
-          if (i < AHEAD && s0 + i < count && slot_mask[base + s0 + i] != 0)
-            load_unit(p.first + slot_expert[base + s0 + i] * p.expert_vectors + gl_WorkGroupID.x * p.tile_vectors, j, p.cols,
-                      units, raw[i], pair[i]);
+        vec4 hidden[AHEAD_MAX][XV];
         [[unroll]] for (uint i = 0; i < AHEAD_MAX; ++i) {
-          if (i >= AHEAD || s0 + i >= count) continue;
-          const uint slot = base + s0 + i, mask = slot_mask[slot];
-          if (mask == 0) continue;
+          if (i >= AHEAD) continue;
+          const uint slot = base + min(s0 + i, count - 1), expert = slot_expert[slot];
+          if (TOKENS == 1 || (s0 + i < count && slot_mask[slot] != 0))
+            load_unit(p.first + expert * p.expert_vectors + gl_WorkGroupID.x * p.tile_vectors, j, p.cols, units, raw[i], pair[i]);
+          if (TOKENS == 1)
+            [[unroll]] for (uint v = 0; v < XV; ++v) hidden[i][v] = x[(p.first_expert + expert) * 64 * p.x_stride + x_index(j, v)];
+        }
+        [[unroll]] for (uint i = 0; i < AHEAD_MAX; ++i) {
+          if (i >= AHEAD || (TOKENS != 1 && s0 + i >= count)) continue;
+          const uint slot = base + min(s0 + i, count - 1), mask = s0 + i < count ? slot_mask[slot] : 0;
+          if (TOKENS != 1 && mask == 0) continue;
           vec4 w[ROWS * XV];
           decode_unit(raw[i], w);
           float scale[ROWS];
@@ -76,7 +82,8 @@ void main() {
           // Every token, also those that do not use the expert: without a branch their loads overlap.
           [[unroll]] for (uint t = 0; t < TOKENS; ++t) {
             vec4 xs[XV];
-            [[unroll]] for (uint v = 0; v < XV; ++v) xs[v] = x[h_at + t * p.x_stride + x_index(j, v)];
+            [[unroll]] for (uint v = 0; v < XV; ++v)
+              xs[v] = TOKENS == 1 ? hidden[i][v] : x[h_at + t * p.x_stride + x_index(j, v)];
             float part[ROWS];
             unit_dot(w, xs, part);
             const float weight = slot_weight[slot * TOKENS + t];
