@@ -613,9 +613,10 @@ Status Step::add_op(const Program& program, const Op& op) {
       const Region nopes = work(Work::kPlain, heads, nope, uint64_t{kMaxTokens} * heads * plain, heads * plain);
       const Region context = work(Work::kContext, heads, latent, uint64_t{kMaxTokens} * heads * wide, heads * wide);
       const uint32_t table = rope_table(w.inv_freq, w.rope, positions_);
-      if (Status s = add_rms_norm(arg(2), w.kv_norm_eps, in(1), cache, true); !s.ok()) return s;
       add_heads(0, rope, 1, in(1), 0, cache, 0, latent, cache, 0, 0, true, table, latent);
       add_heads(nope, rope, w.heads, in(0), nope + rope, query, row, latent, nopes, plain, 0, false, table, 0);
+      // Behind the rotations, whose barrier it shares: they write other columns of the same cache.
+      if (Status s = add_rms_norm(arg(2), w.kv_norm_eps, in(1), cache, true); !s.ok()) return s;
       if (Status s = add_linear(w.absorb_k, nullptr, 1.0f, nopes, plain, query, row, false); !s.ok()) return s;
       const AttentionShape shape{w.heads, 1, w.latent + w.rope, w.latent,
                                  1.0f / std::sqrt(static_cast<float>(w.nope + w.rope))};
