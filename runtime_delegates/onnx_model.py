@@ -42,20 +42,22 @@ def operator_library(lib: str | os.PathLike | None = None) -> Path:
 
 
 @functools.lru_cache(maxsize=None)
-def _counter(path: Path):
-    """The library's function that fills five counts."""
+def _functions(path: Path):
+    """The library's functions that fill five counts, and that switch between active (0) and all (1) experts."""
     try:
-        function = ctypes.CDLL(str(path)).blockffn_ort_last_call
+        library = ctypes.CDLL(str(path))
+        found = library.blockffn_ort_last_call, library.blockffn_ort_all_experts
     except (OSError, AttributeError) as error:
         raise RuntimeError(f"{path} is not a usable operator library ({error}); run `make build`") from None
-    function.restype = None
-    return function
+    for function in found:
+        function.restype = None
+    return found
 
 
 def last_call(library: Path) -> Stats:
     """Of this thread's last run of a model with the operators of `library`; asked again, of none."""
     counts = (ctypes.c_int64 * 5)()
-    _counter(library)(counts)
+    _functions(library)[0](counts)
     return Stats(*counts)
 
 
@@ -65,10 +67,12 @@ class OnnxModel:
     max_chunk, max_context, vocab_size, hidden_size, bos_id (None without), eos_ids
     fingerprint            of the checkpoint's weights, which a draft head for it names too; 0: unknown
     tokenizer_fingerprint  of its tokenizer, which a language model that drafts has too; 0: unknown
+    experts                "active": a chunk reads the experts that it uses; "all": every one, as a dense model does, with
+                           the same output. May be changed between chunks, not without our library.
     last_call              Stats of the last chunk; nothing is counted without our library
     """
 
-    last_call = Stats()
+    last_call, experts = Stats(), "active"
 
     def __init__(self, path: str | os.PathLike, threads: int | None = None, lib: str | os.PathLike | None = None,
                  plain: bool = False) -> None:
@@ -89,7 +93,6 @@ class OnnxModel:
         if self._library is not None:
             last_call(self._library)  # fails here if it is another library
             options.register_custom_ops_library(str(self._library))
-            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL  # one operator has none
         try:
             self._session = ort.InferenceSession(str(self.path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the binding's exceptions share no other base
@@ -142,15 +145,26 @@ class OnnxModel:
         if tokens != self._tokens:
             self._bind(tokens)
         self.last_call = Stats()
+        self._choose_experts(self.experts)
         try:
             self._session.run_with_iobinding(self._binding)
         except Exception as error:  # as above
             raise RuntimeError(f"the program failed: {_sentence(error)}") from None
+        finally:
+            self._choose_experts("active")  # of this thread, which may run other sessions
         if self._library is not None:
             self.last_call = last_call(self._library)
             self._stats += self.last_call
         logits, hidden = (buffer[None, :tokens] for buffer in self._outputs.values())
         return logits, hidden
+
+    def _choose_experts(self, which: str) -> None:
+        if which not in ("active", "all"):
+            raise ValueError(f"experts {which!r}: choose active or all")
+        if self._library is not None:
+            _functions(self._library)[1](which == "all")
+        elif which == "all":
+            raise ValueError("experts 'all' is a switch of our operator library; stock operators compute what they always do")
 
     def take_stats(self) -> Stats:
         """Counts of this model since the last call; they start again at zero."""

@@ -15,11 +15,12 @@ from runtime_delegates.onnx_model import OnnxModel
 
 
 class OnnxSession(ChunkSession):
-    """One loaded model with a context; the arguments are OnnxModel's."""
+    """One loaded model with a context; the arguments are OnnxModel's, and its `experts`."""
 
     def __init__(self, path: str | os.PathLike, threads: int | None = None, lib: str | os.PathLike | None = None,
-                 plain: bool = False) -> None:
+                 plain: bool = False, experts: str = "active") -> None:
         self.model = OnnxModel(path, threads, lib, plain)
+        self.model.experts = experts
         for name in ("path", "max_chunk", "max_context", "vocab_size", "bos_id", "eos_ids"):
             setattr(self, name, getattr(self.model, name))
         self.reset()

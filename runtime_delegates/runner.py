@@ -46,12 +46,13 @@ DraftCallback = ctypes.CFUNCTYPE(c_int, c_void_p, POINTER(c_int32), c_int64, c_i
 
 CycleCallback = ctypes.CFUNCTYPE(None, c_void_p, c_int32, POINTER(c_int32), POINTER(c_int32), POINTER(c_float), POINTER(c_uint8))
 StepCallback = ctypes.CFUNCTYPE(c_int, c_void_p, c_int32, POINTER(c_int64), POINTER(c_int64), c_int64, POINTER(c_int64),
-                                POINTER(c_int64), c_int64, POINTER(c_void_p), POINTER(c_void_p), POINTER(c_int64))
+                                POINTER(c_int64), c_int64, c_int32, POINTER(c_void_p), POINTER(c_void_p), POINTER(c_int64))
 
 
 class StepModel(Protocol):
     """A decoder in any runtime, as onnx_model.OnnxModel. bos_id: None without; fingerprints: of the checkpoint and of its
-    tokenizer, 0: unknown. A model that counts has `last_call` too, Stats of the last chunk."""
+    tokenizer, 0: unknown. A model that counts has `last_call` too, Stats of the last
+    chunk; one that can compute all experts has `experts`, "active" or "all"."""
 
     path: Path
     max_context: int
@@ -248,8 +249,12 @@ class Runner:
         """The model as the C interface has it; lives as long as the runner, for the library calls it."""
         outputs = []  # of the last step, which the library reads
 
-        def call(_, tokens, ids, positions, n_past, tree_mask, kv_src, logits_start, logits, hidden, experts):
+        def call(_, tokens, ids, positions, n_past, tree_mask, kv_src, logits_start, all_experts, logits, hidden, experts):
             try:
+                if hasattr(model, "experts"):
+                    model.experts = EXPERTS[all_experts]
+                elif all_experts:
+                    raise ValueError("experts 'all': this model has no such switch, it computes what it was built to")
                 chunk = (np.ctypeslib.as_array(ids, (1, tokens)), np.ctypeslib.as_array(positions, (tokens,)),
                          np.array([n_past]), np.ctypeslib.as_array(tree_mask, (tokens,)),
                          np.ctypeslib.as_array(kv_src, (MAX_ROWS,)), np.array([logits_start]))

@@ -4,6 +4,12 @@
 
 #include <stdint.h>
 
+#if defined(__GNUC__)
+#define BLOCKFFN_ORT_API __attribute__((visibility("default")))
+#else
+#define BLOCKFFN_ORT_API
+#endif
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -14,10 +20,11 @@ extern "C" {
 typedef struct {
   int64_t calls, tokens, ffn_calls, experts_read, experts_total;
 } blockffn_ort_stats;
-#if defined(__GNUC__)
-__attribute__((visibility("default")))
-#endif
-void blockffn_ort_last_call(blockffn_ort_stats* out);
+BLOCKFFN_ORT_API void blockffn_ort_last_call(blockffn_ort_stats* out);
+
+/* Whether this thread's runs from now on read and compute all experts (1) or only those that the chunk uses (0, as at
+   first): dense beside sparse on one file. The output is the same to the bit, unless an inactive expert overflows. */
+BLOCKFFN_ORT_API void blockffn_ort_all_experts(int all);
 
 #ifdef __cplusplus
 }

@@ -22,6 +22,7 @@ namespace blockffn::ort {
 namespace {
 
 thread_local ReadStats last_call;
+thread_local bool all_experts = false;
 
 int code_of(const Status& status) {
   return status.code == Status::kCorrupt ? kInvalidGraph
@@ -165,6 +166,7 @@ class Decoder {
       if (data != t.data) std::memcpy(data, t.data, t.bytes);
       program_->bind_state(i, data);
     }
+    program_->set_all_experts(all_experts);
     Pool pool{api_, context};
     const Status status = program_->run(static_cast<int>(tokens), {Pool::run, &pool}, {}, &last_call);
     return status.ok() ? nullptr : fail(status);
@@ -234,6 +236,8 @@ extern "C" void blockffn_ort_last_call(blockffn_ort_stats* out) {
   *out = {last.calls, last.tokens, last.ffn_calls, last.experts_read, last.experts_total};
   last = {};
 }
+
+extern "C" void blockffn_ort_all_experts(int all) { blockffn::ort::all_experts = all != 0; }
 
 // The entry point that every binding of ONNX Runtime looks up; call it directly where the library is linked in.
 extern "C" __attribute__((visibility("default"))) OrtStatus* RegisterCustomOps(OrtSessionOptions* options,

@@ -47,12 +47,12 @@ BLOCKFFN_RUNNER_API blockffn_runner* blockffn_runner_load(const blockffn_file* p
                                                           int* code);
 
 /* Runs one chunk of a decoder that another runtime holds: inputs and outputs of `forward` (export/README.md), of
-   which kv_src has 64 entries. *logits and *hidden must stay valid until the next call. experts[0] is how many
+   which kv_src has 64 entries; all_experts is 1 where the options ask for all. *logits and *hidden must stay valid until the next call. experts[0] is how many
    experts the chunk read out of experts[1], over all layers; left at zero, they are not counted. 0: done; anything else
    ends the run with an error, and the runner's context then ends before what this step may have touched. */
 typedef int (*blockffn_step_fn)(void* user, int32_t tokens, const int64_t* token_ids, const int64_t* positions,
                                 int64_t n_past, const int64_t* tree_mask, const int64_t* kv_src, int64_t logits_start,
-                                const float** logits, const float** hidden, int64_t experts[2]);
+                                int32_t all_experts, const float** logits, const float** hidden, int64_t experts[2]);
 typedef struct {
   blockffn_step_fn step;
   void* user;

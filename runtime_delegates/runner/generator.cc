@@ -48,8 +48,6 @@ void Generator::check(const int32_t* prompt, int64_t n, const blockffn_runner_op
   if (o.drafter == BLOCKFFN_DRAFT_HEAD && o.mode != BLOCKFFN_PLAIN && head_ == nullptr)
     bad("no draft head is loaded; call blockffn_runner_load_draft first, or choose another drafter");
   if (o.experts < BLOCKFFN_EXPERTS_ACTIVE || o.experts > BLOCKFFN_EXPERTS_ALL) bad("experts must be active (0) or all (1)");
-  if (o.experts == BLOCKFFN_EXPERTS_ALL && !model_.is_program())
-    bad("all experts are computed by ExecuTorch programs alone: another runtime's steps compute what they were built to");
   if (!(o.temperature >= 0 && std::isfinite(o.temperature))) bad("temperature must be 0 (greedy) or more");
   if (o.top_k < 0) bad("top_k must be 0 (off) or more");
   if (!(o.top_p > 0 && o.top_p <= 1)) bad("top_p must be more than 0, up to 1 (off)");

@@ -67,7 +67,7 @@ Model::Rows Model::step(const Chunk& chunk, blockffn_stats* read) {
     int64_t experts[2] = {};
     *read = {};
     if (step_(user_, tokens, chunk.ids, chunk.positions, chunk.n_past, chunk.tree_mask, chunk.kv_src, chunk.logits_start,
-              &out.logits, &out.hidden, experts) != 0)
+              all_experts_, &out.logits, &out.hidden, experts) != 0)
       throw Failure{BLOCKFFN_FAILED, "the step function failed"};
     if (out.logits == nullptr || out.hidden == nullptr) throw Failure{BLOCKFFN_FAILED, "the step function gave no outputs"};
     read->experts_read = experts[0];

@@ -196,7 +196,7 @@ def test_libraries_are_what_android_loads(abi, android):
     assert ours.exports == {"JNI_OnLoad"}
     assert set(ours.needed) <= {"libexecutorch_jni.so"} | SYSTEM
     onnx = libraries["libblockffn_onnxruntime.so"]
-    assert onnx.exports == {"RegisterCustomOps", "blockffn_ort_last_call"} and set(onnx.needed) <= SYSTEM
+    assert onnx.exports == {"RegisterCustomOps", "blockffn_ort_last_call", "blockffn_ort_all_experts"} and set(onnx.needed) <= SYSTEM
 
 
 @pytest.mark.parametrize("abi", native.ABIS)

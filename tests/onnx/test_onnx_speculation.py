@@ -228,6 +228,24 @@ def test_experts_read_are_those_of_the_pte(int8):
     assert ours.model.last_call == Stats()
 
 
+def test_all_experts_give_the_same_bits_and_are_all_read(int8, trained, tiny_checkpoint, tmp_path):
+    active, dense = (OnnxSession(int8[0], threads=1, experts=which) for which in ("active", "all"))
+    for tokens in (1, 7, 64):
+        chunk = [3 + i for i in range(tokens)]
+        assert all(torch.equal(a, b) for a, b in zip(active.step(chunk), dense.step(chunk), strict=True))
+        assert dense.model.last_call.read_share == 1
+        assert tokens > 1 or active.model.last_call.read_share < 1
+    runner = with_head(OnnxModel(int8[0], threads=1), trained(tiny_checkpoint()).export(tmp_path / "draft.pte", "int8"))
+    for mode in ("plain", "spec"):
+        of = {which: runner.generate(PROMPTS[2], 24, mode, experts=which) for which in ("active", "all", "active")}
+        assert of["all"].ids == of["active"].ids
+        assert set(of["all"].union_share.values()) == {1} and (mode == "spec" or of["active"].union_share[1] < 1)
+    with pytest.raises(ValueError, match="switch of our operator library"):
+        OnnxSession(int8[0], plain=True, experts="all").step([3])
+    with pytest.raises(ValueError, match="experts 'most'"):
+        OnnxSession(int8[0], experts="most").step([3])
+
+
 def test_a_library_of_another_kind_is_a_sentence(int8, tmp_path):
     (tmp_path / "lib.so").write_bytes(b"no library")
     with pytest.raises(RuntimeError, match="lib.so is not a usable operator library .*make build"):
