@@ -124,7 +124,7 @@ def print_report(report: Report, session: Session) -> None:
         ("generated", f"{len(report.ids)} tokens, {rate(values['decode_tokens_per_s'])}, "
                       f"ended by {report.stopped_by}"),
         ("experts", f"share read: {share(report.prefill)} a prefill chunk, {share(report.decode)} a decoded token"),
-        ("delegate", f"{backend.name} (registered), kernels {backend.kernels}, threads {backend.threads}: "
+        ("delegate", f"{backend.name} (registered), kernels {backend.kernels}, threads {backend.threads}, on {backend.device}: "
                      f"{values['delegate_calls']} calls for {values['steps']} steps"),
     ):
         print(f"{name:<10}{text}", file=sys.stderr)
@@ -185,7 +185,8 @@ def run(args: argparse.Namespace) -> None:
     report.check_delegate()
     if args.json:
         print(json.dumps(report.to_dict() | {"backend": session.backend.name, "kernels": session.backend.kernels,
-                                             "threads": session.backend.threads, "ids": report.ids}))
+                                             "threads": session.backend.threads, "device": session.backend.device,
+                                             "ids": report.ids}))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

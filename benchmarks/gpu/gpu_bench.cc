@@ -881,7 +881,7 @@ int main(int argc, char** argv) {
   time_steps(s01, Quant::kFp32, 73440, options);
   // Other workgroups: the usual ones, and those of the passes that have few.
   const gpu::Limits usual = device->limits();
-  for (const auto& [threads, wide] : {std::pair{128u, 128u}, std::pair{256u, 256u}, std::pair{64u, 64u}})
+  for (const auto& [threads, wide] : {std::pair{128u, 128u}, std::pair{256u, 256u}})
     for (Quant q : {Quant::kFp32, Quant::kInt8}) {
       device->set_threads(threads, wide);
       time_layers(s28, q, options, kCold);

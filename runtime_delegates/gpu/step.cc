@@ -354,7 +354,10 @@ Status Step::add_ffn(const Ffn& w, Region x, Region y, const Region* residual) {
   const Region hidden = work(Work::kHidden, experts, width, uint64_t{experts} * kMaxTokens * h_stride, h_stride);
   if (hidden.bytes > device_->limits().binding_bytes)
     return unsupported("the experts' hidden values exceed what the GPU can bind");
-  const uint32_t wide = device_->limits().wide_threads, classes = down_classes(w, wide);
+  // Few workgroups in the down pass: wider ones, but for float32, whose sums then take so much memory that fewer fit.
+  const uint32_t wide = device_->limits().wide_threads,
+                 down_threads = w.quant == Quant::kFp32 ? device_->limits().threads : wide,
+                 classes = down_classes(w, down_threads);
   const uint32_t up_tiles = (width + 7) / 8, down_tiles = static_cast<uint32_t>(w.hidden + 7) / 8;
   if (Status s = add_linear(w.router, nullptr, 1.0f, x, 0, scores, 0, false); !s.ok()) return s;
   {
@@ -410,7 +413,7 @@ Status Step::add_ffn(const Ffn& w, Region x, Region y, const Region* residual) {
   for (uint32_t e = 0; e < experts; e += window) {
     uint32_t first;
     Dispatch& d = expert_pass(Shader::kExpertDown, e, &first);
-    d.threads = wide;
+    d.threads = down_threads;
     d.bindings[1] = hidden;
     d.bindings[2] = y;
     d.bindings[3] = route;
@@ -890,6 +893,11 @@ Status Step::time(int tokens, int repeat, std::vector<double>* nanoseconds, std:
   std::unique_ptr<Recording> commands;
   if (Status s = record(1 << bucket_index(tokens), false, Stamps::kEnds, &commands); !s.ok()) return s;
   nanoseconds->clear();
+  // An idle GPU lowers its clock and needs some time to raise it again.
+  const auto warm = std::chrono::steady_clock::now() + std::chrono::milliseconds(40);
+  do {
+    if (Status s = device_->submit_and_wait({commands.get()}); !s.ok()) return s;
+  } while (std::chrono::steady_clock::now() < warm);
   for (int i = 0; i < repeat; ++i) {
     std::vector<double> one;
     const auto start = std::chrono::steady_clock::now();

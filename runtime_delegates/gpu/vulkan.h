@@ -18,29 +18,30 @@ namespace blockffn::gpu {
   F(GetPhysicalDeviceProperties)       \
   F(GetPhysicalDeviceMemoryProperties) \
   F(GetPhysicalDeviceQueueFamilyProperties) F(CreateDevice) F(GetDeviceProcAddr) F(EnumerateDeviceExtensionProperties)
-#define BLOCKFFN_VK_DEVICE(F)                                                                                          \
-  F(DestroyDevice)                                                                                                     \
-  F(GetDeviceQueue)                                                                                                    \
-  F(CreateBuffer)                                                                                                      \
-  F(DestroyBuffer)                                                                                                     \
-  F(GetBufferMemoryRequirements)                                                                                       \
-  F(AllocateMemory)                                                                                                    \
-  F(FreeMemory)                                                                                                        \
-  F(BindBufferMemory)                                                                                                  \
-  F(MapMemory)                                                                                                         \
-  F(CreateShaderModule)                                                                                                \
-  F(DestroyShaderModule)                                                                                               \
-  F(CreateDescriptorSetLayout)                                                                                         \
-  F(DestroyDescriptorSetLayout)                                                                                        \
-  F(CreatePipelineLayout) F(DestroyPipelineLayout) F(CreateComputePipelines) F(CreatePipelineCache)                    \
-      F(DestroyPipelineCache) F(GetPipelineCacheData) F(DestroyPipeline) F(CreateDescriptorPool)                       \
-          F(ResetDescriptorPool) F(DestroyDescriptorPool) F(AllocateDescriptorSets) F(UpdateDescriptorSets)            \
-              F(CreateCommandPool) F(DestroyCommandPool) F(AllocateCommandBuffers) F(FreeCommandBuffers)               \
-                  F(BeginCommandBuffer) F(EndCommandBuffer) F(CmdBindPipeline) F(CmdBindDescriptorSets)                \
-                      F(CmdPushConstants) F(CmdDispatch) F(CmdDispatchIndirect) F(CmdPipelineBarrier) F(CmdCopyBuffer) \
-                          F(CmdFillBuffer) F(CmdResetQueryPool) F(CmdWriteTimestamp) F(CreateQueryPool)                \
-                              F(DestroyQueryPool) F(GetQueryPoolResults) F(QueueSubmit) F(CreateFence) F(DestroyFence) \
-                                  F(WaitForFences) F(ResetFences) F(DeviceWaitIdle)
+#define BLOCKFFN_VK_DEVICE(F)                                                                                        \
+  F(DestroyDevice)                                                                                                   \
+  F(GetDeviceQueue)                                                                                                  \
+  F(CreateBuffer)                                                                                                    \
+  F(DestroyBuffer)                                                                                                   \
+  F(GetBufferMemoryRequirements)                                                                                     \
+  F(AllocateMemory)                                                                                                  \
+  F(FreeMemory)                                                                                                      \
+  F(BindBufferMemory)                                                                                                \
+  F(MapMemory)                                                                                                       \
+  F(CreateShaderModule)                                                                                              \
+  F(DestroyShaderModule)                                                                                             \
+  F(CreateDescriptorSetLayout)                                                                                       \
+  F(DestroyDescriptorSetLayout)                                                                                      \
+  F(CreatePipelineLayout)                                                                                            \
+  F(DestroyPipelineLayout) F(CreateComputePipelines) F(CreatePipelineCache) F(DestroyPipelineCache)                  \
+      F(GetPipelineCacheData) F(DestroyPipeline) F(CreateDescriptorPool) F(ResetDescriptorPool)                      \
+          F(DestroyDescriptorPool) F(AllocateDescriptorSets) F(UpdateDescriptorSets) F(CreateCommandPool)            \
+              F(DestroyCommandPool) F(AllocateCommandBuffers) F(FreeCommandBuffers) F(BeginCommandBuffer)            \
+                  F(EndCommandBuffer) F(CmdBindPipeline) F(CmdBindDescriptorSets) F(CmdPushConstants) F(CmdDispatch) \
+                      F(CmdDispatchIndirect) F(CmdPipelineBarrier) F(CmdCopyBuffer) F(CmdFillBuffer)                 \
+                          F(CmdResetQueryPool) F(CmdWriteTimestamp) F(CreateQueryPool) F(DestroyQueryPool)           \
+                              F(GetQueryPoolResults) F(QueueSubmit) F(CreateFence) F(DestroyFence) F(WaitForFences)  \
+                                  F(ResetFences) F(DeviceWaitIdle)
 
 Status open_vulkan(bool cpu_too, const Faults& faults, std::unique_ptr<Device>* out);
 

@@ -224,15 +224,16 @@ void report(blockffn_runner* runner, const Arguments& args) {
   std::fprintf(stderr, "experts    share read by a chunk:");
   for (int t = 0; t < 65; ++t)
     if (s.experts_total[t] > 0) std::fprintf(stderr, " T=%d %.3f", t, static_cast<double>(s.experts_read[t]) / static_cast<double>(s.experts_total[t]));
-  std::fprintf(stderr, "\nprocess    kernels %s, %d threads, peak resident %.1f MB\n", kernels_of(runner), threads_of(args),
-               static_cast<double>(s.peak_rss_bytes) / 1e6);
+  std::fprintf(stderr, "\nprocess    kernels %s, %d threads, peak resident %.1f MB, device %s\n", kernels_of(runner),
+               threads_of(args), static_cast<double>(s.peak_rss_bytes) / 1e6, blockffn_device());
   if (args.json)
     std::printf("{\"prompt_tokens\": %lld, \"generated_tokens\": %lld, \"stopped_by\": \"%s\", \"ttft_ms\": %.3f, "
                 "\"prefill_tokens_per_s\": %.2f, \"decode_tokens_per_s\": %.2f, \"tokens_per_cycle\": %.3f, \"drafted_tokens\": %lld, "
-                "\"accepted_tokens\": %lld, \"union_share\": %.4f, \"kernels\": \"%s\", \"threads\": %d, \"peak_rss_bytes\": %lld}\n",
+                "\"accepted_tokens\": %lld, \"union_share\": %.4f, \"kernels\": \"%s\", \"threads\": %d, \"peak_rss_bytes\": %lld, "
+                "\"device\": \"%s\"}\n",
                 static_cast<long long>(s.prompt_tokens), static_cast<long long>(s.generated_tokens), kStops[s.stopped_by], s.ttft_ms,
                 prefill, decode, tokens_a_cycle(s), static_cast<long long>(s.drafted_tokens), static_cast<long long>(s.accepted_tokens),
-                union_share(s), kernels_of(runner), threads_of(args), static_cast<long long>(s.peak_rss_bytes));
+                union_share(s), kernels_of(runner), threads_of(args), static_cast<long long>(s.peak_rss_bytes), blockffn_device());
 }
 
 std::vector<const char*> pointers(const std::vector<std::string>& texts) {
