@@ -8,8 +8,7 @@
 namespace blockffn {
 namespace {
 
-constexpr int kKeyBlock = 16;     // keys whose scores are exponentiated together
-constexpr int kHeadsPerItem = 4;  // heads that one work item computes
+constexpr int kMaxQueries = 16;  // that one work item computes: heads of some tokens that share keys
 
 }  // namespace
 
@@ -110,85 +109,66 @@ void rotate(const float* table, int dim, float* x) {
   }
 }
 
-namespace {
-
-void dots(const Kernels& kernels, const float* a, const float* const* rows, int count, int n, float* out) {
-  if (kernels.dots != nullptr) return kernels.dots(a, rows, count, n, out);
-  for (int i = 0; i < count; ++i) out[i] = kernels.dot(a, rows[i], n);
-}
-
-void weighted_sum(const Kernels& kernels, const float* weights, const float* const* rows, int count, float* y, int n) {
-  if (kernels.weighted_sum != nullptr) return kernels.weighted_sum(weights, rows, count, y, n);
-  for (int i = 0; i < count; ++i) kernels.axpy(weights[i], rows[i], y, n);
-}
-
-void exp_minus(const Kernels& kernels, float shift, float* x, int n) {
-  if (kernels.exp_minus != nullptr) return kernels.exp_minus(shift, x, n);
-  for (int i = 0; i < n; ++i) x[i] = std::exp(x[i] - shift);
-}
-
-}  // namespace
-
 void attend(const Context& ctx, const AttentionShape& shape, const Chunk& chunk, const float* q, const Cache& keys,
             const Cache* values, float* y) {
   const Kernels& kernels = *ctx.kernels;
-  // A work item is one token and a few heads that share keys, which the first of them brings into the cache.
-  const int heads_per_kv = shape.heads / shape.kv_heads,
-            heads_per_item = heads_per_kv < kHeadsPerItem ? heads_per_kv : kHeadsPerItem;
-  const int items_per_kv = (heads_per_kv + heads_per_item - 1) / heads_per_item,
-            items_per_token = shape.kv_heads * items_per_kv;
-  const int64_t seen_by_all = chunk.n_past - chunk.tree_rows;
-  ctx.parallel(static_cast<int64_t>(chunk.tokens) * items_per_token, [&](int64_t item) {
-    const int t = static_cast<int>(item / items_per_token), g = static_cast<int>(item % items_per_token) / items_per_kv;
-    const int first = static_cast<int>(item % items_per_kv) * heads_per_item;  // among the heads of g
-    const int heads = first + heads_per_item <= heads_per_kv ? heads_per_item : heads_per_kv - first;
-    const size_t head = static_cast<size_t>(t) * shape.heads + static_cast<size_t>(g) * heads_per_kv + first;
-    const float* query = q + head * shape.key_dim;
-    float* out = y + head * shape.value_dim;
-    std::memset(out, 0, sizeof(float) * shape.value_dim * heads);
-    float running_max[kHeadsPerItem], denominator[kHeadsPerItem] = {};
-    float key_floats[kKeyBlock][Cache::kMaxPart], value_floats[kKeyBlock][Cache::kMaxPart];  // of int8 caches
-    for (int h = 0; h < heads; ++h) running_max[h] = -INFINITY;
-    // Visible rows in order of position, in blocks: row i of that list falls into the same block
-    // whether its token came in this chunk or in an earlier one, so results do not depend on it.
-    uint64_t pending = static_cast<uint64_t>(chunk.tree_mask[t]);
-    int64_t next = 0;
-    for (;;) {
-      const float *key[kKeyBlock], *value[kKeyBlock];
-      int n = 0;
-      const auto add = [&](int64_t row) {
-        key[n] = keys.read(row, g, key_floats[n]);
-        value[n] = values == nullptr ? key[n] : values->read(row, g, value_floats[n]);
-        ++n;
-      };
-      while (n < kKeyBlock && next < seen_by_all) add(next++);
-      for (int j = 0; n < kKeyBlock && pending != 0;) {
-        while ((pending >> j & 1) == 0) ++j;
-        pending &= ~(uint64_t{1} << j);
-        add(seen_by_all + j);
-      }
-      if (n == 0) break;
-      for (int h = 0; h < heads; ++h) {
-        float score[kKeyBlock], block_max = running_max[h];
-        float* sum = out + static_cast<size_t>(h) * shape.value_dim;
-        dots(kernels, query + static_cast<size_t>(h) * shape.key_dim, key, n, shape.key_dim, score);
-        for (int i = 0; i < n; ++i) {
-          score[i] *= shape.scale;
-          if (score[i] > block_max) block_max = score[i];
-        }
-        if (block_max > running_max[h]) {
-          const float shrink = std::exp(running_max[h] - block_max);
-          denominator[h] *= shrink;
-          kernels.scale(shrink, sum, shape.value_dim);
-          running_max[h] = block_max;
-        }
-        exp_minus(kernels, running_max[h], score, n);
-        for (int i = 0; i < n; ++i) denominator[h] += score[i];
-        weighted_sum(kernels, score, value, n, sum, shape.value_dim);
-      }
+  // A work item is some queries of one kv head, in the order of tokens: they share the keys that every token sees, which
+  // are then read, and where they are int8 converted, once for all of them.
+  const int heads_per_kv = shape.heads / shape.kv_heads, queries = chunk.tokens * heads_per_kv;
+  const int share = (queries + 2 * ctx.parallel.threads - 1) / (2 * ctx.parallel.threads);
+  const int per_item = share < 2 ? 2 : share > kMaxQueries ? kMaxQueries : share;
+  const int items_per_kv = (queries + per_item - 1) / per_item;
+  const int64_t seen_by_all = chunk.n_past - chunk.tree_rows, in_whole_blocks = seen_by_all / kKeyBlock * kKeyBlock;
+  ctx.parallel(static_cast<int64_t>(shape.kv_heads) * items_per_kv, [&](int64_t item) {
+    const int g = static_cast<int>(item / items_per_kv), begin = static_cast<int>(item % items_per_kv) * per_item;
+    const int count = begin + per_item <= queries ? per_item : queries - begin;
+    const float* query[kMaxQueries];
+    float* sum[kMaxQueries];
+    float max[kMaxQueries], denominator[kMaxQueries];
+    for (int i = 0; i < count; ++i) {
+      const int t = (begin + i) / heads_per_kv, h = g * heads_per_kv + (begin + i) % heads_per_kv;
+      const size_t head = static_cast<size_t>(t) * shape.heads + h;
+      query[i] = q + head * shape.key_dim;
+      sum[i] = y + head * shape.value_dim;
+      std::memset(sum[i], 0, sizeof(float) * shape.value_dim);
+      max[i] = -INFINITY;
+      denominator[i] = 0;
     }
-    for (int h = 0; h < heads; ++h)
-      kernels.scale(1.0f / denominator[h], out + static_cast<size_t>(h) * shape.value_dim, shape.value_dim);
+    const float *key[kKeyBlock], *value[kKeyBlock];
+    float key_floats[kKeyBlock][Cache::kMaxPart], value_floats[kKeyBlock][Cache::kMaxPart];  // of int8 caches
+    int n = 0;
+    const auto add = [&](int64_t row) {
+      key[n] = keys.read(row, g, key_floats[n]);
+      value[n] = values == nullptr ? key[n] : values->read(row, g, value_floats[n]);
+      ++n;
+    };
+    const auto meet = [&](int first, int last) {  // these queries with the n keys
+      float score[kMaxQueries][kKeyBlock];
+      kernels.dots(query + first, last - first, key, n, shape.key_dim, score[first]);
+      for (int i = first; i < last; ++i) {
+        const float shrink = kernels.softmax(score[i], n, shape.scale, &max[i], &denominator[i]);
+        if (shrink != 1.0f) kernels.scale(shrink, sum[i], shape.value_dim);
+        kernels.weighted_sum(score[i], value, n, sum[i], shape.value_dim);
+      }
+      n = 0;
+    };
+    // Every token takes its visible rows in order of position, in blocks: row i of that list falls into the same block
+    // whether its token came in this chunk or in an earlier one, so results do not depend on it.
+    for (int64_t row = 0; row < in_whole_blocks;) {
+      for (int i = 0; i < kKeyBlock; ++i) add(row++);
+      meet(0, count);
+    }
+    for (int first = 0, last; first < count; first = last) {
+      const int t = (begin + first) / heads_per_kv;
+      last = (t + 1) * heads_per_kv - begin < count ? (t + 1) * heads_per_kv - begin : count;
+      for (int64_t row = in_whole_blocks; row < seen_by_all; ++row) add(row);
+      for (uint64_t pending = static_cast<uint64_t>(chunk.tree_mask[t]); pending != 0; pending &= pending - 1) {
+        if (n == kKeyBlock) meet(first, last);
+        add(seen_by_all + __builtin_ctzll(pending));
+      }
+      if (n > 0) meet(first, last);
+    }
+    for (int i = 0; i < count; ++i) kernels.scale(1.0f / denominator[i], sum[i], shape.value_dim);
   });
 }
 

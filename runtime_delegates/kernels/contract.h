@@ -19,6 +19,8 @@ constexpr int kTileRows = 8;    // output rows of one weight tile
 constexpr int kGroupCols = 32;  // columns that share one int4 scale
 constexpr size_t kAlign = 64;   // alignment of every part of a weights file, and of scratch buffers
 
+constexpr int kKeyBlock = 16;     // keys that attention takes at once
+
 constexpr float kSmallestPeak = 1e-36f;  // 127 / peak must stay finite
 
 enum class Quant : uint8_t { kFp32 = 0, kInt8 = 1, kInt4 = 2 };
@@ -67,17 +69,20 @@ struct Kernels {
   // is computed from it is NaN. starts (may be null) receives
   // -8 * sum of q of every 32 columns: where their products start, as int4 weights are stored as value + 8.
   void (*quantize_row)(const float* x, int cols, int padded, int8_t* q, float* scale, int32_t* starts);
-  float (*dot)(const float* a, const float* b, int n);
   void (*axpy)(float a, const float* x, float* y, int n);  // y += a * x
   void (*scale)(float a, float* y, int n);                 // y *= a
   void (*silu)(float* x, int n);  // y = x / (1 + exp(-x)), error < 4 * 2^-24 |y| + 2^-126
 
-  // For attention over several keys at once; null: the operator makes do with the functions above. As
-  // everywhere, the result for a key or an element does not depend on how many share the call.
-  void (*dots)(const float* a, const float* const* rows, int count, int n, float* out);  // out[i] = a * rows[i]
+  // For attention: some queries meet up to kKeyBlock keys. As everywhere, what a query and a key give does not depend on
+  // which others share the call.
+  // scores[kKeyBlock * q + i] = queries[q] * keys[i], of n values each.
+  void (*dots)(const float* const* queries, int query_count, const float* const* keys, int count, int n, float* scores);
+  // A softmax that goes on over blocks of scores. *max becomes the largest of itself and scale * scores; the scores become
+  // exp(scale * score - *max), error as silu's; *sum becomes itself times the returned factor, plus the new scores. The
+  // factor, exp of what *max was minus what it is, is for the weighted sum so far. *max begins as -infinity, *sum as 0.
+  float (*softmax)(float* scores, int count, float scale, float* max, float* sum);
   // y += weights[0] * rows[0], then weights[1] * rows[1], ...
   void (*weighted_sum)(const float* weights, const float* const* rows, int count, float* y, int n);
-  void (*exp_minus)(float shift, float* x, int n);  // x = exp(x - shift), for x <= shift; error as silu's
 };
 
 // The best kernels that this CPU runs, or those that the environment variable BLOCKFFN_KERNELS names:

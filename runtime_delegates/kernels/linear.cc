@@ -58,8 +58,10 @@ void embedding(const Context& ctx, const Matrix& table, float scale, const int64
 
 Status rms_norm(const float* weight, float eps, const float* x, int tokens, int cols, float* y) {
   for (int t = 0; t < tokens; ++t, x += cols, y += cols) {
-    double sum = 0;  // float32 squares of finite inputs may overflow; their double sum cannot
-    for (int k = 0; k < cols; ++k) sum += static_cast<double>(x[k]) * x[k];
+    // Float32 squares of finite inputs may overflow; their double sum cannot. Several sums: one would wait for itself.
+    double part[8] = {};
+    for (int k = 0; k < cols; ++k) part[k % 8] += static_cast<double>(x[k]) * x[k];
+    const double sum = ((part[0] + part[1]) + (part[2] + part[3])) + ((part[4] + part[5]) + (part[6] + part[7]));
     if (!std::isfinite(sum))
       return {Status::kNonFinite, "an activation is not finite; the weights or the input are damaged"};
     const float inverse = static_cast<float>(1.0 / std::sqrt(sum / cols + eps));

@@ -194,17 +194,38 @@ void quantize_row(const float* x, int cols, int padded, int8_t* q, float* scale,
   }
 }
 
-float dot(const float* a, const float* b, int n) {
-  float lane[8] = {};  // fixed partial sums: the order does not depend on the compiler's vector width
-  int i = 0;
-  for (; i + 8 <= n; i += 8)
-    for (int j = 0; j < 8; ++j) lane[j] += a[i + j] * b[i + j];
-  for (int j = 0; i < n; ++i, ++j) lane[j] += a[i] * b[i];
-  return ((lane[0] + lane[4]) + (lane[2] + lane[6])) + ((lane[1] + lane[5]) + (lane[3] + lane[7]));
+void dots(const float* const* queries, int query_count, const float* const* keys, int count, int n, float* scores) {
+  for (int q = 0; q < query_count; ++q)
+    for (int r = 0; r < count; ++r) {
+      const float *a = queries[q], *b = keys[r];
+      float lane[8] = {};  // fixed partial sums: the order does not depend on the compiler's vector width
+      int i = 0;
+      for (; i + 8 <= n; i += 8)
+        for (int j = 0; j < 8; ++j) lane[j] += a[i + j] * b[i + j];
+      for (int j = 0; i < n; ++i, ++j) lane[j] += a[i] * b[i];
+      scores[q * kKeyBlock + r] = ((lane[0] + lane[4]) + (lane[2] + lane[6])) + ((lane[1] + lane[5]) + (lane[3] + lane[7]));
+    }
+}
+
+float softmax(float* scores, int count, float scale, float* max, float* sum) {
+  float peak = *max;
+  for (int i = 0; i < count; ++i) {
+    scores[i] *= scale;
+    if (scores[i] > peak) peak = scores[i];
+  }
+  const float shrink = peak > *max ? std::exp(*max - peak) : 1.0f;
+  *max = peak;
+  *sum *= shrink;
+  for (int i = 0; i < count; ++i) *sum += scores[i] = std::exp(scores[i] - peak);
+  return shrink;
 }
 
 void axpy(float a, const float* x, float* y, int n) {
   for (int i = 0; i < n; ++i) y[i] += a * x[i];
+}
+
+void weighted_sum(const float* weights, const float* const* rows, int count, float* y, int n) {
+  for (int r = 0; r < count; ++r) axpy(weights[r], rows[r], y, n);
 }
 
 void scale(float a, float* y, int n) {
@@ -220,7 +241,7 @@ void silu(float* x, int n) {
 
 }  // namespace
 
-const Kernels kPortableKernels = {"portable", tiles_fp32, tiles_int8, tiles_int4, quantize_row, dot, axpy, scale, silu,
-                                  nullptr, nullptr, nullptr};
+const Kernels kPortableKernels = {"portable", tiles_fp32, tiles_int8, tiles_int4, quantize_row, axpy,
+                                  scale,      silu,       dots,       softmax,    weighted_sum};
 
 }  // namespace blockffn

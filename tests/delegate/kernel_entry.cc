@@ -36,25 +36,18 @@ API void kernel_tiles(int i, int quant, const uint8_t* tiles, int tile_count, in
 API void kernel_quantize_row(int i, const float* x, int cols, int padded, int8_t* q, float* scale, int32_t* starts) {
   variant(i).quantize_row(x, cols, padded, q, scale, starts);
 }
-API float kernel_dot(int i, const float* a, const float* b, int n) { return variant(i).dot(a, b, n); }
 API void kernel_axpy(int i, float a, const float* x, float* y, int n) { variant(i).axpy(a, x, y, n); }
 API void kernel_scale(int i, float a, float* y, int n) { variant(i).scale(a, y, n); }
 API void kernel_silu(int i, float* x, int n) { variant(i).silu(x, n); }
-// 0 where the variant leaves the function out.
-API int kernel_dots(int i, const float* a, const float* const* rows, int count, int n, float* out) {
-  if (variant(i).dots == nullptr) return 0;
-  variant(i).dots(a, rows, count, n, out);
-  return 1;
+API void kernel_dots(int i, const float* const* queries, int query_count, const float* const* keys, int count, int n,
+                     float* scores) {
+  variant(i).dots(queries, query_count, keys, count, n, scores);
 }
-API int kernel_weighted_sum(int i, const float* weights, const float* const* rows, int count, float* y, int n) {
-  if (variant(i).weighted_sum == nullptr) return 0;
+API float kernel_softmax(int i, float* scores, int count, float scale, float* max, float* sum) {
+  return variant(i).softmax(scores, count, scale, max, sum);
+}
+API void kernel_weighted_sum(int i, const float* weights, const float* const* rows, int count, float* y, int n) {
   variant(i).weighted_sum(weights, rows, count, y, n);
-  return 1;
-}
-API int kernel_exp_minus(int i, float shift, float* x, int n) {
-  if (variant(i).exp_minus == nullptr) return 0;
-  variant(i).exp_minus(shift, x, n);
-  return 1;
 }
 API int kernel_big_cores(const char* sysfs_cpu) { return big_cores(sysfs_cpu); }
 }

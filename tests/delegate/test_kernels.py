@@ -40,7 +40,7 @@ def library(backend):
     lib = ctypes.CDLL(str(build / "libblockffn_kernel_test.so"))
     lib.kernel_name.restype = ctypes.c_char_p
     lib.kernel_tile_bytes.restype = ctypes.c_uint64
-    lib.kernel_dot.restype = ctypes.c_float
+    lib.kernel_softmax.restype = ctypes.c_float
     return lib
 
 
@@ -233,9 +233,6 @@ def test_vector_functions(library, variant):
         a, b, c = (rng.normal(size=(1, n)).astype(np.float32) for _ in range(3))
         factor = float(np.float32(rng.normal()))
         x, y = Guarded(a, np.float32(np.nan)), Guarded(b, CANARY)
-        products = a.astype(np.float64) * b
-        got = library.kernel_dot(variant, pointer(x.inner), pointer(y.inner), n)
-        assert abs(got - products.sum()) <= n * U * abs(products).sum()
         library.kernel_axpy(variant, ctypes.c_float(factor), pointer(x.inner), pointer(y.inner), n)
         want = b.astype(np.float64) + factor * a.astype(np.float64)
         assert (abs(y.inner - want) <= U * (abs(factor * a) + abs(want))).all() and y.intact()
@@ -244,44 +241,81 @@ def test_vector_functions(library, variant):
         assert np.array_equal(y.inner, c * np.float32(factor)) and y.intact()
 
 
+KEY_BLOCK = 16  # kKeyBlock of contract.h
+
+
 @every_variant
-def test_functions_over_several_keys(library, variant):
+def test_dots_and_weighted_sum(library, variant):
     rng = np.random.default_rng(3)
-    for n in (1, 7, 15, 16, 17, 33, 64, 65, 128, 160, 333):
-        for count in (1, 2, 3, 4, 5, 8, 16):
-            a, weights = rng.normal(size=(1, n)).astype(np.float32), rng.uniform(0, 1, count).astype(np.float32)
-            rows, before = rng.normal(size=(count, n)).astype(np.float32), rng.normal(size=(1, n)).astype(np.float32)
-            one, keys = Guarded(a, np.float32(np.nan)), Guarded(rows, np.float32(np.nan))
-            out, y = Guarded(np.zeros((1, count), dtype=np.float32), CANARY), Guarded(before, CANARY)
-            if not library.kernel_dots(
-                variant, pointer(one.inner), pointers(keys.rows), count, n, pointer(out.inner)
-            ):
-                pytest.skip("left out, so the operator uses dot, axpy and exp")
-            for i in range(count):
-                want = a[0].astype(np.float64) @ rows[i]
-                assert abs(out.inner[0, i] - want) <= n * U * (abs(a[0].astype(np.float64)) @ abs(rows[i]))
-                assert out.inner[0, i] == library.kernel_dot(variant, pointer(one.inner), pointer(keys.inner[i]), n)
-            assert library.kernel_weighted_sum(
-                variant, pointer(weights), pointers(keys.rows), count, pointer(y.inner), n
-            )
-            wide = weights.astype(np.float64)
-            want = before[0] + wide @ rows
-            assert (abs(y.inner[0] - want) <= (count + 1) * U * (abs(before[0]) + wide @ abs(rows))).all()
-            assert out.intact() and y.intact()
+
+    def scores(queries, keys, n):
+        out = Guarded(np.full((1, len(queries) * KEY_BLOCK), CANARY, dtype=np.float32), CANARY)
+        library.kernel_dots(variant, pointers(queries), len(queries), pointers(keys), len(keys), n, pointer(out.inner))
+        table = out.inner.reshape(len(queries), KEY_BLOCK)
+        assert out.intact() and (table[:, len(keys):] == CANARY).all()
+        return table[:, : len(keys)]
+
+    for n in (1, 7, 8, 15, 16, 17, 33, 64, 65, 128, 160, 333):
+        queries, keys = (Guarded(rng.normal(size=(count, n)).astype(np.float32), np.float32(np.nan))
+                         for count in (5, KEY_BLOCK))
+        q, k = queries.inner.astype(np.float64), keys.inner.astype(np.float64)
+        whole = scores(queries.rows, keys.rows, n)
+        assert (abs(whole - q @ k.T) <= n * U * (abs(q) @ abs(k).T)).all()
+        for query_count, count in ((1, 1), (1, 16), (2, 3), (3, 4), (4, 13), (5, 8), (1, 12)):
+            assert np.array_equal(scores(queries.rows[:query_count], keys.rows[:count], n), whole[:query_count, :count])
+
+        weights, before = rng.uniform(0, 1, KEY_BLOCK).astype(np.float32), rng.normal(size=(1, n)).astype(np.float32)
+        for count in (1, 2, 5, 8, 16):
+            y, wide = Guarded(before, CANARY), weights[:count].astype(np.float64)
+            library.kernel_weighted_sum(variant, pointer(weights), pointers(keys.rows), count, pointer(y.inner), n)
+            want = before[0] + wide @ k[:count]
+            assert (abs(y.inner[0] - want) <= (count + 1) * U * (abs(before[0]) + wide @ abs(k[:count]))).all()
+            assert y.intact()
             axpy = before.copy()
-            for weight, row in zip(weights, keys.rows, strict=True):
+            for weight, row in zip(weights[:count], keys.rows, strict=False):
                 library.kernel_axpy(variant, ctypes.c_float(weight), pointer(row), pointer(axpy), n)
             assert np.array_equal(y.inner, axpy)
-    shift = np.float32(3.25)
-    x = np.concatenate([shift - np.linspace(0, 110, 100003), [-1e30, -np.inf]]).astype(np.float32)
-    y = Guarded(x[None], CANARY)
-    assert library.kernel_exp_minus(variant, ctypes.c_float(shift), pointer(y.inner), x.size)
-    want = np.exp((x - shift).astype(np.float64))
-    assert not (~(abs(y.inner[0] - want) <= 4 * U * want + 2.0**-126)).any() and y.intact()
-    for n in range(1, 18):
-        part = Guarded(x[None, :n], CANARY)
-        library.kernel_exp_minus(variant, ctypes.c_float(shift), pointer(part.inner), n)
-        assert np.array_equal(part.inner[0], y.inner[0, :n]) and part.intact()
+
+
+@every_variant
+def test_softmax_over_blocks(library, variant):
+    rng = np.random.default_rng(4)
+    scale = np.float32(0.125)
+    for counts, spread in (((16,), 10), ((16, 16, 16, 5), 30), ((1,), 10), ((16, 3), 600), ((16, 16), 0), ((7,), 2000)):
+        x = rng.uniform(-spread, spread, sum(counts)).astype(np.float32)
+        highest, total = np.full(1, -np.inf, dtype=np.float32), np.zeros(1, dtype=np.float32)
+        weights, first = np.zeros(0), 0
+        for count in counts:
+            block = Guarded(x[None, first : first + count], CANARY)
+            shrink = library.kernel_softmax(variant, pointer(block.inner), count, ctypes.c_float(scale),
+                                            pointer(highest), pointer(total))
+            assert block.intact()
+            weights, first = np.append(weights * shrink, block.inner[0]), first + count
+            assert highest[0] == (x[:first] * scale).max()
+        argument = (x * scale).astype(np.float64) - float(highest[0])
+        want = np.exp(argument)
+        # 4 u of the function and 4 for each block's shrinking. The differences that they are given are rounded, and add up
+        # to the argument.
+        bound = (4 * (1 + len(counts)) - argument) * U * want
+        assert not (~(abs(weights - want) <= bound + 2.0**-126)).any()
+        assert abs(total[0] - want.sum()) <= bound.sum() + (4 + 2 * len(counts)) * U * want.sum()
+
+    # One block of 16 sums to the same whatever came before, and every exponential is alone the same.
+    x = np.concatenate([np.linspace(-110, 0, 16 * 6250 - 1), [-1e30]]).astype(np.float32).reshape(-1, 16)
+    for row in x:
+        highest, total, one = np.zeros(1, dtype=np.float32), np.zeros(1, dtype=np.float32), ctypes.c_float(1)
+        block = row.copy()
+        assert library.kernel_softmax(variant, pointer(block), 16, one, pointer(highest), pointer(total)) == 1.0
+        want = np.exp(row.astype(np.float64))
+        assert highest[0] == 0 and not (~(abs(block - want) <= 4 * U * want + 2.0**-126)).any()
+        part = row[:3].copy()
+        library.kernel_softmax(variant, pointer(part), 3, one, pointer(highest), pointer(total))
+        assert np.array_equal(part, block[:3])
+    for place in range(16):
+        block, highest, total = x[-2].copy(), np.full(1, -np.inf, dtype=np.float32), np.zeros(1, dtype=np.float32)
+        block[place] = np.nan
+        library.kernel_softmax(variant, pointer(block), 16, one, pointer(highest), pointer(total))
+        assert np.isnan(block[place]) and np.isnan(total[0])
 
 
 @every_variant

@@ -95,6 +95,12 @@ inline int32_t largest(simde__m512i v) {
   for (int32_t lane : as<I16>(v).v) most = lane > most ? lane : most;
   return most;
 }
+inline float largest(simde__m512 v) {
+  float lane[16], most = -INFINITY;
+  std::memcpy(lane, &v, sizeof lane);
+  for (float value : lane) most = value > most ? value : most;
+  return most;
+}
 inline void store_bytes(void* p, uint32_t mask, simde__m512i v) {
   const auto l = as<I16>(v);
   for (int i = 0; i < 16; ++i)
@@ -120,6 +126,8 @@ inline simde__m256 half_of(simde__m512 v, int i) { return as<Lanes<simde__m256, 
 #define _mm512_reduce_add_ps emulated::sum
 #undef _mm512_reduce_add_epi32
 #define _mm512_reduce_add_epi32 emulated::sum
+#undef _mm512_reduce_max_ps
+#define _mm512_reduce_max_ps emulated::largest
 #undef _mm512_reduce_max_epi32
 #define _mm512_reduce_max_epi32 emulated::largest
 #undef _mm512_mask_cvtepi32_storeu_epi8

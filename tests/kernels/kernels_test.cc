@@ -227,7 +227,10 @@ std::vector<float> check_vectors(const Kernels& kernels, const std::filesystem::
       expect(std::fabs(got - want[0]) <= want[1], what, got, want[0]);
       all.push_back(got);
     };
-    near(kernels.dot(x.data(), y.data(), n), dot.data(), "dot");
+    const float *query = x.data(), *key = y.data();
+    float score;
+    kernels.dots(&query, 1, &key, 1, n, &score);
+    near(score, dot.data(), "dots");
     for (const bool at_page_end : {false, true}) {
       const auto run = [&](const Array<float>& source, auto function, Array<double>& want, const char* what) {
         Array<float> out(kGuard + n + (at_page_end ? 0 : kGuard));
@@ -254,30 +257,44 @@ std::vector<float> check_vectors(const Kernels& kernels, const std::filesystem::
   return all;
 }
 
-// The functions for attention: each result as the function for one key gives it, to the bit, and exp against double.
+// The functions for attention: each result as one query with one key gives it, to the bit, and exp against double.
 std::vector<float> check_keys(const Kernels& kernels) {
   std::vector<float> all;
-  if (kernels.dots == nullptr) return all;
   for (const int n : {1, 3, 4, 15, 16, 17, 63, 64, 65, 192, 323})
-    for (int count = 1; count <= 16; ++count) {
-      Array<float> a(n), weights(count), out(count);
-      std::vector<Array<float>> rows;
-      std::vector<const float*> at;
-      for (int i = 0; i < n; ++i) a[i] = before(n, i) / 3;
+    for (int count = 1; count <= kKeyBlock; ++count) {
+      constexpr int kQueries = 3;
+      Array<float> weights(count), scores(kQueries * kKeyBlock);
+      std::vector<Array<float>> queries, rows;
+      std::vector<const float*> of_query, at;
+      for (int q = 0; q < kQueries; ++q) {
+        queries.emplace_back(n);
+        for (int i = 0; i < n; ++i) queries[q][i] = before(n + q, i) / 3;
+      }
       for (int r = 0; r < count; ++r) {
         rows.emplace_back(n);
         for (int i = 0; i < n; ++i) rows[r][i] = before(r + 1, i) / 7;
         weights[r] = static_cast<float>(r + 1) / 16;
       }
+      for (auto& query : queries) of_query.push_back(query.data());
       for (auto& row : rows) at.push_back(row.data());
-      kernels.dots(a.data(), at.data(), count, n, out.data());
-      for (int r = 0; r < count; ++r) {
-        double want = 0, size = 0;
-        for (int i = 0; i < n; ++i) want += static_cast<double>(a[i]) * rows[r][i], size += std::fabs(a[i] * rows[r][i]);
-        expect(std::fabs(out[r] - want) <= std::ldexp(n * size, -24), "dots", out[r], want);
-        expect(same(out[r], kernels.dot(a.data(), at[r], n)), "dots differ from dot", out[r], want);
-        all.push_back(out[r]);
-      }
+      std::fill_n(scores.data(), scores.size(), kGuardValue);
+      kernels.dots(of_query.data(), kQueries, at.data(), count, n, scores.data());
+      for (int q = 0; q < kQueries; ++q)
+        for (int r = 0; r < kKeyBlock; ++r) {
+          const float got = scores[q * kKeyBlock + r];
+          if (r >= count) {
+            expect(same(got, kGuardValue), "dots wrote behind its keys");
+            continue;
+          }
+          double want = 0, size = 0;
+          for (int i = 0; i < n; ++i)
+            want += static_cast<double>(queries[q][i]) * rows[r][i], size += std::fabs(queries[q][i] * rows[r][i]);
+          expect(std::fabs(got - want) <= std::ldexp(n * size, -24), "dots", got, want);
+          float alone;
+          kernels.dots(&of_query[q], 1, &at[r], 1, n, &alone);
+          expect(same(got, alone), "dots depends on the others", got, alone);
+          all.push_back(got);
+        }
       Array<float> y(n), one_by_one(n);
       for (int i = 0; i < n; ++i) y[i] = one_by_one[i] = before(3, i);
       kernels.weighted_sum(weights.data(), at.data(), count, y.data(), n);
@@ -287,24 +304,32 @@ std::vector<float> check_keys(const Kernels& kernels) {
         all.push_back(y[i]);
       }
     }
-  constexpr int kPoints = 22003;
-  constexpr float kHighest = 3.25f;
-  Array<float> x(kPoints), got(kPoints);
-  for (int i = 0; i < kPoints; ++i) x[i] = kHighest - static_cast<float>(i) / 200;
-  x[kPoints - 1] = -INFINITY;
-  std::copy_n(x.data(), kPoints, got.data());
-  kernels.exp_minus(kHighest, got.data(), kPoints);
-  for (int i = 0; i < kPoints; ++i) {
-    const double want = std::exp(static_cast<double>(x[i] - kHighest));
-    expect(std::fabs(got[i] - want) <= std::ldexp(want, -22) + std::ldexp(1.0, -126), "exp_minus", got[i], want);
-    Array<float> alone(1);
-    alone[0] = x[i];
-    if (i % 97 == 0) {
-      kernels.exp_minus(kHighest, alone.data(), 1);
-      expect(same(alone[0], got[i]), "exp_minus depends on its place", alone[0], got[i]);
+  for (int i = 0; i < 1376; ++i)  // from 0 to -110 below the largest score so far, in blocks of every size
+    {
+      const int count = i % kKeyBlock + 1;
+      Array<float> scores(count);
+      float max = 3.25f, sum = 2;
+      double total = 2;
+      for (int k = 0; k < count; ++k) scores[k] = (max - static_cast<float>(i * kKeyBlock + k) / 200) / 0.25f;
+      std::vector<float> x(scores.data(), scores.data() + count);
+      const float shrink = kernels.softmax(scores.data(), count, 0.25f, &max, &sum);
+      expect(same(shrink, 1) && same(max, 3.25f), "softmax shrinks without a reason", shrink, max);
+      for (int k = 0; k < count; ++k) {
+        const double want = std::exp(static_cast<double>(x[k] * 0.25f - max));
+        total += want;
+        expect(std::fabs(scores[k] - want) <= std::ldexp(want, -22) + std::ldexp(1.0, -126), "softmax", scores[k], want);
+        all.push_back(scores[k]);
+      }
+      expect(std::fabs(sum - total) <= std::ldexp(total, -20), "softmax: sum", sum, total);
+      all.push_back(sum);
+      std::copy(x.begin(), x.end(), scores.data());
+      max = -1.5f, sum = 2;
+      const float factor = kernels.softmax(scores.data(), count, 0.25f, &max, &sum);
+      const double peak = std::fmax(-1.5, x[0] * 0.25), want = std::exp(-1.5 - peak);
+      expect(same(max, static_cast<float>(peak)), "softmax: max", max, peak);
+      expect(std::fabs(factor - want) <= std::ldexp(want * (4 + 1.5 + peak), -24), "softmax: factor", factor, want);
+      all.push_back(factor);
     }
-    all.push_back(got[i]);
-  }
   return all;
 }
 
@@ -336,18 +361,26 @@ Kernels plant(const Kernels& kernels) {
       q[cols / 2] ^= 1;
     };
   if (fault == "silu") out.silu = [](float* x, int n) { honest->silu(x, n), x[n - 1] *= 1.00001f; };
-  if (fault == "dot") out.dot = [](const float* a, const float* b, int n) { return honest->dot(a, b, n) * 1.001f; };
   if (fault == "axpy") out.axpy = [](float a, const float* x, float* y, int n) { honest->axpy(a, x, y, n), y[0] *= 1.00001f; };
-  if (fault == "dots" && kernels.dots != nullptr)
-    out.dots = [](const float* a, const float* const* rows, int count, int n, float* y) {
-      honest->dots(a, rows, count, n, y), y[count - 1] = std::nextafter(y[count - 1], 1e30f);
+  if (fault == "dots")
+    out.dots = [](const float* const* queries, int query_count, const float* const* keys, int count, int n, float* y) {
+      honest->dots(queries, query_count, keys, count, n, y), y[count - 1] *= 1.001f;
     };
-  if (fault == "weighted_sum" && kernels.weighted_sum != nullptr)
+  if (fault == "dots together")
+    out.dots = [](const float* const* queries, int query_count, const float* const* keys, int count, int n, float* y) {
+      honest->dots(queries, query_count, keys, count, n, y);
+      if (count > 1) y[count - 1] = std::nextafter(y[count - 1], 1e30f);
+    };
+  if (fault == "softmax")
+    out.softmax = [](float* scores, int count, float scale, float* max, float* sum) {
+      const float factor = honest->softmax(scores, count, scale, max, sum);
+      scores[count - 1] *= 1.00001f;
+      return factor;
+    };
+  if (fault == "weighted_sum")
     out.weighted_sum = [](const float* weights, const float* const* rows, int count, float* y, int n) {
       honest->weighted_sum(weights, rows, count - 1, y, n);
     };
-  if (fault == "exp" && kernels.exp_minus != nullptr)
-    out.exp_minus = [](float shift, float* x, int n) { honest->exp_minus(shift, x, n), x[n - 1] *= 1.00001f; };
   return out;
 }
 

@@ -18,13 +18,12 @@ namespace arm {
 // The functions that the later instruction sets leave as they are.
 void tiles_fp32(const TileArgs& a);
 void quantize_row(const float* x, int cols, int padded, int8_t* q, float* scale, int32_t* starts);
-float dot(const float* a, const float* b, int n);
 void axpy(float a, const float* x, float* y, int n);
 void scale(float a, float* y, int n);
 void silu(float* x, int n);
-void dots(const float* a, const float* const* rows, int count, int n, float* out);
+void dots(const float* const* queries, int query_count, const float* const* keys, int count, int n, float* scores);
+float softmax(float* scores, int count, float scale, float* max, float* sum);
 void weighted_sum(const float* weights, const float* const* rows, int count, float* y, int n);
-void exp_minus(float shift, float* x, int n);
 // One token: a second row of activations would only be padding for smmla.
 void tiles_int8_dotprod(const TileArgs& a);
 void tiles_int4_dotprod(const TileArgs& a);

@@ -225,7 +225,7 @@ void tiles_int4_dotprod(const TileArgs& a) {
 }  // namespace arm
 
 const Kernels kDotprodKernels = {"dotprod", arm::tiles_fp32, arm::tiles_int8_dotprod, arm::tiles_int4_dotprod,
-                                 arm::quantize_row, arm::dot, arm::axpy, arm::scale, arm::silu, arm::dots, arm::weighted_sum, arm::exp_minus};
+                                 arm::quantize_row, arm::axpy, arm::scale, arm::silu, arm::dots, arm::softmax, arm::weighted_sum};
 
 }  // namespace blockffn
 

@@ -171,7 +171,7 @@ void tiles_int4(const TileArgs& a) {
 }  // namespace arm
 
 const Kernels kI8mmKernels = {"i8mm",   arm::tiles_fp32, arm::tiles_int8, arm::tiles_int4, arm::quantize_row,
-                              arm::dot, arm::axpy,       arm::scale,      arm::silu, arm::dots, arm::weighted_sum, arm::exp_minus};
+                              arm::axpy,       arm::scale,      arm::silu, arm::dots, arm::softmax, arm::weighted_sum};
 
 }  // namespace blockffn
 

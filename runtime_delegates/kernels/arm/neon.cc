@@ -215,23 +215,27 @@ inline void for_fours(float* x, int n, const F& f) {
   std::memcpy(x + i, rest, sizeof(float) * (n - i));
 }
 
-// Products of a with kRows rows: a is loaded once for all of them, and their sums do not wait for each other.
-template <int kRows>
-inline void dot_rows(const float* a, const float* const* rows, int n, float* out) {
-  float32x4_t sum[kRows][4] = {};
+// kQueries queries with kKeys keys: enough sums at once that they do not wait for each other, and few enough for the
+// registers.
+template <int kQueries, int kKeys>
+inline void dot_block(const float* const* queries, const float* const* keys, int n, float* scores) {
+  float32x4_t sum[kQueries][kKeys][2] = {};
   int i = 0;
-  for (; i + 16 <= n; i += 16)
-    for (int j = 0; j < 4; ++j) {
-      const float32x4_t part = vld1q_f32(a + i + 4 * j);
-      for (int r = 0; r < kRows; ++r) sum[r][j] = vfmaq_f32(sum[r][j], part, vld1q_f32(rows[r] + i + 4 * j));
+  for (; i + 8 <= n; i += 8)
+    for (int j = 0; j < 2; ++j) {
+      float32x4_t query[kQueries];
+      for (int q = 0; q < kQueries; ++q) query[q] = vld1q_f32(queries[q] + i + 4 * j);
+      for (int r = 0; r < kKeys; ++r) {
+        const float32x4_t key = vld1q_f32(keys[r] + i + 4 * j);
+        for (int q = 0; q < kQueries; ++q) sum[q][r][j] = vfmaq_f32(sum[q][r][j], query[q], key);
+      }
     }
-  for (; i + 4 <= n; i += 4)
-    for (int r = 0; r < kRows; ++r) sum[r][0] = vfmaq_f32(sum[r][0], vld1q_f32(a + i), vld1q_f32(rows[r] + i));
-  for (int r = 0; r < kRows; ++r) {
-    float rest = 0;
-    for (int k = i; k < n; ++k) rest = std::fma(a[k], rows[r][k], rest);
-    out[r] = vaddvq_f32(vaddq_f32(vaddq_f32(sum[r][0], sum[r][1]), vaddq_f32(sum[r][2], sum[r][3]))) + rest;
-  }
+  for (int q = 0; q < kQueries; ++q)
+    for (int r = 0; r < kKeys; ++r) {
+      float rest = 0;
+      for (int k = i; k < n; ++k) rest = std::fma(queries[q][k], keys[r][k], rest);
+      scores[q * kKeyBlock + r] = vaddvq_f32(vaddq_f32(sum[q][r][0], sum[q][r][1])) + rest;
+    }
 }
 
 // kVectors vectors of y stay in registers while all rows are added to them.
@@ -286,16 +290,16 @@ void quantize_row(const float* x, int cols, int padded, int8_t* q, float* scale,
     starts[g] = -8 * vaddlvq_s16(vaddq_s16(vpaddlq_s8(vld1q_s8(q + g * kGroupCols)), vpaddlq_s8(vld1q_s8(q + g * kGroupCols + 16))));
 }
 
-float dot(const float* a, const float* b, int n) {
-  float out;
-  dot_rows<1>(a, &b, n, &out);
-  return out;
-}
-
-void dots(const float* a, const float* const* rows, int count, int n, float* out) {
-  int i = 0;
-  for (; i + 4 <= count; i += 4) dot_rows<4>(a, rows + i, n, out + i);
-  for (; i < count; ++i) dot_rows<1>(a, rows + i, n, out + i);
+void dots(const float* const* queries, int query_count, const float* const* keys, int count, int n, float* scores) {
+  for (int q = 0; q < query_count; q += 2) {
+    const bool two = q + 2 <= query_count;
+    float* to = scores + q * kKeyBlock;
+    int i = 0;
+    for (; i + 4 <= count; i += 4)
+      two ? dot_block<2, 4>(queries + q, keys + i, n, to + i) : dot_block<1, 4>(queries + q, keys + i, n, to + i);
+    for (; i < count; ++i)
+      two ? dot_block<2, 1>(queries + q, keys + i, n, to + i) : dot_block<1, 1>(queries + q, keys + i, n, to + i);
+  }
 }
 
 void weighted_sum(const float* weights, const float* const* rows, int count, float* y, int n) {
@@ -322,17 +326,36 @@ void silu(float* x, int n) {
   for_fours(x, n, [](float32x4_t v) { return silu(v); });
 }
 
-void exp_minus(float shift, float* x, int n) {
-  for_fours(x, n, [shift](float32x4_t v) {
-    const Exponential e(at_least_smallest_exponent(vsubq_f32(v, vdupq_n_f32(shift))));
-    return e.scaled(e.p);
-  });
+float softmax(float* scores, int count, float scale, float* max, float* sum) {
+  float block[kKeyBlock];
+  std::memcpy(block, scores, sizeof(float) * count);
+  for (int i = count; i < kKeyBlock; ++i) block[i] = -INFINITY;
+  float32x4_t s[4], peaks = vdupq_n_f32(-INFINITY);
+  for (int j = 0; j < 4; ++j) {
+    s[j] = vmulq_n_f32(vld1q_f32(block + 4 * j), scale);
+    peaks = vmaxnmq_f32(peaks, s[j]);  // passes over NaN, which spoils the sum below
+  }
+  const float peak = vmaxnmvq_f32(peaks);
+  float shrink = 1;
+  if (peak > *max) {
+    shrink = std::exp(*max - peak);
+    *max = peak;
+  }
+  for (int j = 0; j < 4; ++j) {
+    const Exponential e(at_least_smallest_exponent(vsubq_f32(s[j], vdupq_n_f32(*max))));
+    s[j] = e.scaled(e.p);
+    vst1q_f32(block + 4 * j, s[j]);
+  }
+  std::memcpy(scores, block, sizeof(float) * count);
+  *sum = *sum * shrink + vaddvq_f32(vaddq_f32(vaddq_f32(s[0], s[1]), vaddq_f32(s[2], s[3])));
+  return shrink;
 }
 
 }  // namespace arm
 
-const Kernels kNeonKernels = {"neon",    arm::tiles_fp32, arm::tiles_int8, arm::tiles_int4, arm::quantize_row, arm::dot,
-                              arm::axpy, arm::scale,      arm::silu,       arm::dots,       arm::weighted_sum, arm::exp_minus};
+const Kernels kNeonKernels = {"neon",     arm::tiles_fp32, arm::tiles_int8, arm::tiles_int4, arm::quantize_row,
+                              arm::axpy,  arm::scale,      arm::silu,       arm::dots,       arm::softmax,
+                              arm::weighted_sum};
 
 }  // namespace blockffn
 #endif

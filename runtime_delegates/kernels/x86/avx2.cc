@@ -351,46 +351,72 @@ KERNEL void quantize_row(const float* x, int cols, int padded, int8_t* q, float*
   }
 }
 
-// Products of a with kRows rows, so that a is loaded once for all of them.
-template <int kRows>
-KERNEL void dot_rows(const float* a, const float* const* rows, int n, float* out) {
-  __m256 s0[kRows], s1[kRows];
-#pragma GCC unroll 4
-  for (int r = 0; r < kRows; ++r) s0[r] = s1[r] = _mm256_setzero_ps();
+// The sums of the lanes of four vectors.
+INLINE __m128 lane_sums(__m256 a, __m256 b, __m256 c, __m256 d) {
+  const __m256 halves = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
+  return _mm_add_ps(_mm256_castps256_ps128(halves), _mm256_extractf128_ps(halves, 1));
+}
+
+// kQueries queries with 4 * kFours keys: enough sums at once that they do not wait for each other, and few enough for
+// the registers.
+template <int kQueries, int kFours>
+KERNEL void dot_block(const float* const* queries, const float* const* keys, int n, float* scores) {
+  constexpr int kKeys = 4 * kFours;
+  __m256 sum[kQueries][kKeys];
+#pragma GCC unroll 8
+  for (int q = 0; q < kQueries; ++q)
+#pragma GCC unroll 8
+    for (int r = 0; r < kKeys; ++r) sum[q][r] = _mm256_setzero_ps();
   int i = 0;
-  for (; i + 16 <= n; i += 16) {
-    const __m256 a0 = _mm256_loadu_ps(a + i), a1 = _mm256_loadu_ps(a + i + 8);
-#pragma GCC unroll 4
-    for (int r = 0; r < kRows; ++r) {
-      s0[r] = _mm256_fmadd_ps(a0, _mm256_loadu_ps(rows[r] + i), s0[r]);
-      s1[r] = _mm256_fmadd_ps(a1, _mm256_loadu_ps(rows[r] + i + 8), s1[r]);
+  for (; i + 8 <= n; i += 8) {
+    __m256 query[kQueries];
+#pragma GCC unroll 8
+    for (int q = 0; q < kQueries; ++q) query[q] = _mm256_loadu_ps(queries[q] + i);
+#pragma GCC unroll 8
+    for (int r = 0; r < kKeys; ++r) {
+      const __m256 key = _mm256_loadu_ps(keys[r] + i);
+#pragma GCC unroll 8
+      for (int q = 0; q < kQueries; ++q) sum[q][r] = _mm256_fmadd_ps(query[q], key, sum[q][r]);
     }
   }
-  for (; i < n; i += 8) {
+  if (i < n) {
     const __m256i m = first_lanes(n - i);
-    const __m256 a0 = _mm256_maskload_ps(a + i, m);
-#pragma GCC unroll 4
-    for (int r = 0; r < kRows; ++r) s0[r] = _mm256_fmadd_ps(a0, _mm256_maskload_ps(rows[r] + i, m), s0[r]);
+#pragma GCC unroll 8
+    for (int q = 0; q < kQueries; ++q)
+#pragma GCC unroll 8
+      for (int r = 0; r < kKeys; ++r)
+        sum[q][r] = _mm256_fmadd_ps(_mm256_maskload_ps(queries[q] + i, m), _mm256_maskload_ps(keys[r] + i, m), sum[q][r]);
   }
-#pragma GCC unroll 4
-  for (int r = 0; r < kRows; ++r) {
-    const __m256 v = _mm256_add_ps(s0[r], s1[r]);
-    __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
-    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
-    out[r] = _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
-  }
+#pragma GCC unroll 8
+  for (int q = 0; q < kQueries; ++q)
+#pragma GCC unroll 8
+    for (int f = 0; f < kFours; ++f)
+      _mm_storeu_ps(scores + q * kKeyBlock + 4 * f,
+                    lane_sums(sum[q][4 * f], sum[q][4 * f + 1], sum[q][4 * f + 2], sum[q][4 * f + 3]));
 }
 
-float dot(const float* a, const float* b, int n) {
-  float out;
-  dot_rows<1>(a, &b, n, &out);
-  return out;
-}
-
-void dots(const float* a, const float* const* rows, int count, int n, float* out) {
+KERNEL float dot(const float* a, const float* b, int n) {
+  __m256 sum = _mm256_setzero_ps();
   int i = 0;
-  for (; i + 4 <= count; i += 4) dot_rows<4>(a, rows + i, n, out + i);
-  for (; i < count; ++i) dot_rows<1>(a, rows + i, n, out + i);
+  for (; i + 8 <= n; i += 8) sum = _mm256_fmadd_ps(_mm256_loadu_ps(a + i), _mm256_loadu_ps(b + i), sum);
+  if (i < n) {
+    const __m256i m = first_lanes(n - i);
+    sum = _mm256_fmadd_ps(_mm256_maskload_ps(a + i, m), _mm256_maskload_ps(b + i, m), sum);
+  }
+  return _mm_cvtss_f32(lane_sums(sum, sum, sum, sum));
+}
+
+void dots(const float* const* queries, int query_count, const float* const* keys, int count, int n, float* scores) {
+  int q = 0;
+  for (; q + 2 <= query_count; q += 2)
+    for (int i = 0; i + 4 <= count; i += 4) dot_block<2, 1>(queries + q, keys + i, n, scores + q * kKeyBlock + i);
+  for (; q < query_count; ++q) {
+    int i = 0;
+    for (; i + 8 <= count; i += 8) dot_block<1, 2>(queries + q, keys + i, n, scores + q * kKeyBlock + i);
+    if (i + 4 <= count) dot_block<1, 1>(queries + q, keys + i, n, scores + q * kKeyBlock + i);
+  }
+  for (int i = count / 4 * 4; i < count; ++i)
+    for (q = 0; q < query_count; ++q) scores[q * kKeyBlock + i] = dot(queries[q], keys[i], n);
 }
 
 // Eight vectors of y stay in registers while all rows are added to them; the rest of y one by one.
@@ -454,24 +480,59 @@ INLINE __m256 exp_negative(__m256 z) {
   return _mm256_mul_ps(_mm256_mul_ps(p, power_of_two(half)), power_of_two(_mm256_sub_ps(k, half)));
 }
 
-KERNEL void exp_minus(float shift, float* x, int n) {
-  for (int i = 0; i < n; i += 8) {
-    const __m256i m = first_lanes(n - i);
-    const __m256 z = _mm256_sub_ps(_mm256_maskload_ps(x + i, m), _mm256_set1_ps(shift));
-    _mm256_maskstore_ps(x + i, m, exp_negative(z));
+INLINE float largest(__m256 v) {
+  __m128 m = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+  m = _mm_max_ps(m, _mm_movehl_ps(m, m));
+  return _mm_cvtss_f32(_mm_max_ss(m, _mm_movehdup_ps(m)));
+}
+
+KERNEL float softmax(float* scores, int count, float scale, float* max, float* sum) {
+  const __m256 factor = _mm256_set1_ps(scale), lowest = _mm256_set1_ps(-INFINITY);
+  const __m256i m0 = first_lanes(count), m1 = first_lanes(count - 8);
+  __m256 s0, s1;
+  if (count == kKeyBlock) {
+    s0 = _mm256_mul_ps(_mm256_loadu_ps(scores), factor);
+    s1 = _mm256_mul_ps(_mm256_loadu_ps(scores + 8), factor);
+  } else {
+    s0 = _mm256_blendv_ps(lowest, _mm256_mul_ps(_mm256_maskload_ps(scores, m0), factor), _mm256_castsi256_ps(m0));
+    s1 = _mm256_blendv_ps(lowest, _mm256_mul_ps(_mm256_maskload_ps(scores + 8, m1), factor), _mm256_castsi256_ps(m1));
   }
+  // max() returns its second operand where the first is NaN: those do not count here, but spoil the sum below.
+  const float peak = largest(_mm256_max_ps(s0, _mm256_max_ps(s1, lowest)));
+  float shrink = 1;
+  if (peak > *max) {
+    shrink = std::exp(*max - peak);
+    *max = peak;
+  }
+  const __m256 shift = _mm256_set1_ps(*max);
+  s0 = exp_negative(_mm256_sub_ps(s0, shift));
+  s1 = exp_negative(_mm256_sub_ps(s1, shift));
+  if (count == kKeyBlock) {
+    _mm256_storeu_ps(scores, s0);
+    _mm256_storeu_ps(scores + 8, s1);
+  } else {
+    _mm256_maskstore_ps(scores, m0, s0);
+    _mm256_maskstore_ps(scores + 8, m1, s1);
+  }
+  const __m256 both = _mm256_add_ps(s0, s1), none = _mm256_setzero_ps();
+  *sum = *sum * shrink + _mm_cvtss_f32(lane_sums(both, none, none, none));
+  return shrink;
 }
 
 // With e = exp(-|x|), which cannot overflow: x / (1 + e) for x >= 0 and x * e / (1 + e) below.
+INLINE __m256 silu_of(__m256 v) {
+  const __m256 e = exp_negative(_mm256_or_ps(v, _mm256_set1_ps(-0.0f)));
+  const __m256 negative = _mm256_cmp_ps(v, _mm256_setzero_ps(), _CMP_LT_OQ);
+  const __m256 numerator = _mm256_blendv_ps(v, _mm256_mul_ps(v, e), negative);
+  return _mm256_div_ps(numerator, _mm256_add_ps(_mm256_set1_ps(1.0f), e));
+}
+
 KERNEL void silu(float* x, int n) {
-  for (int i = 0; i < n; i += 8) {
-    const __m256i m = first_lanes(n - i);
-    const __m256 v = _mm256_maskload_ps(x + i, m);
-    const __m256 e = exp_negative(_mm256_or_ps(v, _mm256_set1_ps(-0.0f)));
-    const __m256 negative = _mm256_cmp_ps(v, _mm256_setzero_ps(), _CMP_LT_OQ);
-    const __m256 numerator = _mm256_blendv_ps(v, _mm256_mul_ps(v, e), negative);
-    _mm256_maskstore_ps(x + i, m, _mm256_div_ps(numerator, _mm256_add_ps(_mm256_set1_ps(1.0f), e)));
-  }
+  int i = 0;
+  for (; i + 8 <= n; i += 8) _mm256_storeu_ps(x + i, silu_of(_mm256_loadu_ps(x + i)));
+  if (i == n) return;
+  const __m256i m = first_lanes(n - i);  // masked stores are slow on some processors
+  _mm256_maskstore_ps(x + i, m, silu_of(_mm256_maskload_ps(x + i, m)));
 }
 
 }  // namespace
@@ -480,9 +541,8 @@ KERNEL void silu(float* x, int n) {
 void avx2::tiles_fp32(const TileArgs& a) { multiply(kFp32Shapes, kTokenBlock, kStreamedTokens, a); }
 #endif
 
-const Kernels KERNELS_TABLE = {
-    KERNELS_NAME, avx2::tiles_fp32, tiles_int8, tiles_int4, quantize_row, dot, axpy, scale, silu,
-    dots,         weighted_sum,     exp_minus};
+const Kernels KERNELS_TABLE = {KERNELS_NAME, avx2::tiles_fp32, tiles_int8, tiles_int4, quantize_row, axpy,
+                               scale,        silu,             dots,       softmax,    weighted_sum};
 
 }  // namespace blockffn
 #endif

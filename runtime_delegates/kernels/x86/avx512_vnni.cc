@@ -262,41 +262,43 @@ KERNEL void quantize_row(const float* x, int cols, int padded, int8_t* q, float*
 
 INLINE __mmask16 first_lanes(int n) { return static_cast<__mmask16>(n >= 16 ? 0xffff : (1u << n) - 1); }
 
-// Products of a with kRows rows, so that a is loaded once for all of them.
-template <int kRows>
-KERNEL void dot_rows(const float* a, const float* const* rows, int n, float* out) {
-  __m512 s0[kRows], s1[kRows];
-#pragma GCC unroll 4
-  for (int r = 0; r < kRows; ++r) s0[r] = s1[r] = _mm512_setzero_ps();
-  int i = 0;
-  for (; i + 32 <= n; i += 32) {
-    const __m512 a0 = _mm512_loadu_ps(a + i), a1 = _mm512_loadu_ps(a + i + 16);
-#pragma GCC unroll 4
-    for (int r = 0; r < kRows; ++r) {
-      s0[r] = _mm512_fmadd_ps(a0, _mm512_loadu_ps(rows[r] + i), s0[r]);
-      s1[r] = _mm512_fmadd_ps(a1, _mm512_loadu_ps(rows[r] + i + 16), s1[r]);
+// kQueries queries with kKeys keys: enough sums at once that they do not wait for each other.
+template <int kQueries, int kKeys>
+KERNEL void dot_block(const float* const* queries, const float* const* keys, int n, float* scores) {
+  __m512 sum[kQueries][kKeys];
+#pragma GCC unroll 8
+  for (int q = 0; q < kQueries; ++q)
+#pragma GCC unroll 8
+    for (int r = 0; r < kKeys; ++r) sum[q][r] = _mm512_setzero_ps();
+  for (int i = 0; i < n; i += 16) {
+    const __mmask16 m = first_lanes(n - i);
+    __m512 query[kQueries];
+#pragma GCC unroll 8
+    for (int q = 0; q < kQueries; ++q) query[q] = _mm512_maskz_loadu_ps(m, queries[q] + i);
+#pragma GCC unroll 8
+    for (int r = 0; r < kKeys; ++r) {
+      const __m512 key = _mm512_maskz_loadu_ps(m, keys[r] + i);
+#pragma GCC unroll 8
+      for (int q = 0; q < kQueries; ++q) sum[q][r] = _mm512_fmadd_ps(query[q], key, sum[q][r]);
     }
   }
-  for (; i < n; i += 16) {
-    const __mmask16 m = first_lanes(n - i);
-    const __m512 a0 = _mm512_maskz_loadu_ps(m, a + i);
-#pragma GCC unroll 4
-    for (int r = 0; r < kRows; ++r) s0[r] = _mm512_fmadd_ps(a0, _mm512_maskz_loadu_ps(m, rows[r] + i), s0[r]);
+#pragma GCC unroll 8
+  for (int q = 0; q < kQueries; ++q)
+#pragma GCC unroll 8
+    for (int r = 0; r < kKeys; ++r) scores[q * kKeyBlock + r] = _mm512_reduce_add_ps(sum[q][r]);
+}
+
+void dots(const float* const* queries, int query_count, const float* const* keys, int count, int n, float* scores) {
+  int q = 0;
+  for (; q + 2 <= query_count; q += 2) {
+    int i = 0;
+    for (; i + 8 <= count; i += 8) dot_block<2, 8>(queries + q, keys + i, n, scores + q * kKeyBlock + i);
+    for (; i < count; ++i) dot_block<2, 1>(queries + q, keys + i, n, scores + q * kKeyBlock + i);
   }
-#pragma GCC unroll 4
-  for (int r = 0; r < kRows; ++r) out[r] = _mm512_reduce_add_ps(_mm512_add_ps(s0[r], s1[r]));
-}
-
-float dot(const float* a, const float* b, int n) {
-  float out;
-  dot_rows<1>(a, &b, n, &out);
-  return out;
-}
-
-void dots(const float* a, const float* const* rows, int count, int n, float* out) {
+  if (q == query_count) return;
   int i = 0;
-  for (; i + 4 <= count; i += 4) dot_rows<4>(a, rows + i, n, out + i);
-  for (; i < count; ++i) dot_rows<1>(a, rows + i, n, out + i);
+  for (; i + 8 <= count; i += 8) dot_block<1, 8>(queries + q, keys + i, n, scores + q * kKeyBlock + i);
+  for (; i < count; ++i) dot_block<1, 1>(queries + q, keys + i, n, scores + q * kKeyBlock + i);
 }
 
 // kVectors vectors of y stay in registers while all rows are added to them.
@@ -351,12 +353,21 @@ INLINE __m512 exp_negative(__m512 z) {
   return _mm512_scalef_ps(p, k);
 }
 
-KERNEL void exp_minus(float shift, float* x, int n) {
-  for (int i = 0; i < n; i += 16) {
-    const __mmask16 m = first_lanes(n - i);
-    const __m512 z = _mm512_sub_ps(_mm512_maskz_loadu_ps(m, x + i), _mm512_set1_ps(shift));
-    _mm512_mask_storeu_ps(x + i, m, exp_negative(z));
+KERNEL float softmax(float* scores, int count, float scale, float* max, float* sum) {
+  const __mmask16 m = first_lanes(count);
+  const __m512 lowest = _mm512_set1_ps(-INFINITY);
+  const __m512 s = _mm512_mask_mul_ps(lowest, m, _mm512_maskz_loadu_ps(m, scores), _mm512_set1_ps(scale));
+  // max() returns its second operand where the first is NaN: those do not count here, but spoil the sum below.
+  const float peak = _mm512_reduce_max_ps(_mm512_max_ps(s, lowest));
+  float shrink = 1;
+  if (peak > *max) {
+    shrink = std::exp(*max - peak);
+    *max = peak;
   }
+  const __m512 e = exp_negative(_mm512_sub_ps(s, _mm512_set1_ps(*max)));
+  _mm512_mask_storeu_ps(scores, m, e);
+  *sum = *sum * shrink + _mm512_reduce_add_ps(e);
+  return shrink;
 }
 
 // With e = exp(-|x|), which cannot overflow: x / (1 + e) for x >= 0 and x * e / (1 + e) below.
@@ -374,8 +385,7 @@ KERNEL void silu(float* x, int n) {
 }  // namespace
 
 const Kernels kAvx512VnniKernels = {
-    "avx512_vnni", avx2::tiles_fp32, tiles_int8, tiles_int4, quantize_row, dot, axpy, scale, silu,
-    dots,          weighted_sum,     exp_minus};
+    "avx512_vnni", avx2::tiles_fp32, tiles_int8, tiles_int4, quantize_row, axpy, scale, silu, dots, softmax, weighted_sum};
 
 }  // namespace blockffn
 #endif
