@@ -10,6 +10,9 @@ let executorchVersion = "1.5.1"  // as in pyproject.toml
 
 let native: Target
 var dependencies: [Package.Dependency] = []
+var metal: [Target.Dependency] = []
+var hasMetal = true
+var metalSettings: [SwiftSetting] = []
 var linkLinux: [LinkerSetting] = []
 var linkObservation: [LinkerSetting] = []
 
@@ -21,12 +24,16 @@ func compiled(
     dependencies: libraries,
     exclude: [
       "fallback", "runner/main.cc", "runner/tokenizer/unicode_letters.inc", "runner/tokenizer/unicode_numbers.inc",
+      // Vulkan's part, and sources of what is in metal.inc: the library compiles them at run time.
+      "gpu/vulkan.cc", "gpu/vulkan_recording.cc", "gpu/shaders.inc", "gpu/shaders", "gpu/metal", "gpu/metal.inc",
+      "gpu/build_shaders.py", "gpu/README.md",
     ],
-    sources: ["executorch", "kernels", "program", "runner"],
+    sources: ["executorch", "gpu", "kernels", "program", "runner"],
     publicHeadersPath: "include",
     cxxSettings: [
       .define("C10_USING_CUSTOM_GENERATED_MACROS"),
       .define("ET_USE_THREADPOOL"),
+      .define("BLOCKFFN_GPU"),
       // Optimized in debug builds too: unoptimized kernels are no use to anybody. A chunk must give the
       // same bits as its tokens one by one, so no multiplication and addition may be fused.
       .unsafeFlags(["-O3", "-ffp-contract=off", "-fno-math-errno"] + flags),
@@ -40,6 +47,14 @@ func compiled(
   import Foundation
 
   let environment = ProcessInfo.processInfo.environment
+  // Tests lend a module named Metal that runs kernels on the CPU; it needs the native part compiled here.
+  if let folder = environment["BLOCKFFN_METAL_STAND_IN"] {
+    dependencies = [.package(name: "metal_stand_in", path: folder)]
+    metal = [.product(name: "Metal", package: "metal_stand_in")]
+    metalSettings = [.define("METAL_STAND_IN")]
+  } else {
+    hasMetal = false
+  }
   func linked(_ libraries: [String], in folders: [String]) -> [LinkerSetting] {
     [.unsafeFlags(folders.flatMap { ["-L\($0)", "-Xlinker", "-rpath", "-Xlinker", $0] })]
       + libraries.map { .linkedLibrary($0) }
@@ -83,10 +98,13 @@ let package = Package(
   dependencies: dependencies,
   targets: [
     native,
-    .target(name: "BlockFFNKit", dependencies: ["CBlockFFN"], linkerSettings: linkLinux),
+    .target(name: "BlockFFNKit", dependencies: ["CBlockFFN"] + metal, linkerSettings: linkLinux),
     .target(name: "BlockFFNDemoModel", dependencies: ["BlockFFNKit"], linkerSettings: linkObservation),
     .testTarget(name: "BlockFFNKitTests", dependencies: ["BlockFFNKit"]),
     .testTarget(name: "BlockFFNDemoModelTests", dependencies: ["BlockFFNDemoModel"]),
-  ],
+  ]
+    + (hasMetal
+      ? [.testTarget(name: "BlockFFNMetalTests", dependencies: ["BlockFFNKit"] + metal, swiftSettings: metalSettings)]
+      : []),
   cxxLanguageStandard: .cxx17
 )

@@ -38,7 +38,7 @@ namespace {
 
 thread_local const char* last_error = "";
 thread_local blockffn_stats last_call{};
-thread_local std::string last_device;
+thread_local std::string last_device, wanted_device;
 thread_local bool all_experts = false;
 
 struct Totals {
@@ -116,10 +116,12 @@ blockffn::Parallel shared_pool() {
   return {run_on_pool, nullptr, pool == nullptr ? 1 : static_cast<int>(pool->get_thread_count())};
 }
 
-// The runtime spec `name` of this load, else the environment's `variable`, else null.
-const char* wanted_by(const et::BackendInitContext& context, const char* name, const char* variable) {
+// The runtime spec `name` of this load, else what this thread has asked for, else the environment's `variable`, else
+// null.
+const char* wanted_by(const et::BackendInitContext& context, const char* name, const char* variable,
+                      const std::string& asked = "") {
   const auto spec = context.get_runtime_spec<const char*>(name);
-  return spec.ok() ? spec.get() : std::getenv(variable);
+  return spec.ok() ? spec.get() : !asked.empty() ? asked.c_str() : std::getenv(variable);
 }
 
 blockffn::Status choose_device(const char* wanted, bool all_experts, blockffn::Program* program, std::string* report) {
@@ -192,7 +194,7 @@ class BlockFFNBackend final : public et::BackendInterface {
     if (const auto chosen = choose_experts(wanted_by(context, "experts", "BLOCKFFN_EXPERTS"), &handle->all_experts);
         !chosen.ok())
       return report(chosen);
-    if (const auto chosen = choose_device(wanted_by(context, "device", "BLOCKFFN_DEVICE"), handle->all_experts,
+    if (const auto chosen = choose_device(wanted_by(context, "device", "BLOCKFFN_DEVICE", wanted_device), handle->all_experts,
                                           handle->program.get(), &last_device);
         !chosen.ok())
       return report(chosen);
@@ -313,6 +315,8 @@ const char* blockffn_gpu(void) {
   return "none: this library was built without Vulkan";
 #endif
 }
+
+void blockffn_set_device(const char* device) { wanted_device = device == nullptr ? "" : device; }
 
 void blockffn_all_experts(int all) { all_experts = all != 0; }
 

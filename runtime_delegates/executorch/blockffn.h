@@ -41,6 +41,10 @@ BLOCKFFN_API const char* blockffn_device(void);
 /* The GPU of this machine that a program would run on, or "none: " and why. */
 BLOCKFFN_API const char* blockffn_gpu(void);
 
+/* Device of the programs that this thread loads from now on: cpu, gpu or auto (copied), before what BLOCKFFN_DEVICE
+   says; null: as BLOCKFFN_DEVICE says. */
+BLOCKFFN_API void blockffn_set_device(const char* device);
+
 /* Whether this thread's delegate calls from now on read and compute all experts (1) or only those that the chunk uses
    (0, as at first): dense beside sparse on one program. The output is the same to the bit, so the context stays valid,
    unless an inactive expert overflows. A program loaded under BLOCKFFN_EXPERTS=all (active or all), or with the

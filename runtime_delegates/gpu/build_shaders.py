@@ -6,8 +6,9 @@ Needs Debian 12's glslc 2023.2, spirv-tools 2023.1 and spirv-cross (`apt install
 versions may give other, equally valid bytes. --check writes nothing and fails if a file is not what the sources give.
 Every module is optimized, stripped and validated for Vulkan 1.1. Exit 0 done, 1 failed or different, 2 bad arguments.
 
-Metal: the same passes, one kernel a file, named like it. Buffer 0 holds the push constants and buffer b + 1 is binding b.
-The two specialization constants are macros, BLOCKFFN_THREADS (64) and BLOCKFFN_TOKENS (1).
+Metal: the same passes, one kernel a file, named like it, and all of them in metal.inc, which the library embeds.
+Buffer 0 holds the push constants and buffer b + 1 is binding b. The two specialization constants are macros,
+BLOCKFFN_THREADS (64) and BLOCKFFN_TOKENS (1).
 """
 
 import argparse
@@ -107,6 +108,9 @@ def render() -> tuple[dict[Path, str], dict[str, int]]:
     lines += [f'    {{"{name}", k_{name}, sizeof k_{name}}},' for name in sizes]
     lines += ["};", ""]
     files[HERE / "shaders.inc"] = "\n".join(lines)
+    sources = [f'    {{"{path.stem}", R"metal({text})metal"}},\n' for path, text in files.items()
+               if path.suffix == ".metal" and path.stem != "bandwidth"]  # which is a benchmark's
+    files[HERE / "metal.inc"] = f"{lines[0]}\n\nconstexpr Source kSources[] = {{\n{''.join(sources)}}};\n"
     return files, sizes
 
 
@@ -132,7 +136,7 @@ def main() -> int:
         part.replace(path)
     for path in stale:
         path.unlink()
-    print(json.dumps({"modules": len(sizes), "spirv_bytes": sum(sizes.values()), "metal_files": len(files) - 1}))
+    print(json.dumps({"modules": len(sizes), "spirv_bytes": sum(sizes.values()), "metal_files": len(files) - 2}))
     return 0
 
 

@@ -1,5 +1,6 @@
 #include "device.h"
 
+#include "metal.h"
 #if defined(BLOCKFFN_VULKAN)
 #include "vulkan.h"
 #endif
@@ -7,18 +8,24 @@
 namespace blockffn::gpu {
 
 Status Device::open(bool cpu_too, const Faults& faults, std::unique_ptr<Device>* out) {
+  if (metal_lent() != 0) return open_metal(faults, out);
 #if defined(BLOCKFFN_VULKAN)
   return open_vulkan(cpu_too, faults, out);
 #else
-  (void)cpu_too, (void)faults, (void)out;
-  return {Status::kInvalidArgument, "this library was built without Vulkan"};
+  (void)cpu_too;
+  return {Status::kInvalidArgument, "this library was built without Vulkan, and the app has lent it no Metal"};
 #endif
 }
 
 Status Device::shared(bool cpu_too, std::shared_ptr<Device>* out) {
   static std::mutex mutex;
   static std::weak_ptr<Device> open_device[2];
+  static uint64_t lending = 0;
   const std::lock_guard<std::mutex> lock(mutex);
+  if (const uint64_t now = metal_lent(); now != lending) {
+    for (auto& device : open_device) device.reset();
+    lending = now;
+  }
   *out = open_device[cpu_too].lock();
   if (*out != nullptr && !(*out)->lost()) return kStatusOk;
   std::unique_ptr<Device> device;

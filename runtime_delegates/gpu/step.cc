@@ -121,7 +121,8 @@ Status Step::plan(const Program& program) {
   if (Status s = device_->fill_zero(arena_); !s.ok()) return s;
   for (auto& b : states_)
     if (Status s = device_->fill_zero(*b); !s.ok()) return s;
-  return device_->record(0, 0, &outputs_);
+  if (Status s = device_->record(0, 0, &outputs_); !s.ok()) return s;
+  return record(1, true, Stamps::kNone, &recorded_[1][0]);  // a pass that the driver cannot compile is found here
 }
 
 // Copies every weight to the GPU, several to an allocation.

@@ -1,9 +1,11 @@
 // Enough of the Metal Shading Language to run the kernels of runtime_delegates/gpu/metal as C++, thread by thread: it
 // checks what they mean, not that Apple's compiler takes them or that they are fast.
 //
-// The threads of a threadgroup are contexts of one thread that change at barriers, in order. Kernels are compiled with
+// The threads of a threadgroup are contexts of one thread that change at barriers, in order (by setjmp, because
+// swapcontext asks the kernel each time). Kernels are compiled with
 // `threadgroup` variables made static, which is right because one threadgroup runs at a time.
 #pragma once
+#include <setjmp.h>
 #include <ucontext.h>
 
 #include <cmath>
@@ -90,11 +92,13 @@ inline uint atomic_fetch_max_explicit(atomic_uint* to, uint value, memory_order)
 struct Group {
   struct Thread {
     ucontext_t context;
+    jmp_buf place;
     std::vector<char> stack = std::vector<char>(size_t{1} << 16);
-    bool done = false;
+    bool begun = false, done = false;
   };
   std::vector<Thread> threads;
   ucontext_t scheduler;
+  jmp_buf back;
   size_t current = 0;
   std::function<void(uint)> body;
 
@@ -106,14 +110,22 @@ struct Group {
     Group& g = the();
     g.body(static_cast<uint>(g.current));
     g.threads[g.current].done = true;
-    swapcontext(&g.threads[g.current].context, &g.scheduler);
+    _longjmp(g.back, 1);
+  }
+  void resume() {
+    Thread& t = threads[current];
+    if (_setjmp(back) != 0) return;
+    if (t.begun) _longjmp(t.place, 1);
+    t.begun = true;
+    swapcontext(&scheduler, &t.context);
   }
   // False if some threads returned while others wait at a barrier: on a GPU those would wait for ever.
   bool run(uint count, std::function<void(uint)> what) {
-    threads.resize(count);
+    if (threads.size() < count) threads = std::vector<Thread>(count);  // contexts must not move
     body = std::move(what);
     for (Thread& t : threads) {
-      t.done = false;
+      t.begun = t.done = false;
+      if (t.context.uc_stack.ss_sp != nullptr) continue;
       getcontext(&t.context);
       t.context.uc_stack.ss_sp = t.stack.data();
       t.context.uc_stack.ss_size = t.stack.size();
@@ -123,7 +135,7 @@ struct Group {
     for (;;) {
       size_t finished = 0;
       for (current = 0; current < count; ++current) {
-        swapcontext(&scheduler, &threads[current].context);
+        resume();
         finished += threads[current].done;
       }
       if (finished == count) return true;
@@ -134,7 +146,7 @@ struct Group {
 enum class mem_flags { mem_none, mem_device, mem_threadgroup };
 inline void threadgroup_barrier(mem_flags) {
   Group& g = Group::the();
-  swapcontext(&g.threads[g.current].context, &g.scheduler);
+  if (_setjmp(g.threads[g.current].place) == 0) _longjmp(g.back, 1);
 }
 
 template <class Call>

@@ -15,8 +15,8 @@ import pytest
 from tests.ios.conftest import ROOT
 
 RUNTIME = ROOT / "runtime_delegates"
-SOURCES = sorted(path for folder in ("executorch", "kernels", "program", "runner") for path in (RUNTIME / folder).rglob("*.cc")
-                 if path.name != "main.cc")  # the desktop's command
+SOURCES = sorted(path for folder in ("executorch", "gpu", "kernels", "program", "runner") for path in (RUNTIME / folder).rglob("*.cc")
+                 if path.name != "main.cc" and not path.name.startswith("vulkan"))  # the desktop's command and GPU
 STACK_BYTES = 96 * 1024  # of one function: the engine's thread on iOS has 512 KiB; attention takes 81 KiB for int8 caches
 
 
@@ -45,7 +45,7 @@ def compile_(zig, source: Path, target: str, *flags) -> subprocess.CompletedProc
                 lib / "libc" / "include" / "any-darwin-any", wheel, wheel / "executorch/runtime/core/portable_type/c10"]
     return subprocess.run(
         [zig, "clang", f"--target={target}", "-nostdinc", "-std=c++17", "-O2", "-ffp-contract=off", "-fno-math-errno", "-Wall", "-Wextra",
-         "-DC10_USING_CUSTOM_GENERATED_MACROS", "-DET_USE_THREADPOOL", "-include", Path(__file__).parent / "apple_headers.h",
+         "-DC10_USING_CUSTOM_GENERATED_MACROS", "-DET_USE_THREADPOOL", "-DBLOCKFFN_GPU", "-include", Path(__file__).parent / "apple_headers.h",
          *(part for folder in includes for part in ("-isystem", folder)), *flags, source],
         capture_output=True, text=True, timeout=300)
 
@@ -104,7 +104,8 @@ def test_what_the_objects_need_is_theirs_or_executorchs(objects):
         defined |= set(mine)
         needed |= other
     needed -= defined
-    header = (RUNTIME / "runner" / "blockffn_runner.h").read_text() + (RUNTIME / "executorch" / "blockffn.h").read_text()
+    header = "".join((RUNTIME / name).read_text()
+                     for name in ("runner/blockffn_runner.h", "executorch/blockffn.h", "gpu/blockffn_metal.h"))
     interface = {f"_{name}" for name in re.findall(r"\b(blockffn_\w+)\(", header)}
     assert interface <= defined and "_blockffn_register_backend" in interface
     assert "_main" not in defined

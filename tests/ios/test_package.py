@@ -4,8 +4,11 @@ import re
 from pathlib import Path
 
 import pytest
+from tests.ios import metal_kernels
 from tests.ios.conftest import PACKAGE, ROOT, SCRATCH
 
+STAND_IN = ROOT / "tests" / "ios" / "metal_stand_in"
+METAL_TESTS = "BlockFFNMetalTests"
 SOURCES = sorted(path for folder in ("BlockFFNKit", "App") for path in (ROOT / "ios_demo" / folder).rglob("*.swift")
                  if path.name != "Package.swift")
 
@@ -22,25 +25,30 @@ def test_swift_tests(swift, tests_built, model):
     output = done.stdout + done.stderr
     assert done.returncode == 0, output[-8000:]
     count = re.search(r"Test run with (\d+) tests passed", output)
-    assert count and int(count[1]) == sum(len(re.findall(r"^\s*@Test", path.read_text(), re.M)) for path in SOURCES)
+    assert count and int(count[1]) == sum(len(re.findall(r"^\s*@Test", path.read_text(), re.M)) for path in SOURCES if METAL_TESTS not in path.parts)
 
 
-def test_sources_compiled_by_the_package(swift, model):
-    """As Apple platforms get the native part: SwiftPM compiles the C++ sources, here with Swift's clang."""
+def test_sources_compiled_by_the_package_and_metal(swift, model, tmp_path):
+    """As Apple platforms get the native part: SwiftPM compiles the C++ sources, here with Swift's clang, and there is a
+    module named Metal, here one that runs the kernels on the CPU."""
     import executorch
 
     wheel = str(Path(list(executorch.__path__)[0]).resolve())
-    done = swift("swift", "test", "--scratch-path", f"{SCRATCH}-source", "--filter", "EngineTests", BLOCKFFN_EXECUTORCH=wheel,
-                 BLOCKFFN_TEST_MODEL=str(model))
+    done = swift("swift", "test", "--scratch-path", f"{SCRATCH}-source", "--filter", "EngineTests|MetalTests", BLOCKFFN_EXECUTORCH=wheel,
+                 BLOCKFFN_TEST_MODEL=str(model), BLOCKFFN_METAL_STAND_IN=str(STAND_IN), BLOCKFFN_CACHE_DIR=str(tmp_path),
+                 BLOCKFFN_METAL_KERNELS=str(metal_kernels.library(SCRATCH.parent)))
     output = done.stdout + done.stderr
     assert done.returncode == 0, output[-8000:]
     assert re.search(r"Test run with \d\d tests passed", output)
+    assert "Suite MetalTests passed" in output and "device gpu stand-in none" in output
     assert "warning:" not in output, output[-6000:]
+    verdicts = sorted((path.name.split("_")[1].split("-")[0], path.read_text()[:6]) for path in tmp_path.glob("gpu-metal-*"))
+    assert ("none", "passed") in verdicts and ("ignoresBarriers", "failed") in verdicts
 
 
 def test_format(swift):
     done = swift("swift", "format", "lint", "--strict", "--configuration", PACKAGE / ".swift-format",
-                 PACKAGE / "Package.swift", *SOURCES)
+                 PACKAGE / "Package.swift", *SOURCES, *STAND_IN.rglob("Sources/*/*.swift"))
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -14,6 +14,8 @@ import Foundation
 public actor Engine {
   /// What the program says about itself.
   public nonisolated let info: ModelInfo
+  /// Where the program runs: "cpu", "gpu NAME", or "cpu: " and why the GPU that was asked for is not used.
+  public nonisolated let device: String
 
   private let handle: NativeHandle
   private let executor: NativeExecutor
@@ -23,21 +25,28 @@ public actor Engine {
     executor.asUnownedSerialExecutor()
   }
 
-  private init(_ handle: NativeHandle, _ executor: NativeExecutor) {
+  private init(_ handle: NativeHandle, _ device: String, _ executor: NativeExecutor) {
     self.handle = handle
+    self.device = device
     self.executor = executor
     info = ModelInfo(handle)
   }
 
   /// Maps a program and, for text, its tokenizer; a draft head proposes tokens better than look-up alone. One of
-  /// another model is refused. Throws `EngineError`.
+  /// another model is refused. A GPU is used only after it has passed a test of every operator against the
+  /// processor; otherwise the program runs on the processor, and `device` says why. Throws `EngineError`.
   public static func load(
-    program: ModelFile, tokenizer: ModelFile? = nil, tokenizerConfig: ModelFile? = nil, draftHead: ModelFile? = nil
+    program: ModelFile, tokenizer: ModelFile? = nil, tokenizerConfig: ModelFile? = nil, draftHead: ModelFile? = nil,
+    on device: ComputeDevice? = nil
   ) async throws -> Engine {
     let executor = NativeExecutor()
-    let handle = try await executor.run {
+    let (handle, ranOn) = try await executor.run {
       _ = useFastCores
+      device?.prepare()
+      blockffn_set_device(device?.rawValue)  // of this thread; without: what BLOCKFFN_DEVICE says, else the CPU
+      defer { blockffn_set_device(nil) }
       let handle = try open(program)
+      let ranOn = String(cString: blockffn_device())
       if let tokenizer {
         try tokenizer.withNative { tokenizer in
           try withOptional(tokenizerConfig) { config in
@@ -48,9 +57,9 @@ public actor Engine {
       if let draftHead {
         try draftHead.withNative { try check(handle, blockffn_runner_load_draft(handle.pointer, $0)) }
       }
-      return handle
+      return (handle, ranOn)
     }
-    return Engine(handle, executor)
+    return Engine(handle, ranOn, executor)
   }
 
   /// Continues a text. The last event is `finished`, unless the consuming task is cancelled, which ends the

@@ -1,0 +1,1 @@
+../../../../../runtime_delegates/gpu/blockffn_metal.h
