@@ -5,6 +5,9 @@ with all loads hitting the first cache. Prints, per kernel and processor, cycles
 that one core could multiply at a typical clock, below them the memory bandwidth of such a phone, and beside them the
 instructions per weight byte of whole calls, everything included, counted under qemu. The last line is JSON.
 
+The `sve2` rows are prototypes (arm_sve2.cc, checked under qemu) of loops that would be worth having only if they needed
+fewer cycles than those above them.
+
 LLVM has no model of its own for some processors; the closest one is used and named (Neoverse N1, V1, N2 and V2
 are the Cortex-A76, X1, A710 and X3 with larger caches; apple-m1 is scheduled as the much older Cyclone).
 
@@ -26,9 +29,11 @@ sys.path.insert(0, str(ROOT))
 
 from tests.kernels import arm  # noqa: E402  how the kernels are compiled and emulated
 
-# Processor: (LLVM's -mcpu, clock in GHz, i8mm). Clocks: Snapdragon 835-class little core, 855, 888, 8 Gen 1/2, Apple M1/M2.
+# Processor: (LLVM's -mcpu, clock in GHz, i8mm and SVE2). Clocks: Snapdragon 835-class little core, 8 Gen 1's, 855, 888,
+# 8 Gen 1/2, Apple M1/M2.
 PROCESSORS = {
     "Cortex-A55": ("cortex-a55", 1.8, False),
+    "Cortex-A510": ("cortex-a510", 1.8, True),
     "Cortex-A76": ("neoverse-n1", 2.4, False),
     "Cortex-A78": ("neoverse-n1", 2.4, False),
     "Cortex-X1": ("neoverse-v1", 2.8, False),
@@ -37,8 +42,10 @@ PROCESSORS = {
     "Apple M1": ("apple-m1", 3.2, False),
 }
 # Peak of the memory that such processors come with, all cores together: LPDDR4X-2133 and LPDDR5-3200 x 64 bit, M1.
-MEMORY_GBS = {"Cortex-A55": 34, "Cortex-A76": 34, "Cortex-A78": 51, "Cortex-X1": 51, "Cortex-A710": 51, "Cortex-X3": 67,
+MEMORY_GBS = {"Cortex-A55": 34, "Cortex-A510": 51, "Cortex-A76": 34, "Cortex-A78": 51, "Cortex-X1": 51, "Cortex-A710": 51, "Cortex-X3": 67,
               "Apple M1": 68}
+SVE2 = ROOT / "benchmarks" / "arm_sve2.cc"
+SVE2_FLAGS = ["-march=armv8.6-a+sve2", "-msve-vector-bits=128"]
 
 WRAPPERS = """
 #include "{source}"
@@ -59,6 +66,7 @@ namespace arm {{
 # weight bytes of one pass, passes over the weights). 5 tokens is what an expert of the union meets on average in
 # a chunk of 8 at TLS 0.80 and CLS 0.70: 8 * 0.2 / 0.3.
 MULTIPLY = r"s(mull|mlal)2?$"
+TARGET = "--target=aarch64-linux-gnu"
 LOOPS = {
     ("fp32", 1, "neon"): ("fp32_block<1, 4>(a, 0, 0);", "fp32_(block|columns)<1, 4>", "fmla$", 4, 1),
     ("fp32", 8, "neon"): ("fp32_block<8, 1>(a, 0, 0);", "fp32_(block|columns)<8, 1>", "fmla$", 32, 1),
@@ -76,6 +84,9 @@ LOOPS = {
     ("int4", 8, "dotprod"): ("int4_tokens<8>(a, 0, a.cols);", "int4_(tokens|segment)<8>", "sdot$", 64, 1),
     ("int4", 5, "i8mm"): ("int4_tokens<5>(a, 0, a.cols);", "int4_(tokens<5>|segment<3>)", "smmla$", 24, 1),
     ("int4", 8, "i8mm"): ("int4_tokens<8>(a, 0, a.cols);", "int4_(tokens<8>|segment<4>)", "smmla$", 32, 1),
+    ("int4", 1, "sve2 sdot"): ("", "int4_one_token", "sdot$", 8, 1),
+    ("int4", 8, "sve2 sdot"): ("", "int4_eight_tokens", "sdot$", 64, 1),
+    ("int4", 8, "sve2 smmla"): ("", "int4_four_pairs", "smmla$", 32, 1),
 }
 
 
@@ -112,16 +123,18 @@ def innermost_loops(listing: str) -> list[list[str]]:
 def loop_of(key, compiler: str, objdump: str, folder: Path) -> tuple[list[str], float]:
     """The kernel's innermost loop and the weight bytes that one turn of it multiplies."""
     statement, names, counted, per_64_bytes, _ = LOOPS[key]
-    feature = {"neon": "simd"}.get(key[2], key[2])
-    source = WRAPPERS.format(
-        source=arm.KERNELS / "arm" / f"{key[2]}.cc",
-        feature=feature,
-        functions=f"void measured(const TileArgs& a) {{ {statement} }}",
-    )
-    object_file = folder / "loop.o"
-    cross = ["--target=aarch64-linux-gnu"]
     flags = [flag for flag in arm.FLAGS if not flag.startswith("-W")]
-    run(compiler, *cross, *flags, "-w", "-x", "c++", "-", "-c", "-o", object_file, stdin=source)
+    if key[2].startswith("sve2"):
+        source = SVE2.read_text()
+        flags += SVE2_FLAGS
+    else:
+        source = WRAPPERS.format(
+            source=arm.KERNELS / "arm" / f"{key[2]}.cc",
+            feature={"neon": "simd"}.get(key[2], key[2]),
+            functions=f"void measured(const TileArgs& a) {{ {statement} }}",
+        )
+    object_file = folder / "loop.o"
+    run(compiler, TARGET, *flags, "-w", "-x", "c++", "-", "-c", "-o", object_file, stdin=source)
     count = lambda body: sum(bool(re.match(counted, text.split()[0])) for text in body)  # noqa: E731
     listing = run(objdump, "-d", "-C", "--no-show-raw-insn", object_file)
     functions = re.split(r"\n(?=[0-9a-f]+ <)", listing)
@@ -140,8 +153,14 @@ def loop_of(key, compiler: str, objdump: str, folder: Path) -> tuple[list[str], 
 def cycles(body: list[str], mca: str, cpu: str) -> float:
     """Cycles per turn of a loop that runs long."""
     text = ".Lloop:\n" + "\n".join(body) + "\n"
-    out = run(mca, "-mtriple=aarch64", f"-mcpu={cpu}", "-mattr=+dotprod,+i8mm", "-iterations=400", stdin=text)
+    out = run(mca, "-mtriple=aarch64", f"-mcpu={cpu}", "-mattr=+dotprod,+i8mm,+sve2", "-iterations=400", stdin=text)
     return int(re.search(r"Total Cycles:\s+(\d+)", out)[1]) / 400
+
+
+def check_sve2(compiler: str, folder: Path) -> None:
+    """Runs the prototypes, which compare themselves with plain loops."""
+    run(compiler, TARGET, "-static", "-std=c++17", "-O3", *SVE2_FLAGS, SVE2, "-o", folder / "sve2")
+    run(*arm.emulator("max,sve128=on,sve256=off"), folder / "sve2")
 
 
 def instructions_per_byte(folder: Path) -> list[dict]:
@@ -178,7 +197,7 @@ def main() -> None:
     parser.add_argument("--compiler", default="clang++-19", help="a clang++, as in Android's toolchains")
     parser.add_argument("--mca", default="llvm-mca-19")
     parser.add_argument("--objdump", default="llvm-objdump-19")
-    parser.add_argument("--no-count", action="store_true", help="do not count instructions under qemu")
+    parser.add_argument("--no-count", action="store_true", help="run nothing under qemu")
     parser.add_argument("--show", action="store_true", help="print the loops")
     args = parser.parse_args()
     tools = [args.compiler, args.mca, args.objdump] + ([] if args.no_count else [arm.COMPILER, arm.EMULATOR])
@@ -188,15 +207,18 @@ def main() -> None:
         parser.error(f"{', '.join(missing)} not found: {fix}")
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        counts = [] if args.no_count else instructions_per_byte(Path(folder))
+        counts = []
+        if not args.no_count:
+            check_sve2(args.compiler, Path(folder))
+            counts = instructions_per_byte(Path(folder))
         for key in LOOPS:
             body, weight_bytes = loop_of(key, args.compiler, args.objdump, Path(folder))
             if args.show:
                 print(key, weight_bytes, "\n  " + "\n  ".join(body), file=sys.stderr)
             precision, tokens, variant = key
             passes = LOOPS[key][-1]
-            for processor, (cpu, clock_ghz, has_i8mm) in PROCESSORS.items():
-                if variant == "i8mm" and not has_i8mm:
+            for processor, (cpu, clock_ghz, newer) in PROCESSORS.items():
+                if not newer and variant not in ("neon", "dotprod"):
                     continue
                 per_64 = cycles(body, args.mca, cpu) * 64 / weight_bytes * passes
                 rows.append(

@@ -164,6 +164,8 @@ void int4_segment(const uint8_t* w, const uint8_t* scales, const int8_t* const* 
       const float32x4_t scale = load_4_scales(scales + 16 * g);
       constexpr int kFirst = kTokens < 4 ? kTokens : 4, kRest = kTokens - kFirst;
       int4_group<kFirst>(low, high, x, g * kGroupCols, start + g * kTokens, scale, sum);
+      if constexpr (kRest > 2)  // a compiler would mix the two parts, and registers would not do
+        for (int t = 0; t < kFirst; ++t) asm volatile("" : "+w"(sum[t]) : : "memory");
       if constexpr (kRest > 0)
         int4_group<kRest>(low, high, x + kFirst, g * kGroupCols, start + g * kTokens + kFirst, scale, sum + kFirst);
     }
