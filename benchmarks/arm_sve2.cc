@@ -1,9 +1,9 @@
 // Would SVE2 gain anything over NEON's dot products where vectors have 128 bits, as in phones? The inner loops of int4
 // with SVE2 for arm_mca.py to schedule; the program checks them (qemu: -cpu max,sve128=on,sve256=off).
 //
-// What SVE2 has over NEON here: a start of a sum is loaded from 4 bytes into all lanes by a load unit alone, masks are
-// immediates, and float16 scales are widened by the load. What it lacks: an instruction that takes nibbles apart, a
-// conversion fused with the multiplication, and longer vectors. The vector units see as many instructions as before.
+// What SVE2 has over NEON here: a start of a sum is loaded from 4 bytes into all lanes by a load unit alone, and masks are
+// immediates. What it lacks: an instruction that takes nibbles apart, a conversion fused with the multiplication, and
+// longer vectors. The vector units see as many instructions as before.
 #include <arm_neon_sve_bridge.h>  // clang
 
 #include <cmath>
