@@ -5,6 +5,7 @@ Bounds  the float64 oracle's of exact float32 activations (tests/delegate/oracle
         square root 2 units in the last place where the oracle counts half of one, and a scale is multiplied once more.
 """
 
+import json
 import shutil
 import subprocess
 import sys
@@ -104,6 +105,35 @@ def test_grouped_query_attention(run_step, files, tmp_path):
     prefix = files("gqa", m, (*m.rows(7), *chunk(7, 0)))
     attention(m.rows(9), lambda s: run_step("gpu", prefix, write_steps(tmp_path / "s", s))[0],
               oracle.GqaOracle(6, 2, m.inv_freq.double().tolist()))
+
+
+class WideMla(Mla):
+    LATENT = 300  # several groups of values for each thread of a workgroup
+
+
+PARTS = {"parts": lambda: Gqa(2, 1, 10, 256), "wide": lambda: Gqa(2, 1, 240, 256), "wider": lambda: WideMla("fp32", context=256),
+         "long": lambda: Gqa(2, 1, 10, 8300)}
+
+
+@pytest.mark.parametrize("case", PARTS)
+def test_attention_over_several_parts(run_step, files, tmp_path, case):
+    """More rows than a part has, heads as wide as a workgroup and wider, parts of several blocks: near the CPU, in any chunks."""
+    m = PARTS[case]()
+    prefix = files(f"attention-{case}", m, (*m.rows(7), *chunk(7, 0)))
+    rows = m.rows(203)
+
+    def run(device, lengths):
+        at, steps = 0, []
+        for n in lengths:
+            steps.append((n, (*(x[at : at + n] for x in rows), *chunk(n, at))))
+            at += n
+        return np.concatenate(run_step(device, prefix, write_steps(tmp_path / "s", steps))[0])
+
+    whole = run("gpu", [64, 64, 64, 11])
+    assert np.array_equal(run("gpu", [5, 64, 60, 1, 63, 9, 1]), whole), "a token's result depends on its chunk"
+    want = run("cpu", [64, 64, 64, 11])
+    error, size = (np.linalg.norm(x.reshape(203, -1), axis=1) for x in (whole - want, want))
+    assert not (~(error <= 1e-5 * size)).any(), (error / size).max()
 
 
 class TreeGqa(Gqa):
@@ -287,6 +317,12 @@ def test_the_backend_takes_a_device(lowered, tmp_path):
     assert failed[0].startswith("cpu: the GPU failed its self-test before") and failed[1:] == cpu[1:]
     assert "must be cpu, gpu or auto" in run("tpu")[0]
     assert icd.is_file()
+
+
+def test_the_doctor_says_whether_there_is_a_gpu():
+    done = subprocess.run([sys.executable, "-m", "runtime_delegates.doctor"], env=environment(), cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["gpu"].startswith("none: Vulkan has only a software driver here")
 
 
 def test_the_shaders_are_what_their_sources_give():
