@@ -29,6 +29,7 @@ from runtime_delegates.stats import Stats
 
 LIBRARY_VARIABLE = "BLOCKFFN_ORT_LIB"
 DEFAULT_LIBRARY = Path(__file__).resolve().parent.parent / "build" / "libblockffn_onnxruntime.so"
+COUNTS = ctypes.c_int64 * 5
 INPUT_NAMES = ("token_ids", "positions", "n_past", "tree_mask", "kv_src", "logits_start")
 
 
@@ -56,7 +57,7 @@ def _functions(path: Path):
 
 def last_call(library: Path) -> Stats:
     """Of this thread's last run of a model with the operators of `library`; asked again, of none."""
-    counts = (ctypes.c_int64 * 5)()
+    counts = COUNTS()
     _functions(library)[0](counts)
     return Stats(*counts)
 
@@ -91,7 +92,7 @@ class OnnxModel:
             options.intra_op_num_threads = threads
         self._library, self._stats = None if plain else operator_library(lib), Stats()
         if self._library is not None:
-            last_call(self._library)  # fails here if it is another library
+            _functions(self._library)  # fails here if it is another library
             options.register_custom_ops_library(str(self._library))
         try:
             self._session = ort.InferenceSession(str(self.path), options, providers=["CPUExecutionProvider"])
