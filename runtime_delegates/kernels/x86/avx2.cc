@@ -287,11 +287,21 @@ constexpr Shape kFp32Shapes[kTokenBlock] = {
     {1, nullptr, fp32_block<5, 1>},          {1, nullptr, fp32_block<6, 1>},
     {1, nullptr, fp32_block<7, 1>},          {1, nullptr, fp32_block<8, 1>},
 };
+#ifdef BLOCKFFN_AVX_VNNI
+// Two tiles where their sums fit the registers: a step waits for the one before it, so several must be on their way.
+constexpr Shape kInt8Shapes[kTokenBlock] = {
+    {4, int8_alone<4>, int8_alone<1>},       {4, int8_block<2, 4>, int8_block<2, 1>},
+    {4, int8_block<3, 4>, int8_block<3, 1>}, {2, int8_block<4, 2>, int8_block<4, 1>},
+    {2, int8_block<5, 2>, int8_block<5, 1>}, {2, int8_block<6, 2>, int8_block<6, 1>},
+    {1, nullptr, int8_block<7, 1>},          {1, nullptr, int8_block<8, 1>},
+};
+#else
 constexpr Shape kInt8Shapes[kTokenBlock] = {
     {4, int8_alone<4>, int8_alone<1>}, {4, int8_block<2, 4>, int8_block<2, 1>}, {2, int8_block<3, 2>, int8_block<3, 1>},
     {1, nullptr, int8_block<4, 1>},    {1, nullptr, int8_block<5, 1>},          {1, nullptr, int8_block<6, 1>},
     {1, nullptr, int8_block<7, 1>},    {1, nullptr, int8_block<8, 1>},
 };
+#endif
 constexpr Shape kInt4Shapes[kTokenBlock] = {
     {4, int4_alone<4>, int4_alone<1>}, {2, int4_block<2, 2>, int4_block<2, 1>}, {2, int4_block<3, 2>, int4_block<3, 1>},
     {1, nullptr, int4_block<4, 1>},    {1, nullptr, int4_block<5, 1>},          {1, nullptr, int4_block<6, 1>},
