@@ -32,30 +32,30 @@ endforeach()
 set(CMAKE_SKIP_RPATH ON)
 
 get_filename_component(blockffn_lib ${BLOCKFFN_ZIG} DIRECTORY)
-set(blockffn_lib ${blockffn_lib}/lib)
-set(blockffn_here ${CMAKE_CURRENT_LIST_DIR})
-set(blockffn_libc "-isystem ${blockffn_lib}/include")
+set(blockffn_lib "${blockffn_lib}/lib")
+set(blockffn_here "${CMAKE_CURRENT_LIST_DIR}")
+set(blockffn_libc "-isystem \"${blockffn_lib}/include\"")
 foreach(folder ${CMAKE_SYSTEM_PROCESSOR}-linux-musl generic-musl ${CMAKE_SYSTEM_PROCESSOR}-linux-any any-linux-any)
-  string(APPEND blockffn_libc " -isystem ${blockffn_lib}/libc/include/${folder}")
+  string(APPEND blockffn_libc " -isystem \"${blockffn_lib}/libc/include/${folder}\"")
 endforeach()
 set(blockffn_flags "--target=${CMAKE_SYSTEM_PROCESSOR}-linux-android26 ${blockffn_machine} -nostdinc -g0 \
 -ffunction-sections -fdata-sections -fstack-protector-strong -Wno-unused-command-line-argument \
--ffile-prefix-map=${blockffn_lib}=zig -isystem ${blockffn_here}/include")
+\"-ffile-prefix-map=${blockffn_lib}=zig\" -isystem \"${blockffn_here}/include\"")
 set(CMAKE_C_FLAGS_INIT "${blockffn_flags} ${blockffn_libc}")
-set(CMAKE_CXX_FLAGS_INIT "${blockffn_flags} -include ${blockffn_here}/include/__config_site \
--isystem ${blockffn_lib}/libcxx/include -isystem ${blockffn_lib}/libcxxabi/include ${blockffn_libc}")
+set(CMAKE_CXX_FLAGS_INIT "${blockffn_flags} -include \"${blockffn_here}/include/__config_site\" \
+-isystem \"${blockffn_lib}/libcxx/include\" -isystem \"${blockffn_lib}/libcxxabi/include\" ${blockffn_libc}")
 
 # The linker is called directly: clang would look for one outside the package. 16 KB pages, as Android 15
 # asks for. Symbols of the archives stay inside, so that no other library of a process can replace them.
-set(blockffn_link "${BLOCKFFN_ZIG} ld.lld -m ${blockffn_emulation} --eh-frame-hdr --build-id=sha1 -z now -z relro \
+set(blockffn_link "\"${BLOCKFFN_ZIG}\" ld.lld -m ${blockffn_emulation} --eh-frame-hdr --build-id=sha1 -z now -z relro \
 -z noexecstack -z max-page-size=16384 --hash-style=gnu --gc-sections --no-undefined --as-needed \
---exclude-libs=ALL -L${BLOCKFFN_SYSROOT}/lib")
-set(blockffn_system "${BLOCKFFN_SYSROOT}/lib/libruntime.a -llog -lm -ldl -lc")
+--exclude-libs=ALL \"-L${BLOCKFFN_SYSROOT}/lib\"")
+set(blockffn_system "\"${BLOCKFFN_SYSROOT}/lib/libruntime.a\" -llog -lm -ldl -lc")
 foreach(language C CXX)
-  set(CMAKE_${language}_ARCHIVE_CREATE "${BLOCKFFN_ZIG} ar qc <TARGET> <OBJECTS>")
+  set(CMAKE_${language}_ARCHIVE_CREATE "\"${BLOCKFFN_ZIG}\" ar qc <TARGET> <OBJECTS>")
   set(CMAKE_${language}_ARCHIVE_FINISH "")
   set(CMAKE_${language}_CREATE_SHARED_LIBRARY "${blockffn_link} -shared -soname <TARGET_SONAME> -o <TARGET> \
-${BLOCKFFN_SYSROOT}/lib/crtbegin_so.o <OBJECTS> <LINK_LIBRARIES> ${blockffn_system}")
+\"${BLOCKFFN_SYSROOT}/lib/crtbegin_so.o\" <OBJECTS> <LINK_LIBRARIES> ${blockffn_system}")
   set(CMAKE_${language}_LINK_EXECUTABLE "${blockffn_link} -pie -dynamic-linker /system/bin/linker64 -o <TARGET> \
-${BLOCKFFN_SYSROOT}/lib/crtbegin_dynamic.o <OBJECTS> <LINK_LIBRARIES> ${blockffn_system}")
+\"${BLOCKFFN_SYSROOT}/lib/crtbegin_dynamic.o\" <OBJECTS> <LINK_LIBRARIES> ${blockffn_system}")
 endforeach()

@@ -81,11 +81,11 @@ def test_badging(apk):
 
 
 def test_same_sources_same_bytes_anywhere(apk, shipped_program, shipped_head, tmp_path):
-    """All of it again from a copy of the sources: other folders, compiler's place, home, time zone, language, umask, file times and names."""
-    copy = tmp_path / "some" / "deeper" / "folder"
+    """All of it again from a copy of the sources: other folders with a space in their names, compiler's place, home, time zone, language, umask, file times and names."""
+    copy = tmp_path / "a deeper" / "folder"
     for folder in ("android_demo", "runtime_delegates", "tests"):
         shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("dist", "__pycache__", ".gradle"), copy_function=shutil.copyfile)
-    cache = tmp_path / "cache"
+    cache = tmp_path / "its cache"
     cache.mkdir()
     for registry in ("npm", "pypi", "maven"):
         (cache / registry).symlink_to(downloads.cache() / registry)

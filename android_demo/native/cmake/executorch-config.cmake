@@ -5,8 +5,8 @@ set(executorch_FOUND ON)
 if(NOT TARGET executorch::runtime)
   add_library(executorch::runtime SHARED IMPORTED GLOBAL)
   set_target_properties(executorch::runtime PROPERTIES
-    IMPORTED_LOCATION ${BLOCKFFN_EXECUTORCH_ANDROID}/lib/libexecutorch_jni.so
-    INTERFACE_INCLUDE_DIRECTORIES ${BLOCKFFN_EXECUTORCH_ANDROID}/include
+    IMPORTED_LOCATION "${BLOCKFFN_EXECUTORCH_ANDROID}/lib/libexecutorch_jni.so"
+    INTERFACE_INCLUDE_DIRECTORIES "${BLOCKFFN_EXECUTORCH_ANDROID}/include"
     # The library's own build: without the macro, c10 asks for a generated header that no package carries.
     INTERFACE_COMPILE_DEFINITIONS "C10_USING_CUSTOM_GENERATED_MACROS;ET_LOG_ENABLED=1;ET_MIN_LOG_LEVEL=Info")
   add_library(executorch::threadpool INTERFACE IMPORTED GLOBAL)
