@@ -150,10 +150,11 @@ Status Step::place_weights(const Program& program) {
       spans.push_back({v.ffn.expert_base, v.ffn.expert_stride * (v.ffn.experts - 1) + region});
     }
   }
+  const uint64_t most = std::min(kBlockBytes, device_->limits().binding_bytes);  // on Metal, of any buffer
   std::vector<uint64_t> block_bytes;
   for (const Span& span : spans) {
     if (places_.count(span.data) != 0) continue;
-    if (block_bytes.empty() || block_bytes.back() + span.bytes > kBlockBytes) block_bytes.push_back(0);
+    if (block_bytes.empty() || block_bytes.back() + span.bytes > most) block_bytes.push_back(0);
     places_[span.data] = {block_bytes.size() - 1, block_bytes.back(), span.bytes};
     block_bytes.back() += round_up(span.bytes, kPlaceAlign);
   }
