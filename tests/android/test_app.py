@@ -1,9 +1,11 @@
 """The app itself: its real activities on the framework classes of Android on this machine's JVM, over the real engine.
 
-DemoTest.kt holds the tests. They run on the classes of the build with Android 15 and with Android 8.0, the oldest one
-that the app supports, and on the dex taken back out of the signed APK.
+AccessibilityTest.kt holds the tests of names, sizes and contrast, DemoTest.kt all others. The latter run on the classes
+of the build with Android 15, with 8.0 (the oldest one that the app supports) and with 16, and on the dex taken back out of
+the signed APK.
 """
 
+import re
 import sys
 import zipfile
 from pathlib import Path
@@ -45,27 +47,58 @@ def test_on_the_classes_of_the_build(prepared, apk):
         assert path.stat().st_size > 20_000, f"{path.name} is almost empty"
 
 
-def test_on_the_oldest_android(prepared, apk):
+@pytest.mark.parametrize("sdk", [jvm.builder.MIN_SDK, 36])
+def test_on_the_oldest_and_on_the_newest_android(prepared, apk, sdk):
     work, tests, library, options = prepared
-    out = jvm.run_tests([apk["classes"], jvm.builder.jar("org.jetbrains.kotlin:kotlin-stdlib")], tests, apk["apk"], library, work, *options[:2],
-                        sdk=jvm.builder.MIN_SDK)
+    out = jvm.run_tests([apk["classes"], jvm.builder.jar("org.jetbrains.kotlin:kotlin-stdlib")], tests, apk["apk"], library, work, *options[:2], sdk=sdk)
     assert f"OK ({TESTS} tests)" in out, out[-3000:]
 
 
-def test_on_the_dex_of_the_signed_apk(prepared, apk):
-    work, tests, library, options = prepared
+@pytest.fixture(scope="module")
+def translated(apk, tmp_path_factory):
+    """The dex of the signed APK as class files that a JVM verifies, and how to add what the tests use of Kotlin's library."""
+    work = tmp_path_factory.mktemp("dex")
     with zipfile.ZipFile(apk["apk"]) as archive:
         archive.extract("classes.dex", work)
     native.run(["enjarify", work / "classes.dex", "-o", work / "dex.jar"], "enjarify",
                env={"PATH": "/usr/bin:/bin"})  # its module is Debian's Python's
-    asm = jvm.builder.jar("org.ow2.asm:asm")
-    (work / "frames").mkdir()
-    native.run([native.java_home() / "bin" / "javac", "-cp", asm, "-d", work / "frames", jvm.HERE / "Frames.java"], "javac")
-    jvm.builder.java("-cp", f"{work / 'frames'}:{asm}", "Frames", work / "dex.jar", work / "back.jar", jvm.builder.android_jar(), what="Frames")
-    # The app's classes are the dex's. Kotlin's library is the whole one, since the tests use more of it than the app.
-    path = [jvm.builder.jar("org.jetbrains.kotlin:kotlin-stdlib"), work / "back.jar"]
+    path = jvm.builder.jars(["org.ow2.asm:asm", "org.ow2.asm:asm-tree"])
+    native.run([native.java_home() / "bin" / "javac", "-cp", path, "-d", work / "tools", jvm.HERE / "Frames.java", jvm.HERE / "Whole.java"], "javac")
+
+    def tool(name, *arguments):
+        return jvm.builder.java("-cp", f"{work / 'tools'}:{path}", name, *arguments, what=name)
+
+    tool("Frames", work / "dex.jar", work / "back.jar", jvm.builder.android_jar())
+    return work / "back.jar", lambda shrunk, out: tool("Whole", shrunk, jvm.builder.jar("org.jetbrains.kotlin:kotlin-stdlib"), out)
+
+
+def test_on_the_dex_of_the_signed_apk(prepared, apk, translated):
+    """App and Kotlin are the dex's. The tests use more of Kotlin than the app does: that alone is filled in, after a look
+    that no class of the dex needs it."""
+    work, tests, library, options = prepared
+    back, whole = translated
+    assert int(re.search(r"(\d+) classes of Kotlin", whole(back, work / "whole.jar"))[1]) > 50
+    path = [work / "whole.jar", jvm.builder.jar("org.jetbrains.kotlin:kotlin-stdlib")]
     out = jvm.run_tests(path, tests, apk["apk"], library, work, *options, "-Xverify:all")
     assert f"OK ({TESTS} tests)" in out, out[-3000:]
+
+
+@pytest.mark.parametrize("lost", ["kotlin/jvm/internal/Intrinsics.class", "kotlin/LazyKt.class"])
+def test_what_shrinking_must_not_take_is_noticed(translated, tmp_path, lost):
+    back, whole = translated
+    with zipfile.ZipFile(back) as full, zipfile.ZipFile(tmp_path / "less.jar", "w") as less:
+        assert lost in full.namelist()
+        for name in full.namelist():
+            if name != lost:
+                less.writestr(name, full.read(name))
+    with pytest.raises(ValueError, match=f"needs {lost.removesuffix('.class')}"):
+        whole(tmp_path / "less.jar", tmp_path / "whole.jar")
+
+
+def test_accessibility(prepared, apk):
+    work, tests, library, options = prepared
+    out = jvm.run_tests([apk["classes"], jvm.builder.jar("org.jetbrains.kotlin:kotlin-stdlib")], tests, apk["apk"], library, work, suite="AccessibilityTest")
+    assert "OK (2 tests)" in out, out[-3000:]
 
 
 def test_a_wrong_text_is_noticed(prepared, apk):

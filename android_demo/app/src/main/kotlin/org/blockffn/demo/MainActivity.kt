@@ -130,9 +130,7 @@ class MainActivity : Activity() {
     private fun show(state: UiState) {
         if (state.models != shown) {
             shown = state.models
-            model.adapter = ArrayAdapter(this, android.R.layout.simple_spinner_item, state.models).apply {
-                setDropDownViewResource(android.R.layout.simple_spinner_dropdown_item)
-            }
+            model.adapter = ArrayAdapter(this, R.layout.model_item, state.models)
         }
         val position = state.models.indexOf(state.model)
         if (position >= 0 && model.selectedItemPosition != position) model.setSelection(position)

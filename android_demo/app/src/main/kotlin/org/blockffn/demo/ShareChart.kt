@@ -5,6 +5,7 @@ import android.graphics.Canvas
 import android.graphics.Paint
 import android.graphics.Path
 import android.util.AttributeSet
+import android.util.TypedValue
 import android.view.View
 import kotlin.math.max
 import kotlin.math.roundToInt
@@ -12,6 +13,7 @@ import kotlin.math.roundToInt
 /** The share of the experts that each of the last steps read: an area from 0 to 100 %, the newest at the end. */
 class ShareChart(context: Context, attributes: AttributeSet?) : View(context, attributes) {
     private val density = resources.displayMetrics.density
+    private val sp12 = TypedValue.applyDimension(TypedValue.COMPLEX_UNIT_SP, 12f, resources.displayMetrics)
     private val fill = Paint(Paint.ANTI_ALIAS_FLAG).apply { color = context.getColor(R.color.accent_soft) }
     private val line = Paint(Paint.ANTI_ALIAS_FLAG).apply {
         color = context.getColor(R.color.accent)
@@ -25,7 +27,7 @@ class ShareChart(context: Context, attributes: AttributeSet?) : View(context, at
     }
     private val text = Paint(Paint.ANTI_ALIAS_FLAG).apply {
         color = context.getColor(R.color.text_secondary)
-        textSize = 12 * resources.displayMetrics.density * resources.configuration.fontScale.coerceAtMost(1.3f)
+        textSize = sp12
     }
     private val area = Path()
     private val edge = Path()
@@ -40,6 +42,16 @@ class ShareChart(context: Context, attributes: AttributeSet?) : View(context, at
         contentDescription = if (shares.isEmpty()) context.getString(R.string.chart_empty)
         else context.getString(R.string.chart_described, (shares.last() * 100).roundToInt())
         invalidate()
+    }
+
+    override fun onMeasure(widthSpec: Int, heightSpec: Int) {
+        setMeasuredDimension(MeasureSpec.getSize(widthSpec), (48 * density + 1.3f * sp12).roundToInt())
+    }
+
+    override fun onSizeChanged(width: Int, height: Int, oldWidth: Int, oldHeight: Int) {
+        text.textSize = sp12
+        val needed = text.measureText(context.getString(R.string.chart) + "  100 %")
+        if (needed > width) text.textSize *= width / needed
     }
 
     override fun onDraw(canvas: Canvas) {

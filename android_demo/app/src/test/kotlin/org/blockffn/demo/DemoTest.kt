@@ -26,9 +26,11 @@ import android.widget.Spinner
 import android.widget.TextView
 import org.blockffn.BlockFFN
 import org.blockffn.BlockFFNException
+import org.blockffn.Drafter
 import org.blockffn.ModelFile
 import org.blockffn.Options
 import org.blockffn.Speculation
+import org.blockffn.Stats
 import org.blockffn.StoppedBy
 import org.json.JSONObject
 import org.junit.After
@@ -55,13 +57,13 @@ import org.robolectric.annotation.GraphicsMode
 import java.io.File
 
 /**
- * The real activities on the real framework classes of Android 15, and of Android 8.0, the oldest one that the app runs on, over the real engine in a library for this machine's
- * JVM. System properties: blockffn.golden (file with the text that the Python runtime gives for the default prompt),
- * blockffn.screenshots (a folder; none: no pictures), blockffn.only (name of one test).
+ * The real activities on the real framework classes of Android 8.0 (the oldest one that they support), 15 and 16, over the
+ * real engine in a library for this machine's JVM. System properties: blockffn.golden (file with the text that the Python runtime gives for the default prompt),
+ * blockffn.screenshots (a folder; none: no pictures), blockffn.only (names of tests, with commas).
  */
 @Suppress("DEPRECATION")  // the levels of onTrimMemory
 @RunWith(RobolectricTestRunner::class)
-@Config(sdk = [26, 35], qualifiers = "w411dp-h891dp-xxhdpi")
+@Config(sdk = [26, 35, 36], qualifiers = "w411dp-h891dp-xxhdpi")
 @GraphicsMode(GraphicsMode.Mode.NATIVE)
 @ConscryptMode(ConscryptMode.Mode.OFF)  // it would look into android.os.Build before the sandbox is ready
 class DemoTest {
@@ -152,6 +154,45 @@ class DemoTest {
         val clipboard = app.getSystemService(Context.CLIPBOARD_SERVICE) as ClipboardManager
         assertEquals(golden, clipboard.primaryClip!!.getItemAt(0).text.toString())
         shot(activity.window.decorView, "portrait")
+    }
+
+    @Test
+    fun theBundledDraftHeadDrafts() {
+        val entry = app.session.models.list().first()
+        val head = (entry.source as Source.Assets).draft!!
+        assertTrue(app.assets.openFd("models/${entry.id}/$head").use { it.length } > 1_000_000)
+        val activity = start().get()
+        for (button in listOf(R.id.spec_chain, R.id.spec_tree)) {
+            activity.view<RadioGroup>(R.id.speculation).check(button)
+            activity.go()
+            finish()
+            assertEquals(golden, activity.text(R.id.answer))
+            assertTrue(app.session.state.info!!.hasDraftHead)
+        }
+        // The head alone, without n-grams: the same tokens in fewer steps, since some of its proposals are right.
+        app.session.models.open(entry).use { model ->
+            assertTrue(model.info.hasDraftHead)
+            val prompt = model.encode(app.getString(R.string.prompt_default))
+            fun tokens(options: Options): Pair<List<Int>, Stats> {
+                val ids = ArrayList<Int>()
+                return Pair(ids, model.generateTokens(prompt, options) { ids.add(it) })
+            }
+            val (plain, off) = tokens(Options(96, Speculation.OFF))
+            assertEquals(96, plain.size)
+            assertEquals(0L, off.draftedTokens)
+            for (speculation in listOf(Speculation.CHAIN, Speculation.TREE)) {
+                val (ids, stats) = tokens(Options(96, speculation, Drafter.HEAD, draftTokens = 7))
+                assertEquals(plain, ids)
+                assertTrue("$stats", stats.acceptedTokens in 1..stats.draftedTokens && stats.cycles < off.cycles)
+            }
+        }
+        // Without the file the same call has nobody to draft.
+        val folder = "models/${entry.id}"
+        val alone = BlockFFN.open(ModelFile.asset(app, "$folder/model-int8.pte"), ModelFile.asset(app, "$folder/tokenizer.json"))
+        alone.use { model ->
+            assertFalse(model.info.hasDraftHead)
+            assertThrows(BlockFFNException::class.java) { model.generateTokens(IntArray(3) { it + 1 }, Options(8, Speculation.CHAIN, Drafter.HEAD)) { true } }
+        }
     }
 
     @Test

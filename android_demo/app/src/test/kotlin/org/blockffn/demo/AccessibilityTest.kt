@@ -1,0 +1,225 @@
+package org.blockffn.demo
+
+import android.app.Activity
+import android.graphics.Bitmap
+import android.graphics.Canvas
+import android.graphics.Color
+import android.graphics.Rect
+import android.os.Looper
+import android.view.View
+import android.view.ViewGroup
+import android.widget.Button
+import android.widget.EditText
+import android.widget.TextView
+import org.blockffn.Stats
+import org.blockffn.StoppedBy
+import org.junit.After
+import org.junit.Assert.assertEquals
+import org.junit.Assert.assertTrue
+import org.junit.Test
+import org.junit.runner.RunWith
+import org.robolectric.Robolectric
+import org.robolectric.RobolectricTestRunner
+import org.robolectric.RuntimeEnvironment
+import org.robolectric.Shadows.shadowOf
+import org.robolectric.android.controller.ActivityController
+import org.robolectric.annotation.Config
+import org.robolectric.annotation.ConscryptMode
+import org.robolectric.annotation.GraphicsMode
+import kotlin.math.max
+import kotlin.math.min
+import kotlin.math.pow
+
+/**
+ * Every screen in its states, by day and night, upright and across, on a small and a usual phone, with letters of the usual
+ * size and twice as large: what can be touched has a name and is 48 dp large, no text is cut off, and text
+ * stands out from what is drawn behind it (4.5:1, WCAG 2.1 AA). Needs no engine.
+ */
+@RunWith(RobolectricTestRunner::class)
+@Config(sdk = [35])
+@GraphicsMode(GraphicsMode.Mode.NATIVE)
+@ConscryptMode(ConscryptMode.Mode.OFF)
+class AccessibilityTest {
+    private val app get() = RuntimeEnvironment.getApplication() as DemoApp
+    private var controller: ActivityController<out Activity>? = null
+
+    @After
+    fun close() {
+        controller?.pause()?.stop()?.destroy()
+    }
+
+    private fun <T : Activity> open(type: Class<T>): T {
+        close()
+        return Robolectric.buildActivity(type).also { controller = it }.setup().get().also { idle() }
+    }
+
+    private fun idle() = shadowOf(Looper.getMainLooper()).idle()
+
+    private fun show(change: UiState.() -> UiState) {
+        val set = Session::class.java.getDeclaredMethod("setState", UiState::class.java).apply { isAccessible = true }
+        set.invoke(app.session, app.session.state.change())
+        idle()
+    }
+
+    private fun screens(check: (String, Activity) -> Unit) {
+        val activity = open(MainActivity::class.java)
+        show { copy(phase = Phase.Idle, answer = "", stats = null, shares = emptyList(), notice = null, thermal = 0) }
+        check("empty", activity)
+        activity.findViewById<Button>(R.id.settings_toggle).performClick()
+        show { copy(answer = "The answer is here, and it is a line or two long.", stats = STATS, shares = List(60) { 0.3f }) }
+        check("answered, settings", activity)
+        show { copy(phase = Phase.Running, tokens = 12, tokensPerSecond = 81.3, notice = null) }
+        check("running", activity)
+        show { copy(phase = Phase.Idle, notice = Notice("This file is not an ExecuTorch program.", true), thermal = 3) }
+        check("error, hot", activity)
+        show { copy(notice = Notice("Stopped.", false), thermal = 0) }
+        check("stopped", activity)
+        val model = app.session.state.model!!
+        val benchmark = open(BenchmarkActivity::class.java)
+        check("benchmark", benchmark)
+        val cases = listOf("All (dense)", "All (dense) + speculation", "Active (sparse)", "Active (sparse) + speculation")
+            .mapIndexed { i, name -> Result(Case(name, model, i < 2, org.blockffn.Speculation.OFF), listOf(STATS, STATS.copy(decodeMs = 1500.0 + i))) }
+        val device = DeviceState.now(app)
+        val report = BenchmarkActivity::class.java.getDeclaredMethod("show", Report::class.java).apply { isAccessible = true }
+        report.invoke(benchmark, Report(cases, device, device, "i8mm", 4))
+        idle()
+        check("benchmark's report", benchmark)
+        check("licences", open(NoticesActivity::class.java))
+    }
+
+    @Test
+    fun everyScreen() {
+        val found = ArrayList<String>()
+        var checked = 0
+        val configurations = listOf(
+            "w411dp-h891dp-port-notnight" to 1f, "w411dp-h891dp-port-night" to 1f, "w411dp-h891dp-port-notnight" to 2f,
+            "w320dp-h568dp-port-notnight" to 1f, "w320dp-h568dp-port-notnight" to 2f, "w891dp-h411dp-land-night" to 2f,
+        )
+        for ((qualifiers, scale) in configurations) {
+            RuntimeEnvironment.setQualifiers("en-$qualifiers-xhdpi")
+            RuntimeEnvironment.setFontScale(scale)
+            screens { name, activity ->
+                assertEquals(scale, activity.resources.configuration.fontScale)
+                checked += shown(activity.window.decorView).size
+                problems(activity).forEach { found.add("$it ($name, $qualifiers, font $scale)") }
+            }
+        }
+        assertTrue("only $checked views", checked > 500)
+        assertTrue(found.groupingBy { it.substringBefore(" (") }.eachCount().entries.joinToString("\n", "\n") { (what, times) ->
+            "$what, $times times, first " + found.first { it.startsWith(what) }.substringAfter(" (").dropLast(1)
+        }, found.isEmpty())
+    }
+
+    /** One view is spoilt in every way. */
+    @Test
+    fun plantedFaultsAreFound() {
+        RuntimeEnvironment.setQualifiers("en-w411dp-h891dp-port-notnight-xhdpi")
+        val activity = open(MainActivity::class.java)
+        show { copy(phase = Phase.Idle, answer = "", stats = null, shares = emptyList(), notice = null, thermal = 0) }
+        assertEquals(emptyList<String>(), problems(activity))
+        val more = activity.findViewById<Button>(R.id.more)
+        fun spoilt(change: Button.() -> Unit): List<String> {
+            more.change()
+            idle()
+            activity.window.decorView.apply {
+                measure(View.MeasureSpec.makeMeasureSpec(width, View.MeasureSpec.EXACTLY), View.MeasureSpec.makeMeasureSpec(height, View.MeasureSpec.EXACTLY))
+                layout(0, 0, width, height)
+            }
+            return problems(activity)
+        }
+        assertEquals("Button more has no name", spoilt { text = "" }.first())
+        assertTrue(spoilt { text = "More"; setTextColor(0xFFC0C0C0.toInt()) }.single().startsWith("Button more has contrast 1."))
+        more.setTextColor(Color.BLACK)
+        assertTrue(spoilt { layoutParams = layoutParams.apply { height = 60 } }.first().startsWith("Button more is 30 dp high"))
+        assertTrue(spoilt { layoutParams = layoutParams.apply { height = 96; width = 120 }; text = "More and more" }.any { it.startsWith("Button more") })
+        assertTrue(spoilt { maxLines = 1; ellipsize = android.text.TextUtils.TruncateAt.END }.any { it == "Button more has cut text" })
+    }
+
+    private fun shown(view: View): List<View> = when {
+        view.visibility != View.VISIBLE || view.width == 0 || view.height == 0 -> emptyList()
+        view is ViewGroup -> listOf(view) + (0 until view.childCount).flatMap { shown(view.getChildAt(it)) }
+        else -> listOf(view)
+    }
+
+    private fun problems(activity: Activity): List<String> {
+        val root = activity.window.decorView
+        val density = root.resources.displayMetrics.density
+        val views = shown(root)
+        // Labels of every kind, as a screen reader would find them.
+        val labelled = views.filter { it.labelFor != View.NO_ID }.map { it.labelFor }
+        fun name(view: View): String {
+            val node = view.createAccessibilityNodeInfo()
+            return (node.contentDescription ?: node.text ?: node.hintText ?: "").toString()
+        }
+        return views.flatMap { view ->
+            val found = ArrayList<String>()
+            val id = if (view.id > 0) view.resources.getResourceEntryName(view.id) else ""
+            val touched = view.isClickable || view.isLongClickable
+            if ((touched || view.isFocusable && view !is ViewGroup) && name(view).isBlank() && view.id !in labelled) found.add("has no name")
+            if (touched && view.isEnabled) {
+                if (view.width < 48 * density - 0.5) found.add("is ${(view.width / density).toInt()} dp wide")
+                if (view.height < 48 * density - 0.5) found.add("is ${(view.height / density).toInt()} dp high")
+            }
+            val parent = view.parent
+            if (parent is ViewGroup && (view.left < 0 || view.right > parent.width)) found.add("leaves its parent's sides")
+            if (view is TextView && view.text.isNotEmpty() && view.layout != null) cut(view)?.let { found.add(it) }
+            if (view is TextView && view.isEnabled && (view.text.isNotEmpty() || view.hint != null)) {
+                val ratio = contrast(view)
+                if (ratio < 4.5) found.add("has contrast %.1f".format(ratio))
+            }
+            found.map { "${view.javaClass.simpleName} $id".trim() + " " + it }
+        }
+    }
+
+    private fun cut(view: TextView): String? {
+        val layout = view.layout
+        val width = view.width - view.compoundPaddingLeft - view.compoundPaddingRight
+        val height = view.height - view.compoundPaddingTop - view.compoundPaddingBottom
+        val lines = 0 until layout.lineCount
+        return when {
+            lines.any { layout.getEllipsisCount(it) > 0 } || view !is EditText && layout.text.length < view.text.length -> "has cut text"
+            view !is EditText && layout.height > height + 1 -> "has cut text"  // an EditText scrolls
+            lines.any { layout.getLineMax(it) > width + 1 } -> "has a line that is too wide"
+            // A word broken in two lines can be read, but not on a button.
+            view is Button && lines.drop(1).any { layout.getLineStart(it).let { at -> view.text[at].isLetterOrDigit() && view.text[at - 1].isLetterOrDigit() } } ->
+                "breaks a word"
+            else -> null
+        }
+    }
+
+    /** Of a text's colour and of what its own background and its ancestors' draw, one over the other. */
+    private fun contrast(view: TextView): Double {
+        val bitmap = Bitmap.createBitmap(64, 64, Bitmap.Config.ARGB_8888)
+        val colour = if (view.text.isEmpty()) view.currentHintTextColor else view.currentTextColor
+        val canvas = Canvas(bitmap)
+        generateSequence(view as View) { it.parent as? View }.toList().asReversed().forEach { it.background?.let { drawable -> drawn(drawable, canvas, it) } }
+        val behind = bitmap.getPixel(32, 32)
+        assertEquals("$view lies on nothing", 255, Color.alpha(behind))
+        val a = Color.alpha(colour) / 255.0
+        fun mixed(of: (Int) -> Int) = a * of(colour) + (1 - a) * of(behind)
+        val text = luminance(mixed(Color::red), mixed(Color::green), mixed(Color::blue))
+        val back = luminance(Color.red(behind).toDouble(), Color.green(behind).toDouble(), Color.blue(behind).toDouble())
+        return (max(text, back) + 0.05) / (min(text, back) + 0.05)
+    }
+
+    /** A background over the whole canvas, so that the middle shows what lies behind the view's letters. */
+    private fun drawn(drawable: android.graphics.drawable.Drawable, canvas: Canvas, view: View) {
+        val own = Rect(drawable.bounds)
+        drawable.state = view.drawableState
+        drawable.setBounds(0, 0, canvas.width, canvas.height)
+        drawable.draw(canvas)
+        drawable.bounds = own
+    }
+
+    private fun luminance(red: Double, green: Double, blue: Double): Double {
+        fun linear(v: Double) = (v / 255).let { if (it <= 0.04045) it / 12.92 else ((it + 0.055) / 1.055).pow(2.4) }
+        return 0.2126 * linear(red) + 0.7152 * linear(green) + 0.0722 * linear(blue)
+    }
+
+    private companion object {
+        val STATS = Stats(
+            StoppedBy.MAX_TOKENS, 10, 0, 160, 60, 200, 100, 123.4, 100.0, 1400.0, 1.0, 2.0, 3.0, 4.0, 123_456_789, 100, 1000, List(65) { 0L },
+            3000, 10000,
+        )
+    }
+}
