@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent / "robolectric"))
 import jvm
 
 PROMPT = "To install the package, run the following command:"  # strings.xml's prompt_default
-TESTS = 15
+TESTS = 16
 
 
 @pytest.fixture(scope="module")
