@@ -80,16 +80,18 @@ def test_links_of_the_package_lead_to_the_sources():
     native = DEMO / "BlockFFNKit" / "Sources" / "CBlockFFN"
     links = sorted(path for path in native.rglob("*") if path.is_symlink())
     assert [link.relative_to(native).as_posix() for link in links] == [
-        "executorch", "include/blockffn.h", "include/blockffn_runner.h", "kernels", "program", "runner"]
+        "executorch", "gpu", "include/blockffn.h", "include/blockffn_metal.h", "include/blockffn_runner.h", "kernels", "program",
+        "runner"]
     runtime = ROOT / "runtime_delegates"
     assert all(link.resolve().is_relative_to(runtime) and link.exists() for link in links)
     assert all(str(link.readlink()).startswith("../") for link in links)
     # SwiftPM takes every other file for a source too.
     manifest = (DEMO / "BlockFFNKit" / "Package.swift").read_text()
-    for folder in ("executorch", "kernels", "program", "runner"):
+    for folder in ("executorch", "gpu", "kernels", "program", "runner"):
         for file in (runtime / folder).rglob("*"):
-            if file.is_file() and file.suffix not in (".cc", ".h"):
-                assert f'"{file.relative_to(runtime).as_posix()}"' in manifest, f"exclude {file} in Package.swift"
+            if file.is_file() and file.suffix not in (".cc", ".h", ".pyc"):
+                below = [file, *file.parents][: len(file.relative_to(runtime).parts) - 1]
+                assert any(f'"{path.relative_to(runtime).as_posix()}"' in manifest for path in below), f"exclude {file} in Package.swift"
     # Xcode compiles every source below the links; the desktop's CMake names them one by one.
     assert '"runner/main.cc"' in manifest  # the desktop's command
     cmake = (runtime / "CMakeLists.txt").read_text()
