@@ -6,6 +6,7 @@ Units   tokens per second, milliseconds, bytes.
 from __future__ import annotations
 
 import statistics
+import textwrap
 from pathlib import Path
 
 from benchmarks.decode_models import SHIPPED, Files, weights_read
@@ -119,7 +120,8 @@ def picture(rows: list[dict], path: Path, title: str) -> None:
 
     models = list(dict.fromkeys(r["model"] for r in rows))
     precisions = list(dict.fromkeys(r["precision"] for r in rows))
-    figure, axes = plt.subplots(len(precisions), len(models), figsize=(4.6 * len(models), 2.9 * len(precisions)), layout="constrained",
+    width = max(4.6 * len(models), 6.4)
+    figure, axes = plt.subplots(len(precisions), len(models), figsize=(width, 2.9 * len(precisions) + 0.4), layout="constrained",
                                 squeeze=False)
     for i, precision in enumerate(precisions):
         for axis, model in zip(axes[i], models):
@@ -130,6 +132,6 @@ def picture(rows: list[dict], path: Path, title: str) -> None:
             axis.set_title(f"{model}, {precision}" + ("" if model == SHIPPED else ", random weights, replayed traces"), fontsize=9)
             axis.set_ylabel("decoded tokens/s")
             axis.spines[["top", "right"]].set_visible(False)
-    axes[0][0].legend(fontsize=7)
-    figure.suptitle(title, fontsize=10)
+    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=2 if len(models) == 1 else 4, fontsize=8)
+    figure.suptitle(textwrap.fill(title, int(12 * width)), fontsize=10)
     figure.savefig(path, dpi=110)
