@@ -14,6 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from benchmarks.bundle import write_bundle
 from benchmarks.decode import CHECKPOINT, ROOT, prompts
 from benchmarks.decode_models import CONTEXT
 from export.decoder import Decoder
@@ -51,27 +52,19 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--runner", type=Path, default=ROOT / "build" / "blockffn-run", help="built by `make build`")
     parser.add_argument("--prompts", type=int, default=3, help="of each of five kinds (default: %(default)s)")
     args = parser.parse_args(argv)
-    part = args.out.with_name(args.out.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    (part / "lib").mkdir(parents=True)
-    try:
+
+    def fill(folder: Path) -> None:
         if not args.runner.is_file():
             raise RuntimeError(f"{args.runner} is missing: make build")
-        shutil.copy2(args.runner, part)
+        (folder / "lib").mkdir()
+        shutil.copy2(args.runner, folder)
         for library in libraries(args.runner):
-            shutil.copy2(library, part / "lib")
-        export(part)
-        (part / "prompts.json").write_text(json.dumps(prompts(args.prompts)), encoding="utf-8")
-        shutil.copy2(Path(__file__).with_name("device_decode_run.py"), part / "run.py")
-        size = sum(f.stat().st_size for f in part.rglob("*") if f.is_file())
-    except (RuntimeError, OSError, ValueError, subprocess.CalledProcessError) as error:
-        shutil.rmtree(part, ignore_errors=True)
-        print(error, file=sys.stderr)
-        return 1
-    shutil.rmtree(args.out, ignore_errors=True)
-    part.rename(args.out)
-    print(json.dumps({"out": str(args.out), "bytes": size}))
-    return 0
+            shutil.copy2(library, folder / "lib")
+        export(folder)
+        (folder / "prompts.json").write_text(json.dumps(prompts(args.prompts)), encoding="utf-8")
+        shutil.copy2(Path(__file__).with_name("device_decode_run.py"), folder / "run.py")
+
+    return write_bundle(args.out, fill)
 
 
 if __name__ == "__main__":

@@ -9,12 +9,12 @@ Exit 0 done, 1 failed. The last line is JSON: the folder and its bytes.
 """
 
 import argparse
-import json
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+from benchmarks.bundle import write_bundle
 from tests.kernels import arm
 from tests.kernels.cases import write_cases
 
@@ -40,26 +40,16 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=ROOT / "out" / "device-kernels")
     args = parser.parse_args(argv)
-    part = args.out.with_name(args.out.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    (part / "cases").mkdir(parents=True)
-    try:
-        write_cases(part / "cases")
-        compile_static(part / "kernels_test", "tests/kernels/kernels_test.cc", arm.kernel_sources())
-        compile_static(part / "ffn_timing", "benchmarks/ffn_timing.cc", sorted(arm.KERNELS.rglob("*.cc")))
-        (part / "run.sh").write_text(RUN, encoding="utf-8")
-        (part / "run.sh").chmod(0o755)
-        size = sum(f.stat().st_size for f in part.rglob("*") if f.is_file())
-        if size > LIMIT:
-            raise RuntimeError(f"{part} has {size} bytes; at most {LIMIT} are meant to travel")
-    except (RuntimeError, OSError, subprocess.CalledProcessError) as error:
-        shutil.rmtree(part, ignore_errors=True)
-        print(error, file=sys.stderr)
-        return 1
-    shutil.rmtree(args.out, ignore_errors=True)
-    part.rename(args.out)
-    print(json.dumps({"out": str(args.out), "bytes": size}))
-    return 0
+
+    def fill(folder: Path) -> None:
+        (folder / "cases").mkdir()
+        write_cases(folder / "cases")
+        compile_static(folder / "kernels_test", "tests/kernels/kernels_test.cc", arm.kernel_sources())
+        compile_static(folder / "ffn_timing", "benchmarks/ffn_timing.cc", sorted(arm.KERNELS.rglob("*.cc")))
+        (folder / "run.sh").write_text(RUN, encoding="utf-8")
+        (folder / "run.sh").chmod(0o755)
+
+    return write_bundle(args.out, fill, LIMIT)
 
 
 if __name__ == "__main__":
