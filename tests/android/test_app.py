@@ -41,7 +41,7 @@ def test_on_the_classes_of_the_build(prepared, apk):
     work, tests, library, options = prepared
     out = jvm.run_tests([apk["classes"], jvm.builder.jar("org.jetbrains.kotlin:kotlin-stdlib")], tests, apk["apk"], library, work, *options)
     assert f"OK ({TESTS} tests)" in out, out[-3000:]
-    pictures = {path.stem: path for path in (work / "pictures").glob("*.png")}
+    pictures = {path.stem: path for path in (work / "pictures").glob("*.png") if path.stem != "screens"}
     assert set(pictures) == {"portrait", "landscape", "night", "large-font", "right-to-left", "benchmark", "broken"}
     for path in pictures.values():
         assert path.stat().st_size > 20_000, f"{path.name} is almost empty"
@@ -97,8 +97,10 @@ def test_what_shrinking_must_not_take_is_noticed(translated, tmp_path, lost):
 
 def test_accessibility(prepared, apk):
     work, tests, library, options = prepared
-    out = jvm.run_tests([apk["classes"], jvm.builder.jar("org.jetbrains.kotlin:kotlin-stdlib")], tests, apk["apk"], library, work, suite="AccessibilityTest")
+    out = jvm.run_tests([apk["classes"], jvm.builder.jar("org.jetbrains.kotlin:kotlin-stdlib")], tests, apk["apk"], library, work, options[2],
+                        suite="AccessibilityTest")
     assert "OK (2 tests)" in out, out[-3000:]
+    assert (work / "pictures" / "screens.png").stat().st_size > 200_000
 
 
 def test_a_wrong_text_is_noticed(prepared, apk):

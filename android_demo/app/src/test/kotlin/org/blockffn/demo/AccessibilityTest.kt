@@ -26,13 +26,14 @@ import org.robolectric.android.controller.ActivityController
 import org.robolectric.annotation.Config
 import org.robolectric.annotation.ConscryptMode
 import org.robolectric.annotation.GraphicsMode
+import java.io.File
 import kotlin.math.max
 import kotlin.math.min
 import kotlin.math.pow
 
 /**
  * Every screen in its states, by day and night, upright and across, on a small and a usual phone, with letters of the usual
- * size and twice as large: what can be touched has a name and is 48 dp large, no text is cut off, and text
+ * size and twice as large, and from right to left: what can be touched has a name and is 48 dp large, no text is cut off, and text
  * stands out from what is drawn behind it (4.5:1, WCAG 2.1 AA). Needs no engine.
  */
 @RunWith(RobolectricTestRunner::class)
@@ -94,20 +95,57 @@ class AccessibilityTest {
         val configurations = listOf(
             "w411dp-h891dp-port-notnight" to 1f, "w411dp-h891dp-port-night" to 1f, "w411dp-h891dp-port-notnight" to 2f,
             "w320dp-h568dp-port-notnight" to 1f, "w320dp-h568dp-port-notnight" to 2f, "w891dp-h411dp-land-night" to 2f,
+            "w891dp-h411dp-land-notnight" to 1f, "ldrtl-w411dp-h891dp-port-notnight" to 1f,
         )
+        val sheet = Sheet()
         for ((qualifiers, scale) in configurations) {
-            RuntimeEnvironment.setQualifiers("en-$qualifiers-xhdpi")
+            val language = if (qualifiers.startsWith("ldrtl")) "ar" else "en"  // whose direction it is; the words are the same
+            RuntimeEnvironment.setQualifiers("$language-$qualifiers-xhdpi")
             RuntimeEnvironment.setFontScale(scale)
+            sheet.row()
             screens { name, activity ->
+                if (name in PICTURED) sheet.add(activity.window.decorView)
                 assertEquals(scale, activity.resources.configuration.fontScale)
                 checked += shown(activity.window.decorView).size
                 problems(activity).forEach { found.add("$it ($name, $qualifiers, font $scale)") }
             }
         }
+        System.getProperty("blockffn.screenshots")?.let { sheet.write(File(it, "screens.png")) }
         assertTrue("only $checked views", checked > 500)
         assertTrue(found.groupingBy { it.substringBefore(" (") }.eachCount().entries.joinToString("\n", "\n") { (what, times) ->
             "$what, $times times, first " + found.first { it.startsWith(what) }.substringAfter(" (").dropLast(1)
         }, found.isEmpty())
+    }
+
+    /** Small pictures of screens, a row for each configuration. */
+    private class Sheet {
+        private val rows = ArrayList<MutableList<Bitmap>>()
+
+        fun row() = rows.add(ArrayList())
+
+        fun add(view: View) {
+            val full = Bitmap.createBitmap(view.width, view.height, Bitmap.Config.ARGB_8888)
+            view.draw(Canvas(full))
+            rows.last().add(Bitmap.createScaledBitmap(full, view.width / 4, view.height / 4, true))
+        }
+
+        fun write(file: File) {
+            val sheet = Bitmap.createBitmap(rows.maxOf { row -> row.sumOf { it.width + GAP } }, rows.sumOf { row -> row.maxOf { it.height } + GAP },
+                Bitmap.Config.ARGB_8888)
+            val canvas = Canvas(sheet)
+            canvas.drawColor(Color.GRAY)
+            var y = 0f
+            for (row in rows) {
+                var x = 0f
+                for (picture in row) {
+                    canvas.drawBitmap(picture, x, y, null)
+                    x += picture.width + GAP
+                }
+                y += row.maxOf { it.height } + GAP
+            }
+            file.parentFile!!.mkdirs()
+            file.outputStream().use { assertTrue(sheet.compress(Bitmap.CompressFormat.PNG, 100, it)) }
+        }
     }
 
     /** One view is spoilt in every way. */
@@ -217,6 +255,8 @@ class AccessibilityTest {
     }
 
     private companion object {
+        const val GAP = 6
+        val PICTURED = setOf("answered, settings", "running", "error, hot", "benchmark's report", "licences")
         val STATS = Stats(
             StoppedBy.MAX_TOKENS, 10, 0, 160, 60, 200, 100, 123.4, 100.0, 1400.0, 1.0, 2.0, 3.0, 4.0, 123_456_789, 100, 1000, List(65) { 0L },
             3000, 10000,
