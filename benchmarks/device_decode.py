@@ -16,14 +16,12 @@ from pathlib import Path
 
 from benchmarks.bundle import write_bundle
 from benchmarks.decode import CHECKPOINT, ROOT, prompts
-from benchmarks.decode_models import CONTEXT
+from benchmarks.decode_models import CONTEXT, PRECISIONS
 from export.decoder import Decoder
 from export.draft_decoder import DraftDecoder
 from export.lower import lower
 from training.checkpoint import open_checkpoint
 from training.draft_files import open_draft
-
-PRECISIONS = ("int8", "int4")
 
 
 def export(folder: Path) -> None:
