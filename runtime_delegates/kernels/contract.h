@@ -7,8 +7,10 @@
 // makes a chunk bit-identical to decoding its tokens one by one, which speculative decoding relies on.
 #pragma once
 
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 namespace blockffn {
 
@@ -19,7 +21,7 @@ constexpr int kTileRows = 8;    // output rows of one weight tile
 constexpr int kGroupCols = 32;  // columns that share one int4 scale
 constexpr size_t kAlign = 64;   // alignment of every part of a weights file, and of scratch buffers
 
-constexpr int kKeyBlock = 16;     // keys that attention takes at once
+constexpr int kKeyBlock = 16;  // keys that attention takes at once
 
 constexpr float kSmallestPeak = 1e-36f;  // 127 / peak must stay finite
 
@@ -84,6 +86,33 @@ struct Kernels {
   // y += weights[0] * rows[0], then weights[1] * rows[1], ...
   void (*weighted_sum)(const float* weights, const float* const* rows, int count, float* y, int n);
 };
+
+// What softmax and quantize_row of every instruction set do with one number. Internal linkage: an inline function that
+// two files compile for different processors would be one symbol, with either one's instructions.
+
+// Raises *max to `peak` where that is larger; the factor by which all that was summed up so far shrinks.
+static inline float raise_max(float peak, float* max) {
+  if (!(peak > *max)) return 1.0f;
+  const float shrink = std::exp(*max - peak);
+  *max = peak;
+  return shrink;
+}
+
+// The scale of a row whose largest magnitude has the given bits, and what its values are multiplied by; false, with q and
+// starts already zero, if the row has no other quantized values.
+static inline bool begin_row(int32_t peak_bits, int padded, int8_t* q, float* scale, int32_t* starts, float* inverse) {
+  float peak;
+  std::memcpy(&peak, &peak_bits, sizeof peak);
+  if (!(peak >= kSmallestPeak) || std::isinf(peak)) {
+    *scale = std::isfinite(peak) ? 0.0f : NAN;
+    std::memset(q, 0, padded);
+    if (starts != nullptr) std::memset(starts, 0, sizeof(int32_t) * (padded / kGroupCols));
+    return false;
+  }
+  *inverse = 127.0f / peak;
+  *scale = peak / 127.0f;
+  return true;
+}
 
 // The best kernels that this CPU runs, or those that the environment variable BLOCKFFN_KERNELS names:
 // kInvalidArgument if there are none of that name or the CPU lacks their instructions.

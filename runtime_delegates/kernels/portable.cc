@@ -174,16 +174,8 @@ void quantize_row(const float* x, int cols, int padded, int8_t* q, float* scale,
     bits &= 0x7fffffff;
     peak_bits = bits > peak_bits ? bits : peak_bits;
   }
-  float peak;
-  std::memcpy(&peak, &peak_bits, sizeof peak);
-  if (!(peak >= kSmallestPeak) || std::isinf(peak)) {
-    *scale = std::isfinite(peak) ? 0.0f : NAN;
-    std::memset(q, 0, padded);
-    if (starts != nullptr) std::memset(starts, 0, sizeof(int32_t) * (padded / kGroupCols));
-    return;
-  }
-  const float inverse = 127.0f / peak;
-  *scale = peak / 127.0f;
+  float inverse;
+  if (!begin_row(peak_bits, padded, q, scale, starts, &inverse)) return;
   for (int k = 0; k < cols; ++k) q[k] = static_cast<int8_t>(round_half_even(x[k] * inverse));
   for (int k = cols; k < padded; ++k) q[k] = 0;
   if (starts == nullptr) return;
@@ -213,8 +205,7 @@ float softmax(float* scores, int count, float scale, float* max, float* sum) {
     scores[i] *= scale;
     if (scores[i] > peak) peak = scores[i];
   }
-  const float shrink = peak > *max ? std::exp(*max - peak) : 1.0f;
-  *max = peak;
+  const float shrink = raise_max(peak, max);
   *sum *= shrink;
   for (int i = 0; i < count; ++i) *sum += scores[i] = std::exp(scores[i] - peak);
   return shrink;

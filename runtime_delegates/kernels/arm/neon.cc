@@ -268,16 +268,8 @@ void quantize_row(const float* x, int cols, int padded, int8_t* q, float* scale,
   for (; k < cols; ++k) largest[0] = vmaxq_s32(largest[0], magnitude(vdupq_n_f32(x[k])));
   const int32_t peak_bits =
       vmaxvq_s32(vmaxq_s32(vmaxq_s32(largest[0], largest[1]), vmaxq_s32(largest[2], largest[3])));
-  float peak;
-  std::memcpy(&peak, &peak_bits, sizeof peak);
-  if (!(peak >= kSmallestPeak) || std::isinf(peak)) {
-    *scale = std::isfinite(peak) ? 0.0f : NAN;
-    std::memset(q, 0, padded);
-    if (starts != nullptr) std::memset(starts, 0, sizeof(int32_t) * (padded / kGroupCols));
-    return;
-  }
-  const float inverse = 127.0f / peak;
-  *scale = peak / 127.0f;
+  float inverse;
+  if (!begin_row(peak_bits, padded, q, scale, starts, &inverse)) return;
   for (k = 0; k + 8 <= cols; k += 8) {
     const int32x4_t low = vcvtnq_s32_f32(vmulq_n_f32(vld1q_f32(x + k), inverse)),
                     high = vcvtnq_s32_f32(vmulq_n_f32(vld1q_f32(x + k + 4), inverse));
@@ -336,11 +328,7 @@ float softmax(float* scores, int count, float scale, float* max, float* sum) {
     peaks = vmaxnmq_f32(peaks, s[j]);  // passes over NaN, which spoils the sum below
   }
   const float peak = vmaxnmvq_f32(peaks);
-  float shrink = 1;
-  if (peak > *max) {
-    shrink = std::exp(*max - peak);
-    *max = peak;
-  }
+  const float shrink = raise_max(peak, max);
   for (int j = 0; j < 4; ++j) {
     const Exponential e(at_least_smallest_exponent(vsubq_f32(s[j], vdupq_n_f32(*max))));
     s[j] = e.scaled(e.p);

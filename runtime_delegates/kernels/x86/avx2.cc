@@ -326,11 +326,7 @@ KERNEL void quantize_row(const float* x, int cols, int padded, int8_t* q, float*
   std::memcpy(lane, &peaks, sizeof lane);
   for (int32_t bits : lane) peak = bits > peak ? bits : peak;
   float inverse;
-  if (!quantized_scale(peak, scale, &inverse)) {
-    std::memset(q, 0, padded);
-    if (starts != nullptr) std::memset(starts, 0, sizeof(int32_t) * (padded / kGroupCols));
-    return;
-  }
+  if (!begin_row(peak, padded, q, scale, starts, &inverse)) return;
   const __m256 factor = _mm256_set1_ps(inverse);
   for (k = 0; k + 32 <= cols; k += 32) {
     __m256i rounded[4];
@@ -509,11 +505,7 @@ KERNEL float softmax(float* scores, int count, float scale, float* max, float* s
   }
   // max() returns its second operand where the first is NaN: those do not count here, but spoil the sum below.
   const float peak = largest(_mm256_max_ps(s0, _mm256_max_ps(s1, lowest)));
-  float shrink = 1;
-  if (peak > *max) {
-    shrink = std::exp(*max - peak);
-    *max = peak;
-  }
+  const float shrink = raise_max(peak, max);
   const __m256 shift = _mm256_set1_ps(*max);
   s0 = exp_negative(_mm256_sub_ps(s0, shift));
   s1 = exp_negative(_mm256_sub_ps(s1, shift));

@@ -76,18 +76,4 @@ static inline void multiply(const Shape* shapes, int token_block, int streamed_t
   }
 }
 
-// The scale of a row whose largest magnitude has the given bits, and its reciprocal; false if all of
-// the row becomes zero (see contract.h).
-static inline bool quantized_scale(int32_t peak_bits, float* scale, float* inverse) {
-  float peak;
-  std::memcpy(&peak, &peak_bits, sizeof peak);
-  if (!(peak >= kSmallestPeak) || std::isinf(peak)) {
-    *scale = std::isfinite(peak) ? 0.0f : NAN;
-    return false;
-  }
-  *inverse = 127.0f / peak;
-  *scale = peak / 127.0f;
-  return true;
-}
-
 }  // namespace blockffn

@@ -235,11 +235,7 @@ KERNEL void quantize_row(const float* x, int cols, int padded, int8_t* q, float*
     peaks = _mm512_max_epi32(peaks, _mm512_and_si512(_mm512_maskz_loadu_epi32(valid, x + k), magnitude));
   }
   float inverse;
-  if (!quantized_scale(_mm512_reduce_max_epi32(peaks), scale, &inverse)) {
-    std::memset(q, 0, padded);
-    if (starts != nullptr) std::memset(starts, 0, sizeof(int32_t) * (padded / kGroupCols));
-    return;
-  }
+  if (!begin_row(_mm512_reduce_max_epi32(peaks), padded, q, scale, starts, &inverse)) return;
   const __m512 factor = _mm512_set1_ps(inverse);
   for (int k = 0; k < padded; k += 16) {
     const __mmask16 valid = static_cast<__mmask16>(cols - k < 16 ? cols <= k ? 0 : (1u << (cols - k)) - 1 : 0xffff),
@@ -359,11 +355,7 @@ KERNEL float softmax(float* scores, int count, float scale, float* max, float* s
   const __m512 s = _mm512_mask_mul_ps(lowest, m, _mm512_maskz_loadu_ps(m, scores), _mm512_set1_ps(scale));
   // max() returns its second operand where the first is NaN: those do not count here, but spoil the sum below.
   const float peak = _mm512_reduce_max_ps(_mm512_max_ps(s, lowest));
-  float shrink = 1;
-  if (peak > *max) {
-    shrink = std::exp(*max - peak);
-    *max = peak;
-  }
+  const float shrink = raise_max(peak, max);
   const __m512 e = exp_negative(_mm512_sub_ps(s, _mm512_set1_ps(*max)));
   _mm512_mask_storeu_ps(scores, m, e);
   *sum = *sum * shrink + _mm512_reduce_add_ps(e);
