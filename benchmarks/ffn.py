@@ -71,15 +71,11 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def build_key() -> str:
-    """Changes whenever the built files would."""
-    digest = hashlib.sha256()
+def models_key() -> str:
     sources = [Path(__file__).with_name(n) for n in ("layers.py", "peers.py", "onnx_peers.py", "traces.py")]
-    sources += [ROOT / "export" / n for n in ("backend.py", "onnx_graph.py", "ops.py", "pack.py", "program.py", "quantize.py")]
-    for source in sources:
-        digest.update(source.read_bytes())
-    digest.update(json.dumps(measure.machine()["packages"]).encode())
-    return digest.hexdigest()[:12]
+    sources += [ROOT / "export" / n for n in ("backend.py", "onnx_graph.py", "ops.py", "pack.py", "precisions.py", "program.py",
+                                          "quantize.py")]
+    return measure.build_key(json.dumps(measure.machine()["packages"]), sources)
 
 
 def setting(args: argparse.Namespace) -> dict:
@@ -92,7 +88,7 @@ def setting(args: argparse.Namespace) -> dict:
     return {
         "event": "setting", **measure.machine(), "library_sha256": hashlib.sha256(library.read_bytes()).hexdigest(),
         "kernels_variable": os.environ.get(KERNELS_VARIABLE), "rounds": args.rounds, "least": args.least,
-        "seconds": args.seconds, "peers": args.peers, "key": build_key(),
+        "seconds": args.seconds, "peers": args.peers, "key": models_key(),
     }
 
 
@@ -148,7 +144,7 @@ def run(args: argparse.Namespace, log: Log, peers: list[str], stderr) -> None:
     done = {(e["size"], e["threads"], e["process"], e["tokens"]) for e in log.events if e["event"] == "cell"}
     jobs = [(s, n, p) for s in args.sizes for n in args.threads for p in range(args.processes)]
     todo = [(*job, tokens) for job in jobs if (tokens := [t for t in args.tokens if (*job, t) not in done])]
-    base = {"models": str(args.models), "peers": peers, "key": build_key(), "rounds": args.rounds,
+    base = {"models": str(args.models), "peers": peers, "key": models_key(), "rounds": args.rounds,
             "least": args.least, "seconds": args.seconds}
     per_cell = (args.rounds + WARM_UP) * (len(peers) + len(READS))
     unbuilt = {size: list(dict.fromkeys([PRIMER, size])) for size, *_ in todo}

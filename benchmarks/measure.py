@@ -1,10 +1,11 @@
-"""Timing: the machine, its read bandwidth, and interleaved passes over cold weights.
+"""Timing: the machine, keys of built files, its read bandwidth, and interleaved passes over cold weights.
 
 Units  CPU and wall times in ns, of the whole process (all of its threads); bandwidth in bytes per ns, that is GB/s.
 Errors RuntimeError when the bandwidth helper cannot be compiled.
 """
 
 import ctypes
+import hashlib
 import mmap
 import os
 import platform
@@ -13,13 +14,21 @@ import subprocess
 import time
 from importlib import metadata
 from pathlib import Path
-from typing import Callable
+from typing import Callable, Iterable
 
 import numpy as np
 
 SOURCE = Path(__file__).with_name("bandwidth.c")
 PACKAGES = ("torch", "executorch", "torchao", "onnxruntime", "onnx", "numpy")
 FALLBACK_CACHE = 32 << 20
+
+
+def build_key(settings: str, sources: Iterable[Path]) -> str:
+    """Names what is built with `settings` from `sources`: another key whenever the built files would differ."""
+    digest = hashlib.sha256(settings.encode())
+    for source in sources:
+        digest.update(source.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def last_level_cache() -> int:

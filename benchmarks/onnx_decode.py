@@ -18,7 +18,6 @@ Exit      0 done, 1 failed, 2 bad arguments.
 """
 
 import argparse
-import hashlib
 import json
 import os
 import subprocess
@@ -106,7 +105,7 @@ def build(args: argparse.Namespace) -> dict[str, Path]:
     from training.checkpoint import open_checkpoint
 
     checkpoint = open_checkpoint(args.checkpoint)
-    twin, key = dense_twin(checkpoint), build_key(args.checkpoint)
+    twin, key = dense_twin(checkpoint), models_key(args.checkpoint)
     paths = {}
     for name, (kind, quant) in FLAVOURS.items():
         paths[name] = args.models / f"{name}-{key}" / ("model.library.onnx" if kind == "blockffn" else "model.onnx")
@@ -124,12 +123,11 @@ def build(args: argparse.Namespace) -> dict[str, Path]:
     return paths
 
 
-def build_key(checkpoint: Path) -> str:
-    """Changes whenever the models would, but for the packages'."""
-    digest = hashlib.sha256(f"{CONTEXT} {FLAVOURS}".encode())
-    for source in sorted([Path(__file__), *ROOT.glob("export/*.py"), *checkpoint.glob("*.safetensors"), *checkpoint.glob("*.json")]):
-        digest.update(source.read_bytes())
-    return digest.hexdigest()[:12]
+def models_key(checkpoint: Path) -> str:
+    from benchmarks.measure import build_key
+
+    sources = [Path(__file__), *ROOT.glob("export/*.py"), *checkpoint.glob("*.safetensors"), *checkpoint.glob("*.json")]
+    return build_key(f"{CONTEXT} {FLAVOURS}", sorted(sources))
 
 
 def text_tokens(checkpoint: Path, count: int) -> list[int]:

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable
 
+from export.precisions import KV_QUANTS, QUANTS
+
 ROOT = Path(__file__).resolve().parent.parent
 HELDOUT = ROOT / "checkpoints" / "corpus" / "heldout_sample.jsonl"
 MAX_INCREASE = {"fp32": 0.001, "int8": 0.01, "int4": 0.05}
-QUANTS = tuple(MAX_INCREASE)  # from fine to coarse; export/quantize.py, which needs torch, has the same
-KV_QUANTS = ("fp32", "int8")  # export/decoder.py, which needs torch, has the same
 PACKED_BYTES_PER_WEIGHT = {"fp32": 4.0, "fp16": 2.0, "int8": 1.06, "int4": 0.6, "palette4": 0.55}
 
 

@@ -16,13 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from export.ops import MAX_TOKENS
-from export.quantize import QUANTS
+from export.precisions import KV_QUANTS, QUANTS
 from training.config import ModelConfig
 from training.draft_files import fingerprint, tokenizer_fingerprint
 
 ops = torch.ops.blockffn
 FORMAT_VERSION = 1  # of the program's inputs, outputs and metadata; the runtime refuses others
-KV_QUANTS = ("fp32", "int8")
 MLA_NORM_EPS = 1e-6  # of the two inner norms, as published: not rms_norm_eps
 
 

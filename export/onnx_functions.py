@@ -19,7 +19,8 @@ import numpy as np
 from onnx import FunctionProto, TensorProto, helper, numpy_helper
 
 from export.pack import ALIGN, NORMS, TILE_ROWS
-from export.quantize import GROUP, QUANTS, SMALLEST_PEAK, router_quant
+from export.precisions import QUANTS
+from export.quantize import GROUP, SMALLEST_PEAK, router_quant
 
 MATRIX_HEADER, FFN_HEADER = 64, 128
 EVERYTHING = 2**62  # the end of a slice that has none

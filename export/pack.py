@@ -25,7 +25,8 @@ from typing import Iterator
 import numpy as np
 from torch import Tensor
 
-from export.quantize import BLOCK_ELEMENTS, GROUP, QUANTS, QuantizedWeight, finite, quantize_weight, router_quant
+from export.precisions import QUANTS
+from export.quantize import BLOCK_ELEMENTS, GROUP, QuantizedWeight, finite, quantize_weight, router_quant
 
 VERSION = 1
 ALIGN = 64

@@ -17,7 +17,6 @@ from torch import Tensor
 GROUP = 32
 SMALLEST_PEAK = 1e-36  # 127 / peak must stay finite
 BLOCK_ELEMENTS = 1 << 17  # quantized at once: intermediate results stay in the cache, 4x faster than whole matrices
-QUANTS = ("fp32", "int8", "int4")
 
 
 def router_quant(quant: str) -> str:

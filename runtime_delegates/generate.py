@@ -23,7 +23,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from runtime_delegates.cli import exit_status, read_prompt
+from runtime_delegates.cli import add_generation_flags, check_at_least_one, exit_status, read_prompt
 from runtime_delegates.loader import Stats
 from runtime_delegates.logs import quiet_log
 from runtime_delegates.sampling import Sampler
@@ -134,32 +134,16 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m runtime_delegates.generate", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("program", type=Path, metavar="MODEL.pte")
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--prompt", metavar="TEXT")
-    source.add_argument("--prompt-file", type=Path, metavar="FILE", help="UTF-8 text")
     parser.add_argument("--tokenizer", type=Path, metavar="PATH", help="file or directory (default: beside MODEL.pte)")
-    parser.add_argument("--experts", choices=("active", "all"), default="active",
-                        help="all: compute every expert, as a dense model does, to compare with")
-    parser.add_argument("--max-tokens", type=int, default=256, metavar="N", help="new tokens (default 256)")
-    parser.add_argument("--stop", action="append", default=[], metavar="TEXT", help="end before this text; repeatable")
-    parser.add_argument("--temperature", type=float, default=0.0, help="0: greedy (default)")
-    parser.add_argument("--top-k", type=int, default=0, metavar="K", help="0: off (default)")
-    parser.add_argument("--top-p", type=float, default=1.0, metavar="P", help="1: off (default)")
-    parser.add_argument("--repetition-penalty", type=float, default=1.0, metavar="X", help="1: off (default)")
-    parser.add_argument("--seed", type=int, default=0)
+    add_generation_flags(parser)
     parser.add_argument("--threads", type=int, metavar="N", help="default: this machine's fast cores")
-    parser.add_argument("--echo", action="store_true", help="print the prompt before its continuation")
     parser.add_argument("--ids", action="store_true", help="print the ids of the new tokens instead of text")
-    parser.add_argument("--json", action="store_true", help="print the report as JSON, the last line of stdout")
-    parser.add_argument("--verbose", action="store_true", help="show ExecuTorch's log")
     args = parser.parse_args(argv)
     try:
         args.sampler = Sampler(args.temperature, args.top_k, args.top_p, args.repetition_penalty, args.seed)
     except ValueError as error:
         parser.error(str(error))
-    for name in ("max_tokens", "threads"):
-        if getattr(args, name) is not None and getattr(args, name) < 1:
-            parser.error(f"--{name.replace('_', '-')} must be at least 1")
+    check_at_least_one(parser, args, "max_tokens", "threads")
     return args
 
 

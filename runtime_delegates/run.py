@@ -23,43 +23,27 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from runtime_delegates.cli import exit_status, read_prompt
+from runtime_delegates.cli import add_generation_flags, check_at_least_one, exit_status, read_prompt
 from runtime_delegates.logs import quiet_log
 from runtime_delegates.onnx_model import OnnxModel
-from runtime_delegates.runner import EXPERTS, MODES, Result, Runner, set_threads
+from runtime_delegates.runner import MODES, Result, Runner, set_threads
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m runtime_delegates.run", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("program", type=Path, metavar="MODEL", help="a .pte or .onnx file")
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--prompt", metavar="TEXT")
-    source.add_argument("--prompt-file", type=Path, metavar="FILE", help="UTF-8 text")
     parser.add_argument("--tokenizer", type=Path, metavar="PATH", help="tokenizer.json or its directory (default: beside MODEL)")
     parser.add_argument("--draft", type=Path, metavar="HEAD.pte", help="draft head of the same checkpoint")
     parser.add_argument("--mode", choices=MODES, default="auto",
                         help="plain: one token a step; spec: always draft; auto (default): what is faster")
     parser.add_argument("--draft-tokens", type=int, default=31, metavar="N", help="most of a chunk, 1 to 63 (default 31)")
     parser.add_argument("--draft-width", type=int, default=3, metavar="N", help="branches of a token; 1: a chain (default 3)")
-    parser.add_argument("--experts", choices=EXPERTS, default="active",
-                        help="all: compute every expert, as a dense model does, to compare with")
-    parser.add_argument("--max-tokens", type=int, default=256, metavar="N", help="new tokens (default 256)")
-    parser.add_argument("--stop", action="append", default=[], metavar="TEXT", help="end before this text; repeatable")
-    parser.add_argument("--temperature", type=float, default=0.0, help="0: greedy (default)")
-    parser.add_argument("--top-k", type=int, default=0, metavar="K", help="0: off (default)")
-    parser.add_argument("--top-p", type=float, default=1.0, metavar="P", help="1: off (default)")
-    parser.add_argument("--repetition-penalty", type=float, default=1.0, metavar="X", help="1: off (default)")
-    parser.add_argument("--seed", type=int, default=0)
+    add_generation_flags(parser)
     parser.add_argument("--threads", type=int, metavar="N", help="default: the runtime's choice for this machine")
-    parser.add_argument("--echo", action="store_true", help="print the prompt before its continuation")
-    parser.add_argument("--json", action="store_true", help="print the report as JSON, the last line of stdout")
     parser.add_argument("--compare", action="store_true", help="time all modes instead of printing text")
-    parser.add_argument("--verbose", action="store_true", help="show ExecuTorch's log")
     args = parser.parse_args(argv)
-    for name in ("max_tokens", "draft_tokens", "draft_width", "threads"):
-        if getattr(args, name) is not None and getattr(args, name) < 1:
-            parser.error(f"--{name.replace('_', '-')} must be at least 1")
+    check_at_least_one(parser, args, "max_tokens", "draft_tokens", "draft_width", "threads")
     if args.draft_tokens > 63:
         parser.error("--draft-tokens must be at most 63")
     return args

@@ -34,7 +34,7 @@ def test_a_process_serves_times_of_every_token(tiny_checkpoint, tmp_path, monkey
     assert onnx_decode.build(args) == paths
     other = shutil.copytree(args.checkpoint, tmp_path.with_name("other"))
     (other / "config.json").write_text((other / "config.json").read_text() + " ")
-    assert onnx_decode.build_key(other) != onnx_decode.build_key(args.checkpoint) in str(paths["qmoe-int8"])
+    assert onnx_decode.models_key(other) != onnx_decode.models_key(args.checkpoint) in str(paths["qmoe-int8"])
 
 
 def loaded(ms, anonymous, **changes):

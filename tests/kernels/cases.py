@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from export import pack
-from export.quantize import QUANTS
+from export.precisions import QUANTS
 from tests.delegate import oracle
 from tests.delegate.programs import on_grid
 
