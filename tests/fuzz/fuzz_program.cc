@@ -3,9 +3,10 @@
 //   blockffn_fuzz SEEDS MUTATIONS RANDOM_SEED
 //
 // SEEDS is a directory of valid cases, each NAME.program, NAME.weights and NAME.steps, as written by
-// test_fuzz.py. Buffers have exactly their size, so that a sanitizer sees every step outside. The
-// unchanged cases must parse and run, and survive every allocation that fails. Prints one JSON line; a defect ends the
-// process.
+// test_fuzz.py. Each is tried with its weights in one segment, as ExecuTorch has them, and in tensors of their own, as
+// ONNX Runtime has them. Buffers have exactly their size, so that a sanitizer sees every step outside. The unchanged
+// cases must parse and run, give the same bits however their work is cut, and survive every allocation that fails.
+// Prints one JSON line; a defect ends the process.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -17,7 +18,6 @@
 #include <new>
 #include <random>
 #include <string>
-#include <tuple>
 #include <vector>
 
 #include "../../runtime_delegates/program/program.h"
@@ -52,8 +52,17 @@ struct Step {
 
 struct Case {
   std::string name;
-  Bytes program, weights;
+  Bytes program;
+  std::vector<Bytes> weights;  // one segment, or a tensor each
+  bool split;                  // into tensors
   std::vector<Step> steps;
+};
+
+// How a case runs.
+struct Setting {
+  const char* kernels;
+  int threads = 1;
+  bool all_experts = false;
 };
 
 Bytes read_file(const std::filesystem::path& path) {
@@ -85,6 +94,29 @@ std::vector<Step> parse_steps(const Bytes& data) {
     }
   }
   return steps;
+}
+
+// The same case with every weight in a tensor of its own: a record's offset is then 64 times the tensor's place.
+Case split(const Case& whole) {
+  Case c = whole;
+  c.name += "-tensors";
+  c.split = true;
+  c.weights.clear();
+  uint32_t values, key_bytes;
+  std::memcpy(&values, &c.program[8], sizeof values);
+  std::memcpy(&key_bytes, &c.program[24], sizeof key_bytes);
+  uint8_t* record = &c.program[(32 + key_bytes + 7) / 8 * 8];
+  for (uint32_t i = 0; i < values; ++i, record += 48) {
+    if (record[0] != static_cast<uint8_t>(blockffn::Kind::kWeight)) continue;
+    uint64_t offset, bytes;
+    std::memcpy(&offset, record + 24, sizeof offset);
+    std::memcpy(&bytes, record + 32, sizeof bytes);
+    const auto first = whole.weights[0].begin() + static_cast<ptrdiff_t>(offset);
+    offset = 64 * c.weights.size();
+    c.weights.emplace_back(first, first + static_cast<ptrdiff_t>(bytes));
+    std::memcpy(record + 24, &offset, sizeof offset);
+  }
+  return c;
 }
 
 using Random = std::mt19937_64;
@@ -190,67 +222,91 @@ struct Counts {
   long parsed = 0, steps_ok = 0, steps_refused = 0, steps_skipped = 0;
 };
 
-using Segment = std::pair<const uint8_t*, size_t>;
-
-Status find_segment(void* context, const char*, const uint8_t** data, size_t* bytes) {
-  std::tie(*data, *bytes) = *static_cast<Segment*>(context);
+Status find_segment(void* segment, const char*, const uint8_t** data, size_t* bytes) {
+  const auto& found = *static_cast<Program::WeightTensor*>(segment);
+  *data = found.data;
+  *bytes = found.bytes;
   return blockffn::kStatusOk;
 }
 
-void fail(const char* what, const char* message) {
-  std::fprintf(stderr, "%s: %s\n", what, message);
+void fail(const std::string& what, const char* message) {
+  std::fprintf(stderr, "%s: %s\n", what.c_str(), message);
   std::abort();
+}
+
+// Copies at a multiple of 64 without slack behind their last byte.
+class Exact {
+ public:
+  explicit Exact(const std::vector<Bytes>& all) {
+    for (const Bytes& b : all) {
+      void* copy = nullptr;
+      if (posix_memalign(&copy, 64, std::max<size_t>(b.size(), 1)) != 0) std::abort();
+      if (!b.empty()) std::memcpy(copy, b.data(), b.size());
+      copies_.emplace_back(static_cast<uint8_t*>(copy), std::free);
+      tensors.push_back({copies_.back().get(), b.size()});
+    }
+  }
+  std::vector<Program::WeightTensor> tensors;
+
+ private:
+  std::vector<std::unique_ptr<uint8_t, void (*)(void*)>> copies_;
+};
+
+Status parse(const Program::WeightTensor& program, bool split, std::vector<Program::WeightTensor>& weights,
+             size_t max_working_bytes, std::unique_ptr<Program>* out) {
+  return split ? Program::parse(program.data, program.bytes, weights.data(), weights.size(), out, max_working_bytes)
+               : Program::parse(program.data, program.bytes, find_segment, weights.data(), out, max_working_bytes);
 }
 
 // Parsing must report every allocation that fails, and a program that is too large, and leak nothing.
 void exhaust_memory(const Case& c) {
-  Segment segment{c.weights.data(), c.weights.size()};
+  Exact weights(c.weights);
   std::unique_ptr<Program> program;
-  const auto parse = [&](size_t max_working_bytes) {
-    return Program::parse(c.program.data(), c.program.size(), find_segment, &segment, &program, max_working_bytes);
+  const auto parse_with = [&](size_t max_working_bytes) {
+    return parse({c.program.data(), c.program.size()}, c.split, weights.tensors, max_working_bytes, &program);
   };
-  if (const Status s = parse(kMaxWorkingBytes); !s.ok()) fail("a valid program was refused", s.message);
+  if (const Status s = parse_with(kMaxWorkingBytes); !s.ok()) fail(c.name + ": refused", s.message);
   if (const int64_t needed = program->working_bytes(); needed > 0) {
     program.reset();
-    if (const Status s = parse(needed - 1); s.code != Status::kNoMemory) fail("a limit was ignored", s.message);
+    if (const Status s = parse_with(needed - 1); s.code != Status::kNoMemory) fail("a limit was ignored", s.message);
   }
   program.reset();
   for (long n = 0;; ++n) {
     allocations_left = n;
-    const Status s = parse(kMaxWorkingBytes);
+    const Status s = parse_with(kMaxWorkingBytes);
     allocations_left = -1;
     if (s.ok()) return;
     if (s.code != Status::kNoMemory || program != nullptr) fail("a failed allocation was not reported", s.message);
   }
 }
 
-// Parses and runs. The copies on the heap have no slack behind their last byte.
-void exercise(const Bytes& program_bytes, const Bytes& weights, const std::vector<Step>& steps, Random& random,
-              bool must_work, Counts* counts) {
-  const auto exact = [](const Bytes& b) {
-    auto copy = std::unique_ptr<uint8_t[]>(new uint8_t[b.size()]);
-    if (!b.empty()) std::memcpy(copy.get(), b.data(), b.size());
-    return copy;
-  };
-  const auto weights_copy = exact(weights);
-  Segment segment{weights_copy.get(), weights.size()};
+// The items in the reverse order, on one thread.
+void backwards(void*, int64_t n, void (*task)(void*, int64_t), void* context) {
+  while (n > 0) task(context, --n);
+}
+
+// Parses and runs. With `outputs` the case is valid: it must work, and its outputs are appended there.
+void exercise(const Case& c, const Setting& setting, Random& random, Counts* counts, std::vector<Bytes>* outputs) {
+  const bool valid = outputs != nullptr;
+  setenv("BLOCKFFN_KERNELS", setting.kernels, 1);
+  Exact weights(c.weights);
   std::unique_ptr<Program> program;
   {
-    const auto blob = exact(program_bytes);  // freed before the run, as ExecuTorch does
-    const Status status =
-        Program::parse(blob.get(), program_bytes.size(), find_segment, &segment, &program, kMaxWorkingBytes);
+    const Exact blob({c.program});  // freed before the run, as ExecuTorch does
+    const Status status = parse(blob.tensors[0], c.split, weights.tensors, kMaxWorkingBytes, &program);
     if (!status.ok()) {
-      if (must_work) fail("a valid program was refused", status.message);
+      if (valid) fail(c.name + ": a valid program was refused", status.message);
       if (*status.message == 0) fail("a program was refused without a sentence", "");
       return;
     }
   }
   ++counts->parsed;
-  for (const Step& step : steps) {
-    // Mutated programs also meet other chunk sizes and, sometimes, random integers.
+  program->set_all_experts(setting.all_experts);
+  for (const Step& step : c.steps) {
+    // Damaged programs also meet other chunk sizes and, sometimes, random integers.
     const int tokens =
-        must_work || below(random, 4) != 0 ? static_cast<int>(step.tokens) : 1 + static_cast<int>(below(random, 64));
-    const bool garbage = !must_work && below(random, 8) == 0;
+        valid || below(random, 4) != 0 ? static_cast<int>(step.tokens) : 1 + static_cast<int>(below(random, 64));
+    const bool garbage = !valid && below(random, 8) == 0;
     std::vector<Bytes> buffers;
     size_t total = 0;
     const auto buffer = [&](const blockffn::Value& v) {
@@ -271,14 +327,41 @@ void exercise(const Bytes& program_bytes, const Bytes& weights, const std::vecto
       ++counts->steps_skipped;
       continue;
     }
-    for (int i = 0; i < program->input_count(); ++i) program->bind_input(i, buffers[i].data());
-    for (int i = 0; i < program->output_count(); ++i)
-      program->bind_output(i, buffers[program->input_count() + i].data());
+    const auto inputs = static_cast<size_t>(program->input_count());
+    for (size_t i = 0; i < buffers.size(); ++i)
+      i < inputs ? program->bind_input(static_cast<int>(i), buffers[i].data())
+                 : program->bind_output(static_cast<int>(i - inputs), buffers[i].data());
     blockffn::ReadStats stats;
-    const Status status = program->run(tokens, {}, {}, &stats);
+    const Status status = program->run(tokens, {backwards, nullptr, setting.threads}, {}, &stats);
     ++(status.ok() ? counts->steps_ok : counts->steps_refused);
-    if (must_work && !status.ok()) fail("a valid step was refused", status.message);
+    if (!valid) continue;
+    if (!status.ok()) fail(c.name + ": a valid step was refused", status.message);
+    outputs->insert(outputs->end(), buffers.begin() + static_cast<ptrdiff_t>(inputs), buffers.end());
   }
+}
+
+// The names of the kernels that this processor runs.
+std::vector<const char*> kernel_names() {
+  std::vector<const char*> names;
+  bool supported = false;
+  for (int i = 0; const blockffn::Kernels* kernels = blockffn::kernels_variant(i, &supported); ++i)
+    if (supported) names.push_back(kernels->name);
+  return names;
+}
+
+// What a case gives must not depend on how its work is cut, nor on the experts that are computed for nothing.
+void check_valid(const Case& c, const std::vector<const char*>& kernels, Random& random, Counts* counts) {
+  for (const char* name : kernels) {
+    std::vector<Bytes> plain, other;
+    exercise(c, {name}, random, counts, &plain);
+    for (const bool all_experts : {false, true})
+      for (const int threads : {2, 7, 64}) {
+        other.clear();
+        exercise(c, {name, threads, all_experts}, random, counts, &other);
+        if (other != plain) fail(c.name + ": the outputs depend on how the work is cut", name);
+      }
+  }
+  exhaust_memory(c);
 }
 
 }  // namespace
@@ -293,7 +376,9 @@ int main(int argc, char** argv) {
     if (entry.path().extension() != ".program") continue;
     auto base = entry.path();
     const auto with = [&](const char* extension) { return read_file(base.replace_extension(extension)); };
-    cases.push_back({base.stem(), with(".program"), with(".weights"), parse_steps(with(".steps"))});
+    const Case whole{base.stem(), with(".program"), {with(".weights")}, false, parse_steps(with(".steps"))};
+    cases.push_back(whole);
+    cases.push_back(split(whole));
   }
   std::sort(cases.begin(), cases.end(), [](const Case& a, const Case& b) { return a.name < b.name; });
   if (cases.empty()) {
@@ -302,21 +387,22 @@ int main(int argc, char** argv) {
   }
   const long mutations = std::atol(argv[2]);
   Random random(std::strtoull(argv[3], nullptr, 10));
+  const std::vector<const char*> kernels = kernel_names();
   Counts valid, counts;
-  for (const Case& c : cases) {
-    exercise(c.program, c.weights, c.steps, random, true, &valid);
-    exhaust_memory(c);
-  }
+  for (const Case& c : cases) check_valid(c, kernels, random, &valid);
   for (long i = 0; i < mutations; ++i) {
-    const Case &c = cases[below(random, cases.size())], &other = cases[below(random, cases.size())];
-    Bytes program = c.program, weights = c.weights;
-    if (below(random, 16) == 0) weights = other.weights;  // mislabelled
-    const size_t target = below(random, 8);               // 0..3 program, 4..6 weights, 7 both
+    const Case& other = cases[below(random, cases.size())];
+    Case c = cases[below(random, cases.size())];
+    if (below(random, 16) == 0) c.weights = other.weights;  // mislabelled
+    const size_t target = below(random, 8);                 // 0..3 program, 4..6 weights, 7 both
     for (size_t n = 1 + below(random, 4); n > 0; --n) {
-      if (target < 4 || target == 7) mutate_once(random, program, other.program);
-      if (target >= 4) mutate_once(random, weights, other.weights);
+      if (target < 4 || target == 7) mutate_once(random, c.program, other.program);
+      if (target >= 4 && !c.weights.empty())
+        mutate_once(random, c.weights[below(random, c.weights.size())], other.program);
     }
-    exercise(program, weights, c.steps, random, false, &counts);
+    const Setting setting{kernels[below(random, kernels.size())], 1 + static_cast<int>(below(random, 9)),
+                          below(random, 4) == 0};
+    exercise(c, setting, random, &counts, nullptr);
   }
   std::printf(
       "{\"cases\": %zu, \"mutations\": %ld, \"parsed\": %ld, \"steps_ok\": %ld, \"steps_refused\": %ld, "

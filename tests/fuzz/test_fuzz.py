@@ -70,6 +70,19 @@ def attention_steps(rows):
     ]
 
 
+class GrowingGqa(Gqa):
+    """Attention of a draft head, whose trees grow from call to call: tree_rows of the rows are nodes of earlier ones."""
+
+    def forward(self, q, k, v, positions, n_past, tree_mask, kv_src, tree_rows):
+        caches = self.key_cache, self.value_cache
+        chunk = positions, n_past, tree_mask, kv_src
+        y, keys, values = torch.ops.blockffn.gqa_attention(q, k, v, self.inv_freq, *caches, *chunk, self.heads,
+                                                           self.kv_heads, tree_rows)
+        self.key_cache.copy_(keys)
+        self.value_cache.copy_(values)
+        return y
+
+
 @pytest.fixture(scope="module")
 def seeds(tmp_path_factory):
     out = tmp_path_factory.mktemp("seeds")
@@ -81,14 +94,25 @@ def seeds(tmp_path_factory):
         (out / f"{name}.steps").write_bytes(packed_steps(*steps))
 
     for quant in ("fp32", "int8", "int4"):
-        dense, ffn, mla, stack = Dense(quant, "odd"), Ffn(quant, "odd"), Mla(quant), Stack(quant)
+        dense, ffn, stack = Dense(quant, "odd"), Ffn(quant, "odd"), Stack(quant)
+        # One of the caches as int8: what writes and reads it does not depend on the weights.
+        mla = Mla(quant, kv_quant="int8" if quant == "int4" else "fp32")
         write(f"dense-{quant}", dense, dense.inputs(7), [dense.inputs(7), dense.inputs(1)])
         write(f"ffn-{quant}", ffn, ffn.inputs(7), [ffn.inputs(7), ffn.inputs(1)])
         write(f"mla-{quant}", mla, (*mla.rows(7), *chunk(7, 0)), attention_steps(mla.rows(9)))
         steps = [(*s, torch.tensor([0])) for s in attention_steps([torch.arange(9)[None]])]
         write(f"stack-{quant}", stack, (torch.zeros(1, 7, dtype=torch.int64), *chunk(7, 0), torch.tensor([0])), steps)
-    gqa = Gqa(6, 2)
-    write("gqa", gqa, (*gqa.rows(7), *chunk(7, 0)), attention_steps(gqa.rows(9)))
+    for kv_quant in ("fp32", "int8"):
+        gqa = Gqa(6, 2, kv_quant=kv_quant)
+        write(f"gqa-{kv_quant}", gqa, (*gqa.rows(7), *chunk(7, 0)), attention_steps(gqa.rows(9)))
+    head = GrowingGqa(6, 2)
+    rows = head.rows(9)
+    first = [x[:4] for x in rows], [x[4:7] for x in rows], [x[7:9] for x in rows]
+    write("gqa-tree", head, (*head.rows(7), *chunk(7, 0), torch.tensor([0])), [
+        (*first[0], *chunk(4, 0), torch.tensor([0])),
+        (*first[1], torch.tensor([4, 4, 4]), torch.tensor([4]), torch.tensor([1, 2, 4]), kept(), torch.tensor([0])),
+        (*first[2], torch.tensor([5, 5]), torch.tensor([7]), torch.tensor([1 | 8, 2 | 16]), kept(), torch.tensor([3])),
+    ])
     return out
 
 
@@ -108,7 +132,7 @@ def run(driver, seeds, mutations, random_seed):
 
 def test_damaged_programs_and_weights_do_no_harm(driver, seeds):
     result = run(driver, seeds, MUTATIONS, random_seed=1)
-    assert result["cases"] == 13 and result["mutations"] == MUTATIONS >= 10_000
+    assert result["cases"] == 2 * 15 and result["mutations"] == MUTATIONS >= 10_000
     # The damage must reach every stage: some is refused by the parser, some by a run, some is not noticed.
     assert MUTATIONS * 0.1 < result["parsed"] < MUTATIONS * 0.9
     assert result["steps_ok"] > MUTATIONS * 0.1 and result["steps_refused"] > MUTATIONS * 0.01
