@@ -124,15 +124,16 @@ const char* wanted_by(const et::BackendInitContext& context, const char* name, c
   return spec.ok() ? spec.get() : !asked.empty() ? asked.c_str() : std::getenv(variable);
 }
 
-blockffn::Status choose_device(const char* wanted, bool all_experts, blockffn::Program* program, std::string* report) {
+blockffn::Status choose_device(const char* wanted, const char* arithmetic, bool all_experts, blockffn::Program* program,
+                               std::string* report) {
   if (all_experts && wanted != nullptr && *wanted != '\0' && std::strcmp(wanted, "cpu") != 0) {
     *report = "cpu: all experts are computed on the CPU alone";
     return blockffn::kStatusOk;
   }
 #if defined(BLOCKFFN_GPU)
-  return blockffn::gpu::choose_device(wanted, shared_pool(), program, report);
+  return blockffn::gpu::choose_device(wanted, arithmetic, shared_pool(), program, report);
 #else
-  (void)program;
+  (void)program, (void)arithmetic;
   const bool cpu = wanted == nullptr || *wanted == '\0' || std::strcmp(wanted, "cpu") == 0;
   *report = cpu ? "cpu" : "cpu: this library was built without Vulkan";
   return blockffn::kStatusOk;
@@ -194,8 +195,9 @@ class BlockFFNBackend final : public et::BackendInterface {
     if (const auto chosen = choose_experts(wanted_by(context, "experts", "BLOCKFFN_EXPERTS"), &handle->all_experts);
         !chosen.ok())
       return report(chosen);
-    if (const auto chosen = choose_device(wanted_by(context, "device", "BLOCKFFN_DEVICE", wanted_device), handle->all_experts,
-                                          handle->program.get(), &last_device);
+    if (const auto chosen = choose_device(wanted_by(context, "device", "BLOCKFFN_DEVICE", wanted_device),
+                                          wanted_by(context, "gpu_arithmetic", "BLOCKFFN_GPU_ARITHMETIC"),
+                                          handle->all_experts, handle->program.get(), &last_device);
         !chosen.ok())
       return report(chosen);
     if (last_device != "cpu") ET_LOG(Info, "BlockFFNBackend: device %s", last_device.c_str());
@@ -309,7 +311,7 @@ const char* blockffn_device(void) { return last_device.c_str(); }
 const char* blockffn_gpu(void) {
 #if defined(BLOCKFFN_GPU)
   static thread_local std::string text;
-  text = blockffn::gpu::describe_gpu();
+  text = blockffn::gpu::describe_gpu(false, std::getenv("BLOCKFFN_GPU_ARITHMETIC"));
   return text.c_str();
 #else
   return "none: this library was built without Vulkan";

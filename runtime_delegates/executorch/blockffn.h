@@ -35,7 +35,9 @@ BLOCKFFN_API int blockffn_set_threads(int threads);
 BLOCKFFN_API int blockffn_default_threads(void);
 
 /* Device of the program that this thread loaded last: "cpu", "gpu NAME", or "cpu: " and why the GPU that the environment
-   variable BLOCKFFN_DEVICE (cpu, gpu or auto) or the runtime spec `device` asked for is not used. */
+   variable BLOCKFFN_DEVICE (cpu, gpu or auto) or the runtime spec `device` asked for is not used. Where
+   BLOCKFFN_GPU_ARITHMETIC or the runtime spec `gpu_arithmetic` is fp16, NAME is followed by ", fp16 arithmetic", or by
+   ", fp32 arithmetic: " and why. */
 BLOCKFFN_API const char* blockffn_device(void);
 
 /* The GPU of this machine that a program would run on, or "none: " and why. */

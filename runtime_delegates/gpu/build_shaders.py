@@ -23,6 +23,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 QUANTS = ("fp32", "int8", "int4")
 QUANTIZED = ("linear", "expert_up", "expert_down", "embedding")  # one module per precision
+HALF = ("linear", "expert_up", "expert_down")  # and one each that multiplies in float16
 GLSLC = ("glslc", "--target-env=vulkan1.1", "-O", "-Werror", "-fshader-stage=compute")
 SPIRV_CROSS = ("spirv-cross", "--msl", "--msl-version", "20200", "--msl-force-native-arrays", "--msl-decoration-binding")
 
@@ -33,6 +34,8 @@ def modules() -> list[tuple[str, Path, tuple[str, ...]]]:
     for source in sorted((HERE / "shaders").glob("*.comp")):
         if source.stem in QUANTIZED:
             out += [(f"{source.stem}_{q}", source, (f"-DQUANT={i}",)) for i, q in enumerate(QUANTS)]
+            if source.stem in HALF:
+                out += [(f"{source.stem}_{q}_fp16", source, (f"-DQUANT={i}", "-DFP16=1")) for i, q in enumerate(QUANTS)]
         else:
             out.append((source.stem, source, ()))
     return out

@@ -55,16 +55,36 @@ Status measure(Program& program, const Parallel& parallel, Times* times) {
   return status;
 }
 
-}  // namespace
+constexpr Status kNoHalf{Status::kInvalidArgument, "this GPU does not multiply in float16"};
 
-std::string describe_gpu() {
-  std::shared_ptr<Device> device;
-  const Status s = Device::shared(false, &device);
-  return s.ok() ? device->name() : std::string("none: ") + s.message;
+Status parse(const char* wanted, Arithmetic* out) {
+  *out = wanted != nullptr && std::strcmp(wanted, "fp16") == 0 ? Arithmetic::kFp16 : Arithmetic::kFp32;
+  if (wanted == nullptr || *wanted == '\0' || std::strcmp(wanted, arithmetic_name(*out)) == 0) return kStatusOk;
+  return {Status::kInvalidArgument,
+          "the GPU's arithmetic must be fp32 or fp16 (BLOCKFFN_GPU_ARITHMETIC, or the runtime spec `gpu_arithmetic`)"};
 }
 
-Status choose_device(const char* wanted, const Parallel& parallel, Program* program, std::string* report) {
+// Behind a GPU's name: nothing for what runs if nobody asks.
+std::string said(Arithmetic wanted, const Status& half) {
+  if (wanted == Arithmetic::kFp32) return "";
+  return half.ok() ? ", fp16 arithmetic" : std::string(", fp32 arithmetic: ") + half.message;
+}
+
+}  // namespace
+
+std::string describe_gpu(bool cpu_too, const char* wanted_arithmetic) {
+  std::shared_ptr<Device> device;
+  if (const Status s = Device::shared(cpu_too, &device); !s.ok()) return std::string("none: ") + s.message;
+  Arithmetic arithmetic;
+  if (const Status s = parse(wanted_arithmetic, &arithmetic); !s.ok()) return std::string("none: ") + s.message;
+  return device->name() + said(arithmetic, device->limits().half ? kStatusOk : kNoHalf);
+}
+
+Status choose_device(const char* wanted, const char* wanted_arithmetic, const Parallel& parallel, Program* program,
+                     std::string* report) {
   *report = "cpu";
+  Arithmetic arithmetic;
+  if (const Status s = parse(wanted_arithmetic, &arithmetic); !s.ok()) return s;
   if (wanted == nullptr || *wanted == '\0' || std::strcmp(wanted, "cpu") == 0) return kStatusOk;
   const bool automatic = std::strcmp(wanted, "auto") == 0, cpu_too = !automatic;
   if (!automatic && std::strcmp(wanted, "gpu") != 0)
@@ -82,17 +102,26 @@ Status choose_device(const char* wanted, const Parallel& parallel, Program* prog
   }
   std::shared_ptr<Device> device;
   if (const Status s = Device::shared(cpu_too, &device); !s.ok()) return stay(s.message);
-  for (int q = 0; q < 3; ++q)
-    if (used[q])
-      if (const Status s = trusted(cpu_too, static_cast<Quant>(q)); !s.ok()) return stay(s.message);
+  const auto trusted_in = [&](Arithmetic a) {
+    for (int q = 0; q < 3; ++q)
+      if (used[q])
+        if (const Status s = trusted(cpu_too, static_cast<Quant>(q), a); !s.ok()) return s;
+    return kStatusOk;
+  };
+  // The passes of float32 are part of either program.
+  if (const Status s = trusted_in(Arithmetic::kFp32); !s.ok()) return stay(s.message);
+  Status half = kStatusOk;
+  if (arithmetic == Arithmetic::kFp16) half = device->limits().half ? trusted_in(arithmetic) : kNoHalf;
+  if (half.code == Status::kLost || half.code == Status::kNoMemory) return stay(half.message);
   Times cpu, gpu;
   if (automatic)
     if (const Status s = measure(*program, parallel, &cpu); !s.ok())
       return stay("the program cannot be timed without an input of its own");
   StepOptions options;
   options.cpu_too = cpu_too;
+  options.arithmetic = half.ok() ? arithmetic : Arithmetic::kFp32;
   if (const Status s = Step::create(*program, options, &step); !s.ok()) return stay(s.message);
-  const std::string name = step->name();
+  const std::string name = step->name() + said(arithmetic, half);
   program->set_accelerator(std::move(step));
   if (!automatic) {
     *report = "gpu " + name;

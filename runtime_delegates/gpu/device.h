@@ -23,21 +23,49 @@ enum class Shader {
   kElementwise,
   kEmbedding,
   kExpertDown = kEmbedding + 3,
-  kExpertUp = kExpertDown + 3,
-  kHeads = kExpertUp + 3,
+  kExpertUp = kExpertDown + 6,
+  kHeads = kExpertUp + 6,
   kKeepRows,
   kLinear,
-  kRmsNorm = kLinear + 3,
+  kRmsNorm = kLinear + 6,
   kCount
 };
-inline Shader variant(Shader first, Quant quant) {
-  return static_cast<Shader>(static_cast<int>(first) + static_cast<int>(quant));
+// In what the passes that multiply weights do so; all others, and all long sums, are float32.
+enum class Arithmetic { kFp32, kFp16 };
+inline const char* arithmetic_name(Arithmetic a) { return a == Arithmetic::kFp16 ? "fp16" : "fp32"; }
+inline Shader variant(Shader first, Quant quant, Arithmetic arithmetic = Arithmetic::kFp32) {
+  return static_cast<Shader>(static_cast<int>(first) + static_cast<int>(quant) + 3 * static_cast<int>(arithmetic));
 }
 constexpr const char* kShaderNames[] = {
-    "attend",           "attend_join",    "bandwidth",      "compact",          "elementwise",
-    "embedding_fp32",   "embedding_int8", "embedding_int4", "expert_down_fp32", "expert_down_int8",
-    "expert_down_int4", "expert_up_fp32", "expert_up_int8", "expert_up_int4",   "heads",
-    "keep_rows",        "linear_fp32",    "linear_int8",    "linear_int4",      "rms_norm"};
+    "attend",
+    "attend_join",
+    "bandwidth",
+    "compact",
+    "elementwise",
+    "embedding_fp32",
+    "embedding_int8",
+    "embedding_int4",
+    "expert_down_fp32",
+    "expert_down_int8",
+    "expert_down_int4",
+    "expert_down_fp32_fp16",
+    "expert_down_int8_fp16",
+    "expert_down_int4_fp16",
+    "expert_up_fp32",
+    "expert_up_int8",
+    "expert_up_int4",
+    "expert_up_fp32_fp16",
+    "expert_up_int8_fp16",
+    "expert_up_int4_fp16",
+    "heads",
+    "keep_rows",
+    "linear_fp32",
+    "linear_int8",
+    "linear_int4",
+    "linear_fp32_fp16",
+    "linear_int8_fp16",
+    "linear_int4_fp16",
+    "rms_norm"};
 static_assert(sizeof kShaderNames / sizeof kShaderNames[0] == static_cast<size_t>(Shader::kCount));
 inline const char* shader_name(Shader shader) { return kShaderNames[static_cast<int>(shader)]; }
 
@@ -56,6 +84,7 @@ struct Limits {
   uint64_t binding_bytes;  // of one storage buffer
   uint64_t binding_align;
   uint32_t groups[3];  // workgroups of a dispatch
+  bool half;           // multiplies in float16
 };
 
 // What tests pretend of a device.
@@ -64,6 +93,7 @@ struct Faults {
   uint64_t memory_bytes = 0;  // allocations beyond fail
   int lose_after = -1;        // submissions that succeed before the device is lost
   bool discrete = false;      // memory that the CPU cannot reach, filled by copies alone
+  bool no_half = false;       // no arithmetic in float16
 };
 
 constexpr int kBindings = 7;
@@ -112,6 +142,7 @@ class Device {
   static Status open(bool cpu_too, const Faults& faults, std::unique_ptr<Device>* out);
   // The one that all programs of this process share; opened on the first call, closed with the last user.
   static Status shared(bool cpu_too, std::shared_ptr<Device>* out);
+  static void plant(const Faults& faults);  // for tests: in the devices that shared() opens from now on
   virtual ~Device() = default;
   Device(const Device&) = delete;
   Device& operator=(const Device&) = delete;

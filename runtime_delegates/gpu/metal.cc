@@ -47,6 +47,7 @@ class MetalDevice final : public Device {
     limits_.binding_bytes = std::min<uint64_t>(metal_.buffer_bytes, UINT32_MAX) / 64 * 64;
     limits_.binding_align = 16;
     for (uint32_t& n : limits_.groups) n = 65535;
+    limits_.half = !faults_.no_half;
     if (metal_.threadgroup_threads < limits_.threads || shared < 16384 || limits_.binding_bytes < (uint64_t{1} << 27))
       return {Status::kInvalidArgument, "the Metal device's limits are below what the passes need"};
     return kStatusOk;

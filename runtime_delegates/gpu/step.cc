@@ -49,7 +49,7 @@ Status Step::create(const Program& program, const StepOptions& options, std::uni
   std::unique_ptr<Step> step(new Step);
   step->options_ = options;
   const bool faulty = options.faults.shared_bytes != 0 || options.faults.memory_bytes != 0 ||
-                      options.faults.lose_after >= 0 || options.faults.discrete;
+                      options.faults.lose_after >= 0 || options.faults.discrete || options.faults.no_half;
   if (options.own_device || faulty || options.threads != 0) {
     std::unique_ptr<Device> own;
     if (Status s = Device::open(options.cpu_too, options.faults, &own); !s.ok()) return s;
@@ -58,6 +58,7 @@ Status Step::create(const Program& program, const StepOptions& options, std::uni
     return s;
   }
   std::unique_lock<std::mutex> lock(step->device_->mutex());
+  if (!step->device_->limits().half) step->options_.arithmetic = Arithmetic::kFp32;
   if (options.threads != 0) step->device_->set_threads(options.threads, options.threads);
   const Status planned = step->plan(program);
   lock.unlock();  // the destructor of a step that failed takes it
@@ -282,7 +283,7 @@ uint32_t Step::rope_table(const float* inv_freq, int rope, int32_t) {
 }
 
 Status Step::add_linear(const Matrix& w, const Value* bias, float scale, Region x, uint32_t x_group, Region y,
-                        uint32_t y_group, bool logits, const Region* residual) {
+                        uint32_t y_group, bool logits, const Region* residual, bool router) {
   const uint64_t room = this->room();
   const uint32_t tiles = static_cast<uint32_t>(w.tiles_per_group());
   const uint32_t window =
@@ -293,7 +294,8 @@ Status Step::add_linear(const Matrix& w, const Value* bias, float scale, Region 
   const uint32_t step = w.groups > 1 ? tiles : window;
   for (uint32_t t = 0; t < tiles; t += step) {
     const uint32_t count = std::min(step, tiles - t);
-    Dispatch& d = dispatch(variant(Shader::kLinear, w.quant));
+    // The sign of a router's score decides whether its expert fires: always float32.
+    Dispatch& d = dispatch(variant(Shader::kLinear, w.quant, router ? Arithmetic::kFp32 : options_.arithmetic));
     uint32_t first, bias_at = 0;
     d.bindings[0] =
         weight(w.tiles, w.tile_bytes * t, w.groups > 1 ? w.group_bytes() * w.groups : w.tile_bytes * count, 16, &first);
@@ -361,7 +363,7 @@ Status Step::add_ffn(const Ffn& w, Region x, Region y, const Region* residual) {
                  down_threads = w.quant == Quant::kFp32 ? device_->limits().threads : wide,
                  classes = down_classes(w, down_threads);
   const uint32_t up_tiles = (width + 7) / 8, down_tiles = static_cast<uint32_t>(w.hidden + 7) / 8;
-  if (Status s = add_linear(w.router, nullptr, 1.0f, x, 0, scores, 0, false); !s.ok()) return s;
+  if (Status s = add_linear(w.router, nullptr, 1.0f, x, 0, scores, 0, false, nullptr, true); !s.ok()) return s;
   {
     // No barrier between it and the up pass: both read the scores alone.
     Dispatch& d = dispatch(Shader::kCompact);
@@ -387,7 +389,7 @@ Status Step::add_ffn(const Ffn& w, Region x, Region y, const Region* residual) {
   ffn_experts_.push_back(w.experts);
   const auto expert_pass = [&](Shader shader, uint32_t e, uint32_t* first) -> Dispatch& {
     const uint32_t count = std::min(window, experts - e);
-    Dispatch& d = dispatch(variant(shader, w.quant));
+    Dispatch& d = dispatch(variant(shader, w.quant, options_.arithmetic));
     d.bindings[0] = weight(w.expert_base, w.expert_stride * e, w.expert_stride * (count - 1) + region, 16, first);
     d.writes = 1u << 2;
     d.blocks = true;

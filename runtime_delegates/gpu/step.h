@@ -24,6 +24,7 @@ struct StepOptions {
   Faults faults;            // for tests; with any, the step has a device of its own
   bool own_device = false;  // not the one that programs share
   int skip_barrier = -1;    // for tests of the validation: leaves out one barrier
+  Arithmetic arithmetic = Arithmetic::kFp32;  // float32 where the device has no float16: Step::arithmetic()
 };
 
 class Step : public Accelerator {
@@ -51,6 +52,7 @@ class Step : public Accelerator {
   // Only where the CPU reaches all memory.
   Status trace(const Program& program, int tokens, const std::string& prefix);
   Device& device() { return *device_; }
+  Arithmetic arithmetic() const { return options_.arithmetic; }
   int barriers() const { return barriers_; }
 
  private:
@@ -87,7 +89,7 @@ class Step : public Accelerator {
   Status place_weights(const Program& program);
   Status add_op(const Program& program, const Op& op);
   Status add_linear(const Matrix& w, const Value* bias, float scale, Region x, uint32_t x_group, Region y,
-                    uint32_t y_group, bool logits, const Region* residual = nullptr);
+                    uint32_t y_group, bool logits, const Region* residual = nullptr, bool router = false);
   Status add_ffn(const Ffn& w, Region x, Region y, const Region* residual);
   Status add_attend(const AttentionShape& shape, int capacity, Region query, uint32_t q_head, Region keys,
                     uint32_t key_head, Region values, uint32_t value_head, Region y, uint32_t y_head);

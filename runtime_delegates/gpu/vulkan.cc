@@ -95,6 +95,17 @@ Status VulkanDevice::start(bool cpu_too) {
   device.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO;
   device.queueCreateInfoCount = 1;
   device.pQueueCreateInfos = &queue;
+  // Arithmetic in float16, where there is any; whether a program uses it is decided later.
+  VkPhysicalDeviceShaderFloat16Int8Features half{};
+  half.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_FLOAT16_INT8_FEATURES;
+  half.shaderFloat16 = VK_TRUE;
+  const char* extension = VK_KHR_SHADER_FLOAT16_INT8_EXTENSION_NAME;
+  limits_.half = offers_half();
+  if (limits_.half) {
+    device.pNext = &half;
+    device.enabledExtensionCount = 1;
+    device.ppEnabledExtensionNames = &extension;
+  }
   if (Status s = check(CreateDevice(physical_, &device, nullptr, &device_), "the Vulkan driver cannot open its device");
       !s.ok()) {
     device_ = VK_NULL_HANDLE;
@@ -207,6 +218,25 @@ Status VulkanDevice::choose(bool cpu_too) {
       limits_.binding_bytes < (uint64_t{1} << 27) || limits_.binding_align > 256)
     return unavailable("the Vulkan device's limits are below what Vulkan 1.1 guarantees");
   return kStatusOk;
+}
+
+bool VulkanDevice::offers_half() const {
+  if (faults_.no_half) return false;
+  uint32_t count = 0;
+  if (EnumerateDeviceExtensionProperties(physical_, nullptr, &count, nullptr) != VK_SUCCESS) return false;
+  std::vector<VkExtensionProperties> extensions(count);
+  if (EnumerateDeviceExtensionProperties(physical_, nullptr, &count, extensions.data()) != VK_SUCCESS) return false;
+  if (std::none_of(extensions.begin(), extensions.end(), [](const VkExtensionProperties& e) {
+        return std::strcmp(e.extensionName, VK_KHR_SHADER_FLOAT16_INT8_EXTENSION_NAME) == 0;
+      }))
+    return false;
+  VkPhysicalDeviceShaderFloat16Int8Features half{};
+  half.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_FLOAT16_INT8_FEATURES;
+  VkPhysicalDeviceFeatures2 features{};
+  features.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2;
+  features.pNext = &half;
+  GetPhysicalDeviceFeatures2(physical_, &features);
+  return half.shaderFloat16 == VK_TRUE;
 }
 
 VulkanDevice::~VulkanDevice() {

@@ -17,7 +17,7 @@ namespace blockffn::gpu {
   F(EnumeratePhysicalDevices)          \
   F(GetPhysicalDeviceProperties)       \
   F(GetPhysicalDeviceMemoryProperties) \
-  F(GetPhysicalDeviceQueueFamilyProperties) F(CreateDevice) F(GetDeviceProcAddr) F(EnumerateDeviceExtensionProperties)
+  F(GetPhysicalDeviceQueueFamilyProperties) F(GetPhysicalDeviceFeatures2) F(CreateDevice) F(GetDeviceProcAddr) F(EnumerateDeviceExtensionProperties)
 #define BLOCKFFN_VK_DEVICE(F)                                                                                        \
   F(DestroyDevice)                                                                                                   \
   F(GetDeviceQueue)                                                                                                  \
@@ -80,6 +80,7 @@ class VulkanDevice final : public Device {
   Status make_buffer(uint64_t bytes, Memory kind, Buffer* out) override;
   Status submit(const std::vector<Recording*>& recordings) override;
   Status choose(bool cpu_too);
+  bool offers_half() const;
   int memory_type(uint32_t allowed, VkMemoryPropertyFlags wanted) const;
 
   void* library_ = nullptr;

@@ -31,6 +31,8 @@ struct Vector<T, 2> {
   Vector() = default;
   constexpr explicit Vector(T a) : x(a), y(a) {}
   constexpr Vector(T a, T b) : x(a), y(b) {}
+  template <class From>
+  constexpr explicit Vector(Vector<From, 2> from) : x(static_cast<T>(from.x)), y(static_cast<T>(from.y)) {}
   T& operator[](uint i) { return (&x)[i]; }
 };
 template <class T>
@@ -39,9 +41,12 @@ struct Vector<T, 3> {
   Vector() = default;
   constexpr Vector(T a, T b, T c) : x(a), y(b), z(c) {}
 };
+using half = _Float16;
 template <class T>
 struct alignas(16) Vector<T, 4> {
   T x, y, z, w;
+  Vector<T, 2> xz() const { return {x, z}; }
+  Vector<T, 2> yw() const { return {y, w}; }
   Vector() = default;
   constexpr explicit Vector(T a) : x(a), y(a), z(a), w(a) {}
   constexpr Vector(T a, T b, T c, T d) : x(a), y(b), z(c), w(d) {}
@@ -51,6 +56,9 @@ using uint2 = Vector<uint, 2>;
 using uint3 = Vector<uint, 3>;
 using uint4 = Vector<uint, 4>;
 using float4 = Vector<float, 4>;
+using half2 = Vector<half, 2>;
+inline half2 operator*(half2 a, half2 b) { return half2(half(a.x * b.x), half(a.y * b.y)); }
+inline half2 operator-(half2 a, half2 b) { return half2(a.x - b.x, a.y - b.y); }
 inline float4 operator*(float4 a, float b) { return float4(a.x * b, a.y * b, a.z * b, a.w * b); }
 
 template <class To, class From>
@@ -61,6 +69,14 @@ To as_type(From from) {
   return to;
 }
 inline float fma(float a, float b, float c) { return std::fma(a, b, c); }
+// In two roundings, as lavapipe does, so that results can be compared closely; a GPU takes one.
+inline half round(float a) { return static_cast<half>(a); }
+inline half fma(half a, half b, half c) { return round(float{round(float{a} * float{b})} + float{c}); }
+inline half2 fma(half2 a, half2 b, half2 c) { return half2(fma(a.x, b.x, c.x), fma(a.y, b.y, c.y)); }
+inline half abs(half a) { return a < 0 ? -a : a; }
+inline half2 abs(half2 a) { return half2(abs(a.x), abs(a.y)); }
+inline half max(half a, half b) { return a > b ? a : b; }
+inline half2 max(half2 a, half2 b) { return half2(max(a.x, b.x), max(a.y, b.y)); }
 inline float sqrt(float a) { return std::sqrt(a); }
 inline float floor(float a) { return std::floor(a); }
 inline float abs(float a) { return std::fabs(a); }

@@ -1,8 +1,10 @@
 // Runs one program step by step on the CPU or on a Vulkan device: run_step cpu|gpu PROGRAM WEIGHTS STEPS OUTPUT [NAME=N
 // ...]
+//     run_step self_test QUANT [fp16] [fault]
+//     run_step choose PROGRAM WEIGHTS DEVICE|describe ARITHMETIC [NAME=N ...]
 //
 // STEPS and OUTPUT are those of tests/kernels/run_program.cc. A step that is refused writes 0xffffffff and its
-// sentence's length and text instead. NAME is threads, serialize, staged or skip_barrier of
+// sentence's length and text instead. NAME is threads, serialize, staged, skip_barrier or fp16 of
 // gpu::StepOptions, or trace, the number of a step that ends the run and is written out (Step::trace). The last line of
 // standard output is JSON: device, barriers, and what the FFNs read. Exit 1 and a sentence if nothing can run.
 #include <cstdio>
@@ -20,7 +22,13 @@ using namespace blockffn;
 
 int main(int argc, char** argv) {
   if (argc >= 3 && std::strcmp(argv[1], "self_test") == 0) {
-    const Status s = gpu::self_test(true, static_cast<Quant>(std::atoi(argv[2])), argc > 3);
+    bool fault = false;
+    auto arithmetic = gpu::Arithmetic::kFp32;
+    for (int i = 3; i < argc; ++i) {
+      fault = fault || std::strcmp(argv[i], "fault") == 0;
+      if (std::strcmp(argv[i], "fp16") == 0) arithmetic = gpu::Arithmetic::kFp16;
+    }
+    const Status s = gpu::self_test(true, static_cast<Quant>(std::atoi(argv[2])), arithmetic, fault);
     std::printf("%s\n", s.ok() ? "passed" : s.message);
     return s.ok() ? 0 : 1;
   }
@@ -28,6 +36,7 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "usage: run_step cpu|gpu PROGRAM WEIGHTS STEPS OUTPUT [NAME=N ...]\n");
     return 2;
   }
+  const bool choose = std::strcmp(argv[1], "choose") == 0;
   gpu::StepOptions options;
   options.cpu_too = true;
   int trace = -1;
@@ -41,16 +50,28 @@ int main(int argc, char** argv) {
     if (name == "window") options.window = static_cast<uint64_t>(n);
     if (name == "shared_bytes") options.faults.shared_bytes = static_cast<uint32_t>(n);
     if (name == "memory_bytes") options.faults.memory_bytes = static_cast<uint64_t>(n);
+    if (name == "no_half") options.faults.no_half = n != 0;
+    if (name == "fp16") options.arithmetic = n != 0 ? gpu::Arithmetic::kFp16 : gpu::Arithmetic::kFp32;
     if (name == "lose_after") options.faults.lose_after = n;
     if (name == "trace") trace = n;
     if (name == "skip_barrier") options.skip_barrier = n;
   }
   const Bytes blob = read_file(argv[2]);
   Bytes weights = read_file(argv[3]);
-  StepFile steps(read_file(argv[4]));
   std::unique_ptr<Program> program;
   if (const Status s = Program::parse(blob.data(), blob.size(), find_segment, &weights, &program); !s.ok())
     return refused("parse", s);
+  if (choose) {  // STEPS and OUTPUT: the wished device and arithmetic
+    gpu::Device::plant(options.faults);
+    std::string report;
+    if (std::strcmp(argv[4], "describe") == 0) {
+      std::printf("%s\n", gpu::describe_gpu(true, argv[5]).c_str());
+      return 0;
+    }
+    const Status s = gpu::choose_device(argv[4], argv[5], {}, program.get(), &report);
+    std::printf("%s\n", s.ok() ? report.c_str() : s.message);
+    return s.ok() ? 0 : 1;
+  }
   gpu::Step* step = nullptr;
   if (std::string(argv[1]) == "gpu") {
     std::unique_ptr<gpu::Step> made;
@@ -58,6 +79,7 @@ int main(int argc, char** argv) {
     step = made.get();
     program->set_accelerator(std::move(made));
   }
+  StepFile steps(read_file(argv[4]));
   std::ofstream output(argv[5], std::ios::binary);
   const auto put = [&](uint32_t n) { output.write(reinterpret_cast<const char*>(&n), sizeof n); };
   ReadStats stats;
@@ -77,8 +99,9 @@ int main(int argc, char** argv) {
   }
   // A step that lost its device is gone.
   if (program->accelerator() == nullptr) step = nullptr;
-  std::printf("{\"device\": \"%s\", \"barriers\": %d, \"experts_read\": %lld, \"experts_total\": %lld}\n",
-              step == nullptr ? program->kernels().name : step->name(), step == nullptr ? 0 : step->barriers(),
+  std::printf("{\"device\": \"%s\", \"arithmetic\": \"%s\", \"barriers\": %d, \"experts_read\": %lld, \"experts_total\": %lld}\n",
+              step == nullptr ? program->kernels().name : step->name(),
+              step == nullptr ? "" : gpu::arithmetic_name(step->arithmetic()), step == nullptr ? 0 : step->barriers(),
               static_cast<long long>(stats.experts_read), static_cast<long long>(stats.experts_total));
   return output.flush() ? 0 : 1;
 }

@@ -1,6 +1,12 @@
 // What every pass shares. Sums are explicit fma in a fixed order and marked precise: a token's result must not depend
 // on how many tokens share the dispatch, to the bit, whatever the driver's compiler likes to fuse.
 #extension GL_EXT_control_flow_attributes : require
+#ifndef FP16
+#define FP16 0  // 1: the variant that multiplies in half precision
+#endif
+#if FP16
+#extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
+#endif
 layout(local_size_x_id = 0, local_size_y = 1, local_size_z = 1) in;
 layout(constant_id = 1) const uint TOKENS = 1;  // tokens that one workgroup multiplies together: 1, 2, 4 or 8
 #define MAX_TOKENS 8

@@ -74,8 +74,8 @@ void main() {
           if (i >= AHEAD || (TOKENS != 1 && s0 + i >= count)) continue;
           const uint slot = base + min(s0 + i, count - 1), mask = s0 + i < count ? slot_mask[slot] : 0;
           if (TOKENS != 1 && mask == 0) continue;
-          vec4 w[ROWS * XV];
-          decode_unit(raw[i], w);
+          WEIGHT w[WEIGHTS];
+          decode(raw[i], w);
           float scale[ROWS];
           unit_scales(pair[i], scale);
           const uint h_at = ((p.first_expert + slot_expert[slot]) * 64 + t0) * p.x_stride;
@@ -85,7 +85,7 @@ void main() {
             [[unroll]] for (uint v = 0; v < XV; ++v)
               xs[v] = TOKENS == 1 ? hidden[i][v] : x[h_at + t * p.x_stride + x_index(j, v)];
             float part[ROWS];
-            unit_dot(w, xs, part);
+            unit_dot(raw[i], w, xs, (mask >> t & 1) != 0, part);
             const float weight = slot_weight[slot * TOKENS + t];
             [[unroll]] for (uint r = 0; r < ROWS; ++r) {
               precise float factor = weight * scale[r];

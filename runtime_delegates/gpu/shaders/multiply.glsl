@@ -7,7 +7,7 @@ shared float partial[THREADS * TOKENS * ROWS];
 shared float chunk_sums[CHUNKS * 8 * TOKENS];
 
 // part[r] = the unit's contribution to row r, before the scale of an int8 row.
-void unit_dot(vec4 w[ROWS * XV], vec4 xs[XV], out float part[ROWS]) {
+void unit_dot_float(vec4 w[ROWS * XV], vec4 xs[XV], out float part[ROWS]) {
   [[unroll]] for (uint r = 0; r < ROWS; ++r) {
     precise float sum = w[r * XV].x * xs[0].x;
     sum = fma(w[r * XV].y, xs[0].y, sum);
@@ -22,6 +22,57 @@ void unit_dot(vec4 w[ROWS * XV], vec4 xs[XV], out float part[ROWS]) {
     part[r] = sum;
   }
 }
+
+#if FP16
+// Half precision: two sums of 2, 4 or 8 products (float32, int8, int4) each, the rest in float32. Where the largest
+// activation (and of float32 weights the largest of each row, as decode_half gives it) lies between the bounds below, no
+// sum exceeds 2^15, and what may be flushed to zero is below 2^-9 of the largest. Every other unit is multiplied as in the
+// float32 passes, so that no activation, however large or small, gives infinity or nothing.
+#define WEIGHT f16vec2
+#define WEIGHTS (ROWS * XV * 2)
+#define decode(raw, w) decode_half(raw, w)
+#define SMALLEST_TOP float16_t(0.03125)
+#define LARGEST_X float16_t(QUANT == 2 ? 512.0 : 64.0)
+#define LARGEST_WEIGHT float16_t(256.0)
+// `needed`: false where the result goes nowhere.
+void unit_dot(uvec4 raw[RAW], f16vec2 w[WEIGHTS], vec4 xs[XV], bool needed, out float part[ROWS]) {
+  f16vec2 h[XV * 2];
+  [[unroll]] for (uint v = 0; v < XV; ++v) {
+    h[2 * v] = f16vec2(xs[v].xz);
+    h[2 * v + 1] = f16vec2(xs[v].yw);
+  }
+  f16vec2 top2 = abs(h[0]);
+  [[unroll]] for (uint i = 1; i < XV * 2; ++i) top2 = max(top2, abs(h[i]));
+  const float16_t top = max(top2.x, top2.y);
+  bool narrow = top >= SMALLEST_TOP && top <= LARGEST_X;
+#if QUANT == 0
+  [[unroll]] for (uint r = 0; r < ROWS; ++r) {
+    const f16vec2 weight2 = max(abs(w[2 * r]), abs(w[2 * r + 1]));
+    const float16_t weight = max(weight2.x, weight2.y);
+    narrow = narrow && weight >= SMALLEST_TOP && weight <= LARGEST_WEIGHT;
+  }
+#endif
+  [[unroll]] for (uint r = 0; r < ROWS; ++r) {
+    precise f16vec2 sum = w[r * XV * 2] * h[0];
+    [[unroll]] for (uint i = 1; i < XV * 2; ++i) sum = fma(w[r * XV * 2 + i], h[i], sum);
+    precise float total = float(sum.x) + float(sum.y);
+#if QUANT == 0
+    total *= 1.0 / WEIGHT_FACTOR;
+#endif
+    part[r] = total;
+  }
+  if (needed && !narrow) {
+    vec4 exact[ROWS * XV];
+    decode_unit(raw, exact);
+    unit_dot_float(exact, xs, part);
+  }
+}
+#else
+#define WEIGHT vec4
+#define WEIGHTS (ROWS * XV)
+#define decode(raw, w) decode_unit(raw, w)
+#define unit_dot(raw, w, xs, needed, part) unit_dot_float(w, xs, part)
+#endif
 
 // Adds up acc[token][row of the unit] of all threads; sum_of then gives the totals to any thread. Two barriers: a tree
 // would take one for every halving.

@@ -11,8 +11,8 @@
     [[unroll]] for (uint i = 0; i < UNROLL; ++i) {
       const uint j = j0 + i * THREADS;
       if (i >= DEPTH || j >= units) continue;
-      vec4 w[ROWS * XV];
-      decode_unit(raw[i], w);
+      WEIGHT w[WEIGHTS];
+      decode(raw[i], w);
 #if QUANT == 2
       float scale[ROWS];
       unit_scales(pair[i], scale);
@@ -25,7 +25,7 @@
           vec4 xs[XV];
           [[unroll]] for (uint v = 0; v < XV; ++v) xs[v] = x[x_at[t] + x_index(j, v)];
           float part[ROWS];
-          unit_dot(w, xs, part);
+          unit_dot(raw[i], w, xs, t < valid, part);
           [[unroll]] for (uint r = 0; r < ROWS; ++r) {
 #if QUANT == 2
             precise float sum = fma(scale[r], part[r], acc[t * ROWS + r]);

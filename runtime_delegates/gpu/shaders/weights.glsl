@@ -2,6 +2,9 @@
 //
 // load_unit also gives the halves of its rows' scales, as one word, so that they arrive together.
 //
+// decode_unit gives float32, decode_half float16 (FP16): pairs of columns (0, 2) and (1, 3) of every four, and of float32
+// weights 64 times their value, because they are small.
+//
 // A unit is what one thread multiplies at once: ROWS output rows of a tile by 4 * XV columns. Units of a tile are
 // numbered so that neighbouring threads read neighbouring bytes, and unit j has rows ROWS * (j % CLASSES) ...
 #if QUANT == 0
@@ -22,6 +25,18 @@ void decode_unit(uvec4 raw[RAW], out vec4 w[ROWS * XV]) {
     w[r] = vec4(uintBitsToFloat(raw[0][r]), uintBitsToFloat(raw[1][r]), uintBitsToFloat(raw[2][r]),
                 uintBitsToFloat(raw[3][r]));
 }
+#if FP16
+#define WEIGHT_FACTOR 64.0
+void decode_half(uvec4 raw[RAW], out f16vec2 w[ROWS * XV * 2]) {
+  vec4 f[ROWS * XV];
+  decode_unit(raw, f);
+  [[unroll]] for (uint r = 0; r < 4; ++r) {
+    const vec4 scaled = f[r] * WEIGHT_FACTOR;
+    w[2 * r] = f16vec2(scaled.xz);
+    w[2 * r + 1] = f16vec2(scaled.yw);
+  }
+}
+#endif
 #else
 #define ROWS 2
 #define CLASSES 4
@@ -45,6 +60,17 @@ vec4 bytes(uint packed) {
 void decode_unit(uvec4 raw[RAW], out vec4 w[ROWS * XV]) {
   [[unroll]] for (uint i = 0; i < 4; ++i) w[i] = bytes(raw[0][i]);
 }
+#if FP16
+// The bits of 1024 + n for two small integers at once, minus 1024 and the offset that n carries: exact.
+void decode_half(uvec4 raw[RAW], out f16vec2 w[ROWS * XV * 2]) {
+  const f16vec2 offset = f16vec2(1024.0 + 128.0);
+  [[unroll]] for (uint i = 0; i < 4; ++i) {
+    const uint u = raw[0][i] ^ 0x80808080u;
+    w[2 * i] = unpackFloat2x16((u & 0x00ff00ffu) | 0x64006400u) - offset;
+    w[2 * i + 1] = unpackFloat2x16((u >> 8 & 0x00ff00ffu) | 0x64006400u) - offset;
+  }
+}
+#endif
 #else
 #define XV 4
 void load_unit(uint tile, uint j, uint cols, uint units, out uvec4 raw[RAW], out uint pair) {
@@ -65,6 +91,19 @@ void decode_unit(uvec4 raw[RAW], out vec4 w[ROWS * XV]) {
       w[r * XV + 2 + v] = nibbles(raw[0][2 * r + v] >> 4);
     }
 }
+#if FP16
+// As for int8; high nibbles stay where they are, as 1024 + 16 n.
+void decode_half(uvec4 raw[RAW], out f16vec2 w[ROWS * XV * 2]) {
+  const f16vec2 offset = f16vec2(1024.0 + 8.0), high_offset = f16vec2(-64.0 - 8.0), sixteenth = f16vec2(0.0625);
+  [[unroll]] for (uint r = 0; r < 2; ++r)
+    [[unroll]] for (uint v = 0; v < 2; ++v)
+      [[unroll]] for (uint i = 0; i < 2; ++i) {
+        const uint u = raw[0][2 * r + v] >> (8 * i);
+        w[(r * XV + v) * 2 + i] = unpackFloat2x16((u & 0x000f000fu) | 0x64006400u) - offset;
+        w[(r * XV + 2 + v) * 2 + i] = fma(unpackFloat2x16((u & 0x00f000f0u) | 0x64006400u), sixteenth, high_offset);
+      }
+}
+#endif
 #endif
 #endif
 
