@@ -1,12 +1,15 @@
 """Push blockffn-run, a model and its libraries to a phone, run the benchmark there, and bring the JSON back.
 
-    .venv/bin/python android_demo/adb_bench.py out/blockffn-22m-docs/model-int8.pte [--draft HEAD.pte] [--experts all] [-o bench.json] [-- --reps 5]
+    .venv/bin/python android_demo/adb_bench.py out/blockffn-22m-docs/model-int8.pte [--draft HEAD.pte] [--experts all | --device gpu] [-o bench.json] [-- --reps 5]
 
 Needs `adb` with one device (or --serial) and what `.venv/bin/python android_demo/tools/native.py` built. With --app the model goes into
 the demo app's folder instead, where its list of models shows it. What follows -- goes to blockffn-run.
 
 --experts all is the dense side of the comparison: the same file, every expert of it read and computed, the same text to the
 bit. It is not another model: a dense one of this size would have other weights, and other text.
+
+--device gpu runs on the phone's GPU (Vulkan), auto on what is faster there; "device" in the JSON's "bench" says which it was, and
+why it is the CPU where it is. What the GPU's driver compiled is kept in the phone's folder. All experts are read on the CPU alone.
 
 The last line on stdout is a JSON object. Errors: one sentence on stderr, exit status 1; 2 for bad arguments.
 """
@@ -70,7 +73,8 @@ def bench(args: argparse.Namespace) -> dict:
         adb(args.serial, "push", path, f"{REMOTE}/{name}")
     draft = "--draft draft.pte" if args.draft else ""
     quoted = " ".join("'" + word.replace("'", "'\\''") + "'" for word in args.rest)
-    out = adb(args.serial, "shell", f"cd {REMOTE} && chmod 755 blockffn-run && LD_LIBRARY_PATH=. ./blockffn-run model.pte {draft} --experts {args.experts} --bench {quoted}")
+    device = f"BLOCKFFN_DEVICE={args.device} BLOCKFFN_CACHE_DIR={REMOTE}/cache"
+    out = adb(args.serial, "shell", f"cd {REMOTE} && chmod 755 blockffn-run && LD_LIBRARY_PATH=. {device} ./blockffn-run model.pte {draft} --experts {args.experts} --bench {quoted}")
     try:
         result = json.loads(out.strip().splitlines()[-1])
     except (IndexError, json.JSONDecodeError):
@@ -87,6 +91,7 @@ def main() -> int:
     parser.add_argument("--tokenizer", type=Path, help="tokenizer.json (default: beside the program)")
     parser.add_argument("--experts", choices=("active", "all"), default="active",
                         help="active: those that the router chose (default); all: every expert, as a dense model of equal size reads")
+    parser.add_argument("--device", choices=("cpu", "gpu", "auto"), default="cpu", help="what computes (default: cpu)")
     parser.add_argument("--serial", help="of the device, where several are connected")
     parser.add_argument("--app", action="store_true", help="push the model for the demo app")
     parser.add_argument("--native", type=Path, default=ROOT / "build/android", help="folder of native.py")
@@ -95,6 +100,8 @@ def main() -> int:
     own, rest = (words[:words.index("--")], words[words.index("--") + 1:]) if "--" in words else (words, [])
     args = parser.parse_args(own)
     args.rest = rest
+    if args.experts == "all" and args.device != "cpu":
+        parser.error("--experts all is computed on the CPU alone: leave --device out")
     try:
         result = bench(args)
         if args.out:

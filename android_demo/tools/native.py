@@ -52,6 +52,18 @@ def zig() -> Path:
     return unpacked("ziglang", "ziglang/zig")
 
 
+def vulkan_headers() -> Path:
+    """Debian's copy of what the NDK holds as well: headers alone, the same for every processor."""
+    path = downloads.package("libvulkan-dev").path
+    folder = downloads.cache() / "unpacked" / path.stem
+    if not folder.exists():
+        part = Path(tempfile.mkdtemp(dir=downloads.cache()))
+        run(["dpkg", "-x", path, part], "unpacking Vulkan's headers")
+        folder.parent.mkdir(exist_ok=True)
+        part.replace(folder)
+    return folder / "usr" / "include"
+
+
 def executorch_wheel() -> Path:
     found = importlib.util.find_spec("executorch")
     if found is None:
@@ -209,10 +221,13 @@ def java_home() -> Path:
 
 
 def build_cmake(folder: Path, targets: list[str], *options: str) -> None:
-    if not (folder / "configured").exists():
-        run([*cmake(), "--fresh", "-S", HERE / "native", "-B", folder, "-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release",
-             f"-DCMAKE_MAKE_PROGRAM={ninja()}", f"-DJAVA_HOME={java_home()}", *options], "configuring the native build")
-        (folder / "configured").touch()
+    command = [*cmake(), "--fresh", "-S", HERE / "native", "-B", folder, "-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release",
+               f"-DCMAKE_MAKE_PROGRAM={ninja()}", f"-DJAVA_HOME={java_home()}", *options]
+    done = folder / "configured"
+    said = "\n".join(map(str, command))
+    if not done.exists() or done.read_text() != said:
+        run(command, "configuring the native build")
+        done.write_text(said)
     run([*cmake(), "--build", folder, "--target", *targets], "the native build")
 
 
@@ -234,7 +249,8 @@ def build_android(abi: str, out: Path) -> dict[str, int]:
         folder = work / abi / "cmake"
         build_cmake(folder, ["blockffn_jni", "blockffn_onnxruntime", "blockffn-run"], f"-DCMAKE_TOOLCHAIN_FILE={HERE}/native/toolchain.cmake",
                     f"-DANDROID_ABI={abi}", f"-DBLOCKFFN_ZIG={zig()}", f"-DBLOCKFFN_SYSROOT={sysroot}",
-                    f"-DBLOCKFFN_EXECUTORCH_ANDROID={view}", f"-Dexecutorch_DIR={HERE}/native/cmake")
+                    f"-DBLOCKFFN_EXECUTORCH_ANDROID={view}", f"-Dexecutorch_DIR={HERE}/native/cmake", "-DBLOCKFFN_GPU=ON",
+                    f"-DBLOCKFFN_VULKAN_HEADERS={vulkan_headers()}")
         libs, programs = out / "jniLibs" / abi, out / "bin" / abi
         for target, files in ((libs, [folder / "libblockffn_jni.so", view / "lib" / "libexecutorch_jni.so", sysroot / "lib" / "libfbjni.so"]),
                               (programs, [folder / "runtime" / "libblockffn_onnxruntime.so", folder / "blockffn-run"])):

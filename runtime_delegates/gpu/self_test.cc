@@ -5,6 +5,7 @@
 #include <cstring>
 #include <map>
 
+#include "../kernels/scratch.h"
 #include "cache_files.h"
 #include "choose.h"
 #include "step.h"
@@ -333,7 +334,7 @@ Status self_test(bool cpu_too, Quant quant, Arithmetic arithmetic, bool plant_fa
   for (int i = 0; i < 2; ++i) {
     auto& w = pair.weights(i);
     w.resize(round_up(w.size(), kAlign));
-    memory[i].reset(static_cast<uint8_t*>(std::aligned_alloc(kAlign, w.size())));
+    memory[i].reset(aligned_memory(w.size()));
     if (memory[i] == nullptr) return {Status::kNoMemory, "not enough memory for the GPU's self-test"};
     std::memcpy(memory[i].get(), w.data(), w.size());
     if (i == 0 && plant_fault) memory[0].get()[pair.fault_at()] ^= 0x40;

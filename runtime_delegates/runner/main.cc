@@ -59,6 +59,7 @@ struct Arguments {
 };
 
 blockffn_runner* g_runner = nullptr;  // for the signal handler
+std::string g_device;                 // the model's: a draft model has its own
 volatile std::sig_atomic_t g_interrupted = 0;
 
 void interrupt(int) {
@@ -165,6 +166,7 @@ blockffn_runner* load(const Arguments& args) {
   blockffn_file file = file_of(args.model);
   blockffn_runner* runner = blockffn_runner_load(&file, error, sizeof error, nullptr);
   if (runner == nullptr) fail(error);
+  g_device = blockffn_device();
   const size_t slash = args.model.find_last_of('/');
   const std::string folder = slash == std::string::npos ? "" : args.model.substr(0, slash + 1);
   const std::string json = args.tokenizer.empty() ? folder + "tokenizer.json" : args.tokenizer;
@@ -225,7 +227,7 @@ void report(blockffn_runner* runner, const Arguments& args) {
   for (int t = 0; t < 65; ++t)
     if (s.experts_total[t] > 0) std::fprintf(stderr, " T=%d %.3f", t, static_cast<double>(s.experts_read[t]) / static_cast<double>(s.experts_total[t]));
   std::fprintf(stderr, "\nprocess    kernels %s, %d threads, peak resident %.1f MB, device %s\n", kernels_of(runner),
-               threads_of(args), static_cast<double>(s.peak_rss_bytes) / 1e6, blockffn_device());
+               threads_of(args), static_cast<double>(s.peak_rss_bytes) / 1e6, g_device.c_str());
   if (args.json)
     std::printf("{\"prompt_tokens\": %lld, \"generated_tokens\": %lld, \"stopped_by\": \"%s\", \"ttft_ms\": %.3f, "
                 "\"prefill_tokens_per_s\": %.2f, \"decode_tokens_per_s\": %.2f, \"tokens_per_cycle\": %.3f, \"drafted_tokens\": %lld, "
@@ -233,7 +235,7 @@ void report(blockffn_runner* runner, const Arguments& args) {
                 "\"device\": \"%s\"}\n",
                 static_cast<long long>(s.prompt_tokens), static_cast<long long>(s.generated_tokens), kStops[s.stopped_by], s.ttft_ms,
                 prefill, decode, tokens_a_cycle(s), static_cast<long long>(s.drafted_tokens), static_cast<long long>(s.accepted_tokens),
-                union_share(s), kernels_of(runner), threads_of(args), static_cast<long long>(s.peak_rss_bytes), blockffn_device());
+                union_share(s), kernels_of(runner), threads_of(args), static_cast<long long>(s.peak_rss_bytes), g_device.c_str());
 }
 
 std::vector<const char*> pointers(const std::vector<std::string>& texts) {
@@ -341,8 +343,8 @@ void bench(blockffn_runner* runner, const Arguments& args) {
                   r.test.c_str(), r.mode.c_str(), r.mean, r.spread, r.per_cycle, r.accepted, r.share);
     json += item;
   }
-  std::printf("{\"kernels\": \"%s\", \"threads\": %d, \"draft_head\": %s, \"rows\": [%s]}\n", info.kernels, threads_of(args),
-              info.has_draft_head != 0 ? "true" : "false", json.c_str());
+  std::printf("{\"kernels\": \"%s\", \"threads\": %d, \"device\": \"%s\", \"draft_head\": %s, \"rows\": [%s]}\n", info.kernels,
+              threads_of(args), g_device.c_str(), info.has_draft_head != 0 ? "true" : "false", json.c_str());
 }
 
 }  // namespace

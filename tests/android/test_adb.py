@@ -21,7 +21,9 @@ case "$1" in
       "getprop ro.product.cpu.abi") echo x86_64 ;;
       getprop*) echo stand-in ;;
       mkdir*) mkdir -p "$PHONE/data/local/tmp/blockffn" ;;
-      *) cd "$PHONE/data/local/tmp/blockffn" && [ -f model.pte ] && [ -f libexecutorch_jni.so ] && eval "exec $EMULATOR ./blockffn-run ${2#*./blockffn-run }" ;;
+      *) settings=${2#*LD_LIBRARY_PATH=. }
+         cd "$PHONE/data/local/tmp/blockffn" && [ -f model.pte ] && [ -f libexecutorch_jni.so ] &&
+           eval "exec env ${settings%%./blockffn-run*} $EMULATOR ./blockffn-run ${2#*./blockffn-run }" ;;
     esac ;;
 esac
 """
@@ -66,6 +68,18 @@ def test_all_experts(phone, shipped_program, tmp_path):
     assert shares[0, "active"][1] == shares[2, "active"][1] < 0.9  # a token a step
     refused = bench(phone, shipped_program, "--experts", "some")
     assert refused.returncode == 2 and "--experts" in refused.stderr
+
+
+def test_the_gpu(phone, shipped_program):
+    """Asked for on a phone without one: the run is the CPU's, and the JSON says so."""
+    devices = []
+    for words in ([], ["--device", "gpu"]):
+        done = bench(phone, shipped_program, "--tokenizer", CHECKPOINT / "tokenizer.json", *words, "--", "--reps", "1", "--pp", "16", "--tg", "8")
+        assert done.returncode == 0, done.stderr
+        devices.append(json.loads(done.stdout.splitlines()[-1])["bench"]["device"])
+    assert devices == ["cpu", "cpu: there is no Vulkan loader (libvulkan.so.1) on this system"]
+    refused = bench(phone, shipped_program, "--device", "gpu", "--experts", "all")
+    assert refused.returncode == 2 and "on the CPU alone" in refused.stderr
 
 
 def test_help_says_what_dense_is():

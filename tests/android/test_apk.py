@@ -66,7 +66,7 @@ def test_what_is_missing_is_said_at_once(tmp_path, shipped_program):
     assert "there is no" in said(tmp_path / "none.pte", sys.executable)
     assert "apt install apksigner" in said(shipped_program, sys.executable, PATH=str(tmp_path))
     assert "make setup" in said(shipped_program, sys.executable, "-S")
-    for tool in ("apksigner", "javac"):
+    for tool in ("apksigner", "javac", "apt-get"):
         (tmp_path / tool).symlink_to(shutil.which(tool))
     assert "apt install maven npm" in said(shipped_program, sys.executable, PATH=str(tmp_path), BLOCKFFN_CACHE=str(tmp_path / "empty"))
 
@@ -87,7 +87,7 @@ def test_same_sources_same_bytes_anywhere(apk, shipped_program, shipped_head, tm
         shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("dist", "__pycache__", ".gradle"), copy_function=shutil.copyfile)
     cache = tmp_path / "its cache"
     cache.mkdir()
-    for registry in ("npm", "pypi", "maven"):
+    for registry in ("npm", "pypi", "maven", "deb"):
         (cache / registry).symlink_to(downloads.cache() / registry)
     model = tmp_path / "models"
     model.mkdir()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import native
 import pytest
-from conftest import CHECKPOINT
+from conftest import CHECKPOINT, unless_ci
 
 from runtime_delegates.runner import Runner
 
@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent / "robolectric"))
 import jvm
 
 PROMPT = "To install the package, run the following command:"  # strings.xml's prompt_default
-TESTS = 16
+TESTS = 20
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +101,31 @@ def test_accessibility(prepared, apk):
                         suite="AccessibilityTest")
     assert "OK (2 tests)" in out, out[-3000:]
     assert (work / "pictures" / "screens.png").stat().st_size > 200_000
+
+
+@pytest.fixture(scope="module")
+def lavapipe():
+    """The description of Mesa's software driver, which has all that a GPU has but speed."""
+    found = sorted(Path("/usr/share/vulkan/icd.d").glob("lvp_icd*.json"))
+    if not found or not Path("/usr/include/vulkan/vulkan_core.h").is_file():
+        unless_ci("NOT TESTED: the app on a GPU. Needed: apt install mesa-vulkan-drivers libvulkan1 libvulkan-dev")
+    return found[0]
+
+
+def test_on_the_gpu(prepared, apk, lavapipe, shipped_program, monkeypatch):
+    work, tests, library, options = prepared
+    monkeypatch.setenv("VK_ICD_FILENAMES", str(lavapipe))
+    monkeypatch.setenv("BLOCKFFN_DEVICE", "gpu")
+    monkeypatch.setenv("BLOCKFFN_CACHE_DIR", str(work / "cache"))
+    with Runner(shipped_program) as runner:
+        runner.load_tokenizer(CHECKPOINT / "tokenizer.json")
+        text = runner.generate_text(PROMPT, max_tokens=16, mode="plain").text
+    (work / "gpu.txt").write_text(text)
+    monkeypatch.delenv("BLOCKFFN_CACHE_DIR")
+    monkeypatch.delenv("BLOCKFFN_DEVICE")
+    out = jvm.run_tests([apk["classes"], jvm.builder.jar("org.jetbrains.kotlin:kotlin-stdlib")], tests, apk["apk"], library, work, *options,
+                        f"-Dblockffn.gpu={work / 'gpu.txt'}", only="theGpuIsChosenKeptAndNamed", gpu=lavapipe)
+    assert f"OK ({TESTS} tests)" in out, out[-3000:]
 
 
 def test_a_wrong_text_is_noticed(prepared, apk):

@@ -188,6 +188,39 @@ def test_these_checks_notice_faults(emulators, shipped_program, shipped_head, go
     assert done.returncode != 0 and "libexecutorch_jni.so" in done.stderr
 
 
+LOADER = """
+typedef void (*function)(void);
+static int create(const void* info, const void* allocator, void** instance) {
+  /* VkApplicationInfo::apiVersion must be 1.1, which is what the refusal is about. */
+  const char* application = *(const char* const*)((const char*)info + 24);
+  return *(const unsigned*)(application + 44) == (1u << 22 | 1u << 12) ? -9 : 0; /* VK_ERROR_INCOMPATIBLE_DRIVER */
+}
+function vkGetInstanceProcAddr(void* instance, const char* name) {
+  return instance == 0 && name[2] == 'C' && name[8] == 'I' ? (function)create : 0;
+}
+"""
+
+
+@pytest.mark.parametrize("abi", native.ABIS)
+def test_the_gpu_where_there_is_none(abi, emulators, shipped_program, golden, tmp_path):
+    """The libraries hold the Vulkan device and open libvulkan.so, Android's name for it; without it, or without a driver of Vulkan
+    1.1, the CPU gives its tokens. What a GPU computes is tested on the desktop's build of the same sources (test_app.py, tests/gpu)."""
+    emulator = emulators[abi]
+    said = "cpu: there is no Vulkan loader (libvulkan.so.1) on this system"
+    for asked, device in (("cpu", "cpu"), ("gpu", said), ("auto", said)):
+        lines = emulator.host("--path", shipped_program, "--device", asked, "--cache", tmp_path / "cache", "--tokens", ",".join(map(str, PROMPTS[0])),
+                              "--mode", "plain", "--max-tokens", MAX_TOKENS)
+        assert lines[-1]["device"] == device
+        assert lines[0]["tokens"] == golden["tokens"][0, "plain"][0]
+    (tmp_path / "loader.c").write_text(LOADER)
+    shutil.copytree(emulator.libraries, tmp_path / "libs")
+    arch = {"arm64-v8a": "aarch64", "x86_64": "x86_64"}[abi]
+    native.run([native.zig(), "cc", "-target", f"{arch}-linux-musl", "-shared", "-fPIC", "-O1", "-o", tmp_path / "libs/libvulkan.so", tmp_path / "loader.c"],
+               "building the loader")
+    lines = emulator.host("--path", shipped_program, "--device", "gpu", libraries=tmp_path / "libs")
+    assert lines[-1]["device"] == "cpu: there is no Vulkan driver on this system"
+
+
 # ---- the files themselves ----
 SYSTEM = {"libc.so", "libm.so", "libdl.so", "liblog.so"}
 

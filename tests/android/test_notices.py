@@ -63,13 +63,14 @@ COMPONENTS = {
     "FlatBuffers": r"(symbol|type) flatbuffers",
     "Vulkan Memory Allocator": r"(symbol|type) Vma\w+|symbol vma[A-Z]\w+",
     "volk": r"symbol volk[A-Z]\w+",
+    "Vulkan-Headers": r"header VULKAN/(vulkan|vk_video)/.*",
     "ExecuTorch": r"(symbol|type) (torch|executorch|executorch_jni|vkcompute|vkgraph|fb_xnnpack)|symbol (et_pal_\w+|register_natives_for_\w+|Java_org_pytorch_executorch_\w+)"
                   r"|header EXECUTORCH/include/executorch/.*|file lib/[\w-]+/libexecutorch_jni\.so"
                   r"|source (\S*/executorch/)?(backends/(xnnpack|vulkan)|cmake-out\S*|extension|kernels|runtime|schema)/(?!.*third-party).*",
     "Kotlin standard library": r"package kotlin(/.*)?",
 }
 # Inlined whole, tables without a name, or the package that another one came in.
-UNSEEN = {"react-native-executorch", "FXdiv, FP16, psimd", "Vulkan-Headers", "Unicode Character Database"}
+UNSEEN = {"react-native-executorch", "FXdiv, FP16, psimd", "Unicode Character Database"}
 BUILD_TIME = "(at build time only)"  # not inside: named, but its licence need not be spelled out
 
 
@@ -106,7 +107,7 @@ def header_traces(android, abi: str) -> set[str]:
     assert len(objects) > 20
     headers = {line.strip() for line in native.run([native.ninja(), "-C", work, "--quiet", "-t", "deps", *objects], "ninja").splitlines() if line.startswith(" ")}
     assert len(headers) > 200
-    names = {native.zig().parent / "lib": "ZIG", native.java_home(): "JAVA", android / "work" / abi / "executorch": "EXECUTORCH", ROOT: "ROOT"}
+    names = {native.zig().parent / "lib": "ZIG", native.vulkan_headers(): "VULKAN", native.java_home(): "JAVA", android / "work" / abi / "executorch": "EXECUTORCH", ROOT: "ROOT"}
     traces = set()
     for header in headers:
         for folder, name in names.items():

@@ -2,11 +2,11 @@
    methods through JNI, with just the functions of JNI that the library uses. Objects are structs of this file.
 
    host [--path FILE | --range FILE OFFSET BYTES] [--tokenizer FILE] [--draft FILE] [--cancel-after N] (--tokens ID,ID,... | --text STRING)
-        [--all-experts] [--mode plain|chain|tree|head-chain|head-tree|auto]... [--max-tokens N]
+        [--device cpu|gpu|auto] [--cache FOLDER] [--all-experts] [--mode plain|chain|tree|head-chain|head-tree|auto]... [--max-tokens N]
    host --flip FILE POSITION,POSITION,...
 
    Per --mode one line of JSON: {"mode", "tokens" | "text", "stopped_by", "cycles", "error"}, then one with the memory:
-   {"kernels", "anonymous_kb", "rss_kb"}. --flip: for each byte position of FILE a line {"error", "code"} with one bit of it
+   {"kernels", "device", "anonymous_kb", "rss_kb"}. --flip: for each byte position of FILE a line {"error", "code"} with one bit of it
    flipped, code 0 where it could be loaded and run. Exit status 0 unless the library misbehaves. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -174,11 +174,11 @@ static void report_error(void) {
   thrown.pending = 0;
 }
 
-typedef jlong load_fn(JNIEnv*, jclass, jbyteArray, jint, jlong, jlong);
+typedef jlong load_fn(JNIEnv*, jclass, jbyteArray, jint, jlong, jlong, jbyteArray);
 typedef void generate_tokens_fn(JNIEnv*, jclass, jlong, jintArray, jintArray, jdoubleArray, jlong, jobject);
 
 static int all_experts;
-static array *ints_of(const char* mode, int max_tokens), *doubles_of(void);
+static array *ints_of(const char* mode, int max_tokens), *doubles_of(void), *bytes_of(const char* s);
 
 /* Flips a bit of each position in turn, and loads and runs the file. */
 static int flip(const char* name, char* positions) {
@@ -191,7 +191,7 @@ static int flip(const char* name, char* positions) {
     if (pread(fd, &byte, 1, at) != 1) return perror(name), 1;
     const unsigned char other = byte ^ (unsigned char)(1 << at % 8);
     if (pwrite(fd, &other, 1, at) != 1) return perror(name), 1;
-    runner = ((load_fn*)method("load"))(env, NULL, NULL, fd, 0, 0);
+    runner = ((load_fn*)method("load"))(env, NULL, NULL, fd, 0, 0, (jbyteArray)bytes_of("cpu"));
     if (!thrown.pending) {
       array* ids = new_array(3, 4);
       ((jint*)ids->data)[0] = 1, ((jint*)ids->data)[1] = 100, ((jint*)ids->data)[2] = 200;
@@ -234,7 +234,7 @@ static array* bytes_of(const char* s) {
 int main(int argc, char** argv) {
   (void)*(volatile char*)reserved;
   setvbuf(stdout, NULL, _IOLBF, 0);
-  const char *path = NULL, *range = NULL, *tokenizer = NULL, *draft = NULL, *prompt_tokens = NULL, *prompt_text = NULL, *flipped = NULL, *modes[8];
+  const char *path = NULL, *range = NULL, *tokenizer = NULL, *draft = NULL, *prompt_tokens = NULL, *prompt_text = NULL, *flipped = NULL, *device = "cpu", *cache = NULL, *modes[8];
   char* flips = NULL;
   jlong offset = 0, bytes = 0;
   int mode_count = 0, max_tokens = 32;
@@ -245,6 +245,8 @@ int main(int argc, char** argv) {
     else if (strcmp(a, "--tokenizer") == 0) tokenizer = argv[++i];
     else if (strcmp(a, "--draft") == 0) draft = argv[++i];
     else if (strcmp(a, "--flip") == 0) flipped = argv[++i], flips = argv[++i];
+    else if (strcmp(a, "--device") == 0) device = argv[++i];
+    else if (strcmp(a, "--cache") == 0) cache = argv[++i];
     else if (strcmp(a, "--all-experts") == 0) all_experts = 1;
     else if (strcmp(a, "--cancel-after") == 0) cancel_after = atoi(argv[++i]);
     else if (strcmp(a, "--tokens") == 0) prompt_tokens = argv[++i];
@@ -281,12 +283,14 @@ int main(int argc, char** argv) {
   ((jint(*)(JNIEnv*, jclass, jint))method("setThreads"))(env, NULL, 2);
   cancel = (void (*)(JNIEnv*, jclass, jlong))method("cancel");
   if (flipped != NULL) return flip(flipped, flips);
+  if (cache != NULL) ((void (*)(JNIEnv*, jclass, jbyteArray))method("setCache"))(env, NULL, (jbyteArray)bytes_of(cache));
   int fd = -1;
   if (range != NULL && (fd = open(range, O_RDONLY)) < 0) return perror(range), 1;
   const long before = status_kb("RssAnon:");
-  runner = ((load_fn*)method("load"))(env, NULL, path ? (jbyteArray)bytes_of(path) : NULL, fd, offset, bytes);
+  runner = ((load_fn*)method("load"))(env, NULL, path ? (jbyteArray)bytes_of(path) : NULL, fd, offset, bytes, (jbyteArray)bytes_of(device));
   if (fd >= 0) close(fd); /* the mapping must not need it */
   if (thrown.pending) return report_error(), 0;
+  array* where_it_runs = ((array * (*)(JNIEnv*, jclass)) method("device"))(env, NULL);
   if (tokenizer != NULL) {
     ((void (*)(JNIEnv*, jclass, jlong, jbyteArray, jint, jlong, jlong, jboolean, jbyteArray, jint, jlong, jlong))method("loadTokenizer"))(
         env, NULL, runner, (jbyteArray)bytes_of(tokenizer), -1, 0, 0, 0, NULL, -1, 0, 0);
@@ -335,7 +339,8 @@ int main(int argc, char** argv) {
     }
     printf(", \"stopped_by\": %d, \"generated\": %d, \"cycles\": %d, \"drafted\": %d}\n", (int)stats[0], (int)stats[3], (int)stats[4], (int)stats[5]);
   }
-  printf("{\"kernels\": \"%.*s\", \"anonymous_kb\": %ld, \"rss_kb\": %ld}\n", (int)kernels->n, kernels->data,
+  printf("{\"kernels\": \"%.*s\", \"device\": \"%.*s\", \"anonymous_kb\": %ld, \"rss_kb\": %ld}\n", (int)kernels->n, kernels->data,
+         (int)where_it_runs->n, where_it_runs->data,
          status_kb("RssAnon:") - before, status_kb("VmHWM:"));
   ((void (*)(JNIEnv*, jclass, jlong))method("release"))(env, NULL, runner);
   return 0;

@@ -33,8 +33,10 @@ def compile_tests(classes: Path, work: Path) -> Path:
 
 
 def run_tests(app: list[Path], tests: Path, apk: Path, library: Path, work: Path, *options: str, only: str = "", sdk: int = builder.TARGET_SDK,
-              suite: str = "DemoTest") -> str:
-    """JUnit's output; ValueError with it if a test fails. `app` holds the classes under test, `sdk` is the Android that they meet."""
+              suite: str = "DemoTest", gpu: Path | None = None) -> str:
+    """JUnit's output; ValueError with it if a test fails. `app` holds the classes under test, `sdk` is the Android that they meet, `gpu` describes the
+    Vulkan driver (none: there is none, whatever this machine has)."""
+    environment = {**os.environ, "VK_ICD_FILENAMES": str(gpu or work / "none"), "LP_NUM_THREADS": "1"}
     config = work / "config" / "com" / "android" / "tools"
     config.mkdir(parents=True, exist_ok=True)
     manifest = work / "AndroidManifest.xml"
@@ -55,4 +57,4 @@ def run_tests(app: list[Path], tests: Path, apk: Path, library: Path, work: Path
               "--add-exports=java.base/jdk.internal.access=ALL-UNNAMED")
     return native.run([java, "-Xmx2g", "-XX:+UseSerialGC", *opened, f"-Djava.library.path={library.parent}", "-Drobolectric.offline=true",
                        f"-Drobolectric.dependency.dir={builder.android_jar().parent}", f"-Drobolectric.enabledSdks={sdk}", *options,
-                       f"-Dblockffn.only={only}", "-cp", os.pathsep.join(map(str, path)), "org.junit.runner.JUnitCore", f"{builder.PACKAGE}.{suite}"], "the app's tests")
+                       f"-Dblockffn.only={only}", "-cp", os.pathsep.join(map(str, path)), "org.junit.runner.JUnitCore", f"{builder.PACKAGE}.{suite}"], "the app's tests", env=environment)

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <new>
 #include <string>
@@ -13,6 +14,8 @@
 #include "../../../../../runtime_delegates/runner/blockffn_runner.h"
 
 namespace {
+
+constexpr char kCacheVariable[] = "BLOCKFFN_CACHE_DIR";
 
 jclass exception_class;
 jmethodID exception_constructor, on_text, on_token;
@@ -134,9 +137,11 @@ int token_decided(void* user, int32_t token) {
   return to.env->ExceptionCheck() || !more;
 }
 
-jlong load(JNIEnv* env, jclass, jbyteArray path, jint fd, jlong offset, jlong bytes) {
+// The device holds for this thread's later loads too: a draft head runs where its model does.
+jlong load(JNIEnv* env, jclass, jbyteArray path, jint fd, jlong offset, jlong bytes, jbyteArray device) {
   return guarded(env, [&]() -> jlong {
     const File program(env, path, fd, offset, bytes);
+    blockffn_set_device(bytes_of(env, device).c_str());
     char error[1024];
     int code = BLOCKFFN_OK;
     blockffn_runner* runner = blockffn_runner_load(&program.file, error, sizeof error, &code);
@@ -269,6 +274,21 @@ jbyteArray kernels(JNIEnv* env, jclass) {
   return new_bytes(env, name, std::strlen(name));
 }
 
+// Of what this thread loaded last.
+jbyteArray device(JNIEnv* env, jclass) {
+  const char* report = blockffn_device();
+  return new_bytes(env, report, std::strlen(report));
+}
+
+// The library reads it where a GPU is first asked for.
+void set_cache(JNIEnv* env, jclass, jbyteArray folder) {
+  guarded(env, [&] {
+    const std::string name = bytes_of(env, folder);
+    const char* now = std::getenv(kCacheVariable);
+    if (now == nullptr || name != now) setenv(kCacheVariable, name.c_str(), 1);
+  });
+}
+
 jint set_threads(JNIEnv*, jclass, jint threads) {
   const int wanted = threads > 0 ? threads : blockffn_default_threads();
   return blockffn_set_threads(wanted) == 0 ? wanted : -1;
@@ -299,7 +319,7 @@ extern "C" JNIEXPORT jint JNICALL JNI_OnLoad(JavaVM* machine, void*) {
   if (on_text == nullptr || on_token == nullptr) return JNI_ERR;
 #define METHOD(name, signature, function) method(name, signature, reinterpret_cast<void*>(function))
   const JNINativeMethod methods[] = {
-      METHOD("load", "([BIJJ)J", load),
+      METHOD("load", "([BIJJ[B)J", load),
       METHOD("release", "(J)V", release),
       METHOD("loadTokenizer", "(J[BIJJZ[BIJJ)V", load_tokenizer),
       METHOD("loadDraft", "(J[BIJJ)V", load_draft),
@@ -312,6 +332,8 @@ extern "C" JNIEXPORT jint JNICALL JNI_OnLoad(JavaVM* machine, void*) {
       METHOD("info", "(J)[J", info),
       METHOD("chatTemplate", "(J)[B", chat_template),
       METHOD("kernels", "()[B", kernels),
+      METHOD("device", "()[B", device),
+      METHOD("setCache", "([B)V", set_cache),
       METHOD("setThreads", "(I)I", set_threads),
   };
 #undef METHOD

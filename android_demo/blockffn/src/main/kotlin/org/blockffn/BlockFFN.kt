@@ -1,6 +1,7 @@
 package org.blockffn
 
 import java.io.Closeable
+import java.io.File
 import java.util.concurrent.Callable
 import java.util.concurrent.ExecutionException
 import java.util.concurrent.ExecutorService
@@ -137,15 +138,19 @@ class BlockFFN private constructor(private val thread: ExecutorService) : Closea
          * @param draft a draft head that was made for this model
          * @param threads of the pool that all models of a process share; the first model sets it. 0: as many as this
          *   processor has fast cores
+         * @param device of the model and of its draft head
+         * @param cache where to keep the GPU's self-test and what its driver compiled, for example `context.codeCacheDir`; without
+         *   one, every process that asks for the GPU tests and compiles anew
          * @throws BlockFFNException with the reason
          */
         @JvmOverloads
         fun open(
             program: ModelFile, tokenizer: ModelFile, tokenizerConfig: ModelFile? = null, draft: ModelFile? = null, threads: Int = 0,
+            device: Device = Device.CPU, cache: File? = null,
         ): BlockFFN {
             val model = BlockFFN(Executors.newSingleThreadExecutor { work -> Thread(work, "BlockFFN") })
             try {
-                model.thread.submit(Callable { model.load(program, tokenizer, tokenizerConfig, draft, threads) }).get()
+                model.thread.submit(Callable { model.load(program, tokenizer, tokenizerConfig, draft, threads, device, cache) }).get()
             } catch (error: ExecutionException) {
                 model.close()
                 throw error.cause!!
@@ -165,13 +170,23 @@ class BlockFFN private constructor(private val thread: ExecutorService) : Closea
             return pool
         }
 
+        @Synchronized
+        private fun keepIn(cache: File) {
+            cache.mkdirs()
+            Native.setCache(cache.path.utf8())
+        }
+
         /** Name of the kernels that this processor runs, for example "i8mm". */
         fun kernels(): String = String(Native.kernels(), Charsets.UTF_8)
     }
 
-    private fun load(program: ModelFile, tokenizer: ModelFile, config: ModelFile?, draft: ModelFile?, threads: Int) {
+    private fun load(
+        program: ModelFile, tokenizer: ModelFile, config: ModelFile?, draft: ModelFile?, threads: Int, device: Device, cache: File?,
+    ) {
         val used = poolThreads(threads)
-        val loaded = Native.load(program.path, program.fd, program.offset, program.bytes)
+        if (device != Device.CPU && cache != null) keepIn(cache)
+        val loaded = Native.load(program.path, program.fd, program.offset, program.bytes, device.word.utf8())
+        val runsOn = String(Native.device(), Charsets.UTF_8)  // before the draft head is loaded
         synchronized(lock) { handle = loaded }
         Native.loadTokenizer(
             loaded, tokenizer.path, tokenizer.fd, tokenizer.offset, tokenizer.bytes, config != null, config?.path,
@@ -179,7 +194,7 @@ class BlockFFN private constructor(private val thread: ExecutorService) : Closea
         )
         if (draft != null) Native.loadDraft(loaded, draft.path, draft.fd, draft.offset, draft.bytes)
         val values = Native.info(loaded)
-        info = ModelInfo(values[0], values[1], values[2], String(Native.chatTemplate(loaded), Charsets.UTF_8), kernels(), used, values[5] != 0L)
+        info = ModelInfo(values[0], values[1], values[2], String(Native.chatTemplate(loaded), Charsets.UTF_8), kernels(), used, values[5] != 0L, runsOn)
     }
 }
 

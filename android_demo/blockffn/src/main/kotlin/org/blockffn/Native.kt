@@ -16,7 +16,7 @@ internal object Native {
         open fun onToken(id: Int): Boolean = true
     }
 
-    @JvmStatic external fun load(path: ByteArray?, fd: Int, offset: Long, bytes: Long): Long
+    @JvmStatic external fun load(path: ByteArray?, fd: Int, offset: Long, bytes: Long, device: ByteArray): Long
 
     @JvmStatic external fun release(handle: Long)
 
@@ -49,6 +49,11 @@ internal object Native {
     @JvmStatic external fun chatTemplate(handle: Long): ByteArray
 
     @JvmStatic external fun kernels(): ByteArray
+
+    /** Where what this thread loaded last runs, and why. */
+    @JvmStatic external fun device(): ByteArray
+
+    @JvmStatic external fun setCache(folder: ByteArray)
 
     @JvmStatic external fun setThreads(threads: Int): Int
 }

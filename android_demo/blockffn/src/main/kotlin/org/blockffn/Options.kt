@@ -1,5 +1,14 @@
 package org.blockffn
 
+/** What computes a model. Where it cannot be the GPU it is the CPU, and [ModelInfo.device] says why. */
+enum class Device(internal val word: String) {
+    CPU("cpu"),
+    /** Vulkan, if this device's GPU passes the self-test. Reads active experts only. */
+    GPU("gpu"),
+    /** Measure both while the model is opened, and keep the faster one. */
+    AUTO("auto"),
+}
+
 /** How tokens are proposed before the model verifies them. The text is the same with any of them. */
 enum class Speculation(internal val mode: Int, internal val width: Int) {
     /** One token a step. */

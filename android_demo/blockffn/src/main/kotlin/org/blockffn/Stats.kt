@@ -53,7 +53,12 @@ data class Stats(
     }
 }
 
-/** [chatTemplate]: "" where the model has none that the runner knows; [kernels]: in use on this processor. */
+/**
+ * @param chatTemplate "" where the model has none that the runner knows
+ * @param kernels in use on this processor
+ * @param device "cpu", "gpu NAME", or "cpu: " and why it is not the GPU that was asked for; after a choice by [Device.AUTO]
+ *   with the times that it measured
+ */
 data class ModelInfo(
     val maxContext: Long,
     val vocabularySize: Long,
@@ -62,4 +67,7 @@ data class ModelInfo(
     val kernels: String,
     val threads: Int,
     val hasDraftHead: Boolean,
-)
+    val device: String,
+) {
+    val onGpu: Boolean get() = device.startsWith("gpu")
+}

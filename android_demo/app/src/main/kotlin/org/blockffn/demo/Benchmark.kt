@@ -3,6 +3,7 @@ package org.blockffn.demo
 import android.content.Context
 import android.os.Build
 import org.blockffn.BlockFFN
+import org.blockffn.ModelInfo
 import org.blockffn.Options
 import org.blockffn.Speculation
 import org.blockffn.Stats
@@ -22,7 +23,7 @@ data class Result(val case: Case, val runs: List<Stats>) {
     val tokensPerCycle get() = median(runs.map { it.tokensPerCycle })
 }
 
-data class Report(val results: List<Result>, val before: DeviceState, val after: DeviceState, val kernels: String, val threads: Int)
+data class Report(val results: List<Result>, val before: DeviceState, val after: DeviceState, val info: ModelInfo)
 
 fun median(values: List<Double>): Double {
     val sorted = values.sorted()
@@ -38,10 +39,10 @@ class Benchmark(private val context: Context, private val session: Session, priv
     @Volatile private var cancelled = false
     @Volatile private var engine: BlockFFN? = null
 
-    fun cases(): List<Case> {
-        val model = session.state.model ?: return emptyList()
+    /** All experts are read on the CPU alone, and a CPU's figures beside a GPU's would compare processors. */
+    fun cases(model: ModelEntry, info: ModelInfo): List<Case> {
         val speculation = context.getString(R.string.speculation).lowercase(Locale.ROOT)
-        return listOf(true, false).flatMap { all ->
+        return listOf(true, false).filter { all -> !(all && info.onGpu) }.flatMap { all ->
             val kind = context.getString(if (all) R.string.dense else R.string.sparse)
             listOf(Case(kind, model, all, Speculation.OFF), Case("$kind + $speculation", model, all, Speculation.AUTO))
         }
@@ -54,12 +55,12 @@ class Benchmark(private val context: Context, private val session: Session, priv
 
     /** [progress] and [done] are called by the session's worker, [failed] on the main thread. */
     fun start(progress: (Int, Int, String) -> Unit, done: (Report) -> Unit, failed: (String) -> Unit) {
-        val cases = cases()
-        val model = cases.firstOrNull()?.model ?: return
+        val model = session.state.model ?: return
         val before = DeviceState.now(context)
-        val runs = cases.associateWith { ArrayList<Stats>() }
         session.withModel(model, { engine ->
             this.engine = engine
+            val cases = cases(model, engine.info)
+            val runs = cases.associateWith { ArrayList<Stats>() }
             for (round in 0..rounds) {
                 for (case in cases) {
                     if (cancelled) return@withModel
@@ -71,7 +72,7 @@ class Benchmark(private val context: Context, private val session: Session, priv
                 }
             }
             if (!cancelled) {
-                done(Report(runs.map { Result(it.key, it.value) }, before, DeviceState.now(context), engine.info.kernels, engine.info.threads))
+                done(Report(runs.map { Result(it.key, it.value) }, before, DeviceState.now(context), engine.info))
             }
         }, failed)
     }
@@ -84,7 +85,7 @@ fun Report.toJson(): JSONObject {
     return JSONObject()
         .put("format", 1).put("device", "${Build.MANUFACTURER} ${Build.MODEL}").put("android", Build.VERSION.RELEASE)
         .put("sdk", Build.VERSION.SDK_INT).put("abis", JSONArray(Build.SUPPORTED_ABIS.toList()))
-        .put("kernels", kernels).put("threads", threads).put("before", state(before)).put("after", state(after))
+        .put("kernels", info.kernels).put("threads", info.threads).put("runs_on", info.device).put("before", state(before)).put("after", state(after))
         .put("cases", JSONArray(results.map { r ->
             JSONObject().put("name", r.case.name).put("model", r.case.model.id)
                 .put("experts", if (r.case.allExperts) "all" else "active").put("speculation", r.case.speculation.name.lowercase(Locale.ROOT))

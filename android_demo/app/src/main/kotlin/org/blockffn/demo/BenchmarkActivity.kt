@@ -55,7 +55,7 @@ class BenchmarkActivity : Activity() {
 
     private fun begin() {
         val benchmark = Benchmark(applicationContext, session, intent.getIntExtra(ROUNDS, 5), intent.getIntExtra(TOKENS, 128))
-        if (benchmark.cases().isEmpty()) return end(getString(R.string.no_model))
+        if (session.state.model == null) return end(getString(R.string.no_model))
         state.benchmark = benchmark
         running(true)
         // The activity may be another one by the time of a callback.
@@ -109,7 +109,7 @@ class BenchmarkActivity : Activity() {
         val lines = report.results.map { r ->
             getString(R.string.bench_row, r.case.name, r.speed, r.speeds.first(), r.speeds.last(), r.ttftMs, r.shareRead * 100)
         }
-        rows.text = (lines + getString(
+        rows.text = (lines + listOfNotNull(if (report.info.onGpu) getString(R.string.bench_gpu) else null) + getString(
             R.string.bench_device, Build.MODEL, Build.VERSION.RELEASE, percent(report.before), percent(report.after),
             celsius(report.before), celsius(report.after), clock(report.before), clock(report.after),
         )).joinToString("\n\n")

@@ -74,7 +74,7 @@ class BenchmarkChart(context: Context, attributes: AttributeSet?) : View(context
             canvas.drawRect(minOf(low, high), top + 27.25f * unit, maxOf(low, high), top + 28.75f * unit, paint)
         }
         val foot = height(report.results.size) - 26 * unit
-        text("${Build.MODEL} · ${report.kernels} kernels · ${report.threads} threads", foot, 12, R.color.text_secondary, false)
+        text("${Build.MODEL} · " + if (report.info.onGpu) "GPU" else "${report.info.kernels} kernels · ${report.info.threads} threads", foot, 12, R.color.text_secondary, false)
         text("BlockFFN Edge, median of ${report.results.firstOrNull()?.runs?.size ?: 0}", foot + 16 * unit, 12, R.color.text_secondary, false)
     }
 

@@ -20,6 +20,8 @@ import android.widget.SeekBar
 import android.widget.Spinner
 import android.widget.TextView
 import android.widget.Toast
+import org.blockffn.Device
+import org.blockffn.ModelInfo
 import org.blockffn.Speculation
 import kotlin.math.roundToInt
 
@@ -37,6 +39,8 @@ class MainActivity : Activity() {
     private lateinit var chart: ShareChart
     private lateinit var speculation: RadioGroup
     private lateinit var feedForward: RadioGroup
+    private lateinit var device: RadioGroup
+    private lateinit var runsOn: TextView
     private var shown: List<ModelEntry>? = null
     private var settingsOpen = false
 
@@ -55,6 +59,8 @@ class MainActivity : Activity() {
         chart = findViewById(R.id.chart)
         speculation = findViewById(R.id.speculation)
         feedForward = findViewById(R.id.feed_forward)
+        device = findViewById(R.id.device)
+        runsOn = findViewById(R.id.runs_on)
 
         if (saved == null) prompt.setText(R.string.prompt_default) else restore(saved)
         buildSettings(findViewById(R.id.settings))
@@ -83,6 +89,7 @@ class MainActivity : Activity() {
             val dense = id == R.id.dense
             if (session.state.settings.dense != dense) session.settings { copy(dense = dense) }
         }
+        device.setOnCheckedChangeListener { _, id -> DEVICE[id]?.let { session.device(it) } }
         model.onItemSelectedListener = object : AdapterView.OnItemSelectedListener {
             override fun onItemSelected(parent: AdapterView<*>, view: View?, position: Int, id: Long) {
                 shown?.getOrNull(position)?.let { session.select(it) }
@@ -138,7 +145,8 @@ class MainActivity : Activity() {
 
         speculation.check(SPECULATION.entries.first { it.value == state.settings.speculation }.key)
         feedForward.check(if (state.settings.dense) R.id.dense else R.id.sparse)
-        for (group in listOf(speculation, feedForward)) for (i in 0 until group.childCount) group.getChildAt(i).isEnabled = !state.busy
+        device.check(DEVICE.entries.first { it.value == state.device }.key)
+        for (group in listOf(speculation, feedForward, device)) for (i in 0 until group.childCount) group.getChildAt(i).isEnabled = !state.busy
 
         go.setText(if (state.phase == Phase.Stopping) R.string.stopping else if (state.busy) R.string.stop else R.string.generate)
         go.isEnabled = state.model != null && state.phase != Phase.Stopping
@@ -151,6 +159,9 @@ class MainActivity : Activity() {
         }
         chart.show(state.shares)
         figures.text = figuresOf(state)
+        val where = state.info?.let { runsOn(it, state) }.orEmpty()
+        if (runsOn.text.toString() != where) runsOn.text = where
+        runsOn.visible(where.isNotEmpty())
 
         val warning = if (state.hot) getString(R.string.thermal_warning, thermal(state.thermal)) else null
         val text = listOfNotNull(state.notice?.text, warning).joinToString("\n\n")
@@ -168,12 +179,20 @@ class MainActivity : Activity() {
             state.busy -> getString(R.string.figures_running, state.tokens, state.tokensPerSecond)
             stats != null -> getString(
                 R.string.figures, stats.ttftMs, stats.tokensPerSecond, stats.tokensPerCycle, stats.shareRead * 100,
-                stats.peakRssBytes / 1e6, state.info?.kernels.orEmpty(),
+                stats.peakRssBytes / 1e6,
             )
-            state.info != null -> getString(R.string.ready, state.info.kernels, state.info.threads, state.info.maxContext)
             else -> ""
         }
         return listOf(line, getString(R.string.thermal, thermal(state.thermal))).filter { it.isNotEmpty() }.joinToString(" · ")
+    }
+
+    /** One line: where the model runs, and why there. */
+    private fun runsOn(info: ModelInfo, state: UiState): String {
+        val device = info.device.substringBefore(" (ms for ")  // the benchmark's JSON has the times
+        if (info.onGpu) return getString(R.string.runs_on_gpu, device.substringAfter("gpu "))
+        val cpu = getString(R.string.runs_on_cpu, info.kernels, info.threads)
+        val why = device.substringAfter("cpu: ", if (state.device == Device.CPU) "" else getString(R.string.dense_on_cpu))
+        return if (why.isEmpty()) cpu else "$cpu: $why"
     }
 
     private fun thermal(status: Int) = resources.getStringArray(R.array.thermal_names).getOrElse(status) { status.toString() }
@@ -253,6 +272,7 @@ class MainActivity : Activity() {
         const val SPEC = "speculation"
         const val DENSE = "dense"
         const val SAMPLING = "sampling"
+        val DEVICE = mapOf(R.id.device_cpu to Device.CPU, R.id.device_gpu to Device.GPU, R.id.device_auto to Device.AUTO)
         val SPECULATION = mapOf(
             R.id.spec_off to Speculation.OFF, R.id.spec_ngram to Speculation.AUTO, R.id.spec_chain to Speculation.CHAIN,
             R.id.spec_tree to Speculation.TREE,

@@ -4,6 +4,7 @@ import android.content.Context
 import android.net.Uri
 import android.provider.OpenableColumns
 import org.blockffn.BlockFFN
+import org.blockffn.Device
 import org.blockffn.ModelFile
 import org.json.JSONArray
 import java.io.File
@@ -71,7 +72,7 @@ class Models(private val context: Context) {
     }
 
     /** Opens a model; takes a while, so not on the main thread. */
-    fun open(entry: ModelEntry): BlockFFN {
+    fun open(entry: ModelEntry, device: Device = Device.CPU): BlockFFN {
         val files = when (val source = entry.source) {
             is Source.Assets -> listOf(ModelFile.asset(context, "${source.folder}/${source.program}")) + tokenizer(source) +
                 source.draft?.let { ModelFile.asset(context, "${source.folder}/$it") }
@@ -83,7 +84,7 @@ class Models(private val context: Context) {
             is Source.Picked -> listOf(ModelFile.of(context, source.uri)) + tokenizer(source.tokenizer) + null
         }
         try {
-            return BlockFFN.open(files[0]!!, files[1]!!, files[2], files[3])
+            return BlockFFN.open(files[0]!!, files[1]!!, files[2], files[3], device = device, cache = context.codeCacheDir)
         } finally {
             files.forEach { it?.close() }  // mapped by now
         }

@@ -9,6 +9,7 @@ import android.os.PowerManager
 import android.os.SystemClock
 import org.blockffn.BlockFFN
 import org.blockffn.BlockFFNException
+import org.blockffn.Device
 import org.blockffn.Drafter
 import org.blockffn.Options
 import org.blockffn.Speculation
@@ -25,7 +26,8 @@ class Session(private val context: Context) {
     private val main = Handler(Looper.getMainLooper())
     private val worker = Executors.newSingleThreadExecutor { Thread(it, "session") }
     @Volatile private var open: BlockFFN? = null
-    private var openId: String? = null  // worker's
+    private var openAs: Pair<String, Device>? = null  // worker's: of which entry, and for which device
+    private val kept = Kept(context)
     private var reasonToStop: String? = null
 
     var observer: ((UiState) -> Unit)? = null
@@ -44,6 +46,28 @@ class Session(private val context: Context) {
         val power = context.getSystemService(Context.POWER_SERVICE) as PowerManager
         NewerApi.watchThermal(power) { status -> main.post { state = state.copy(thermal = status) } }
         if (state.model == null) state = state.copy(notice = Notice(context.getString(R.string.no_model), true))
+        worker.execute { recall() }
+    }
+
+    /** What the user chose in an earlier process, unless that choice has ended it. */
+    private fun recall() {
+        val crashed = kept.gpuAtWork
+        if (crashed) {
+            kept.device = Device.CPU
+            kept.gpuAtWork = false
+        }
+        val device = kept.device
+        main.post {
+            state = state.copy(
+                device = device, notice = if (crashed) Notice(context.getString(R.string.gpu_ended_the_app), true) else state.notice,
+            )
+        }
+    }
+
+    fun device(chosen: Device) {
+        if (state.busy || chosen == state.device) return
+        state = state.copy(device = chosen, info = null)
+        worker.execute { kept.device = chosen }
     }
 
     fun settings(change: Settings.() -> Settings) {
@@ -92,7 +116,9 @@ class Session(private val context: Context) {
         state = state.copy(
             phase = Phase.Loading, answer = "", tokens = 0, tokensPerSecond = 0.0, stats = null, shares = emptyList(), notice = null,
         )
-        worker.execute { run(model, prompt, options) }
+        // The GPU's passes read what the router chose, and nothing else.
+        val device = if (s.dense) Device.CPU else state.device
+        worker.execute { run(model, device, prompt, options) }
     }
 
     /** The switch "n-gram" means the text alone; chain and tree take the draft head as well, where there is one. */
@@ -119,34 +145,42 @@ class Session(private val context: Context) {
 
     /** Runs [body] with the model on the worker thread, for the benchmark. */
     fun withModel(model: ModelEntry, body: (BlockFFN) -> Unit, failed: (String) -> Unit) {
+        val device = state.device
         worker.execute {
             try {
-                body(opened(model))
+                val engine = opened(model, device)
+                main.post { state = state.copy(info = engine.info) }
+                body(engine)
             } catch (error: Throwable) {
                 val sentence = sentence(error)
                 main.post { failed(sentence) }
+            } finally {
+                kept.gpuAtWork = false
             }
         }
     }
 
-    private fun opened(model: ModelEntry): BlockFFN {
-        open?.takeIf { openId == model.id }?.let { return it }
-        close()
-        return models.open(model).also {
+    private fun opened(model: ModelEntry, device: Device): BlockFFN {
+        val wanted = Pair(model.id, device)
+        val found = open?.takeIf { openAs == wanted }
+        if (found == null) close()
+        if (device != Device.CPU && found?.info?.onGpu != false) kept.gpuAtWork = true
+        if (found != null) return found
+        return models.open(model, device).also {
             open = it
-            openId = model.id
+            openAs = wanted
         }
     }
 
     private fun close() {
         open?.close()
         open = null
-        openId = null
+        openAs = null
     }
 
-    private fun run(model: ModelEntry, prompt: String, options: Options) {
+    private fun run(model: ModelEntry, device: Device, prompt: String, options: Options) {
         try {
-            val engine = opened(model)
+            val engine = opened(model, device)
             main.post {
                 val cancelled = state.phase == Phase.Stopping
                 state = state.copy(phase = if (cancelled) Phase.Stopping else Phase.Running, info = engine.info)
@@ -171,6 +205,8 @@ class Session(private val context: Context) {
         } catch (error: Throwable) {
             val sentence = sentence(error)
             main.post { state = state.copy(phase = Phase.Idle, notice = Notice(sentence, true)) }
+        } finally {
+            kept.gpuAtWork = false
         }
     }
 

@@ -1,5 +1,6 @@
 package org.blockffn.demo
 
+import org.blockffn.Device
 import org.blockffn.ModelInfo
 import org.blockffn.Speculation
 import org.blockffn.Stats
@@ -28,11 +29,17 @@ data class Settings(
     val seed: Long = 1,
 )
 
-/** All that a screen shows. [shares]: of each step the share of the experts that it read, in 0..1. */
+/**
+ * All that a screen shows.
+ * @param info of the open model; null where the next run opens another one, or it on another device
+ * @param device the user's choice, which outlives the process
+ * @param shares of each step the share of the experts that it read, in 0..1
+ */
 data class UiState(
     val models: List<ModelEntry>,
     val model: ModelEntry?,
     val info: ModelInfo? = null,
+    val device: Device = Device.CPU,
     val phase: Phase = Phase.Idle,
     val settings: Settings = Settings(),
     val answer: String = "",

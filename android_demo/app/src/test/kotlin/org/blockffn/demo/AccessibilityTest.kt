@@ -11,6 +11,7 @@ import android.view.ViewGroup
 import android.widget.Button
 import android.widget.EditText
 import android.widget.TextView
+import org.blockffn.ModelInfo
 import org.blockffn.Stats
 import org.blockffn.StoppedBy
 import org.junit.After
@@ -67,11 +68,11 @@ class AccessibilityTest {
         show { copy(phase = Phase.Idle, answer = "", stats = null, shares = emptyList(), notice = null, thermal = 0) }
         check("empty", activity)
         activity.findViewById<Button>(R.id.settings_toggle).performClick()
-        show { copy(answer = "The answer is here, and it is a line or two long.", stats = STATS, shares = List(60) { 0.3f }) }
+        show { copy(info = INFO, answer = "The answer is here, and it is a line or two long.", stats = STATS, shares = List(60) { 0.3f }) }
         check("answered, settings", activity)
         show { copy(phase = Phase.Running, tokens = 12, tokensPerSecond = 81.3, notice = null) }
         check("running", activity)
-        show { copy(phase = Phase.Idle, notice = Notice("This file is not an ExecuTorch program.", true), thermal = 3) }
+        show { copy(info = INFO.copy(device = "gpu Adreno (TM) 740"), phase = Phase.Idle, notice = Notice("This file is not an ExecuTorch program.", true), thermal = 3) }
         check("error, hot", activity)
         show { copy(notice = Notice("Stopped.", false), thermal = 0) }
         check("stopped", activity)
@@ -82,7 +83,7 @@ class AccessibilityTest {
             .mapIndexed { i, name -> Result(Case(name, model, i < 2, org.blockffn.Speculation.OFF), listOf(STATS, STATS.copy(decodeMs = 1500.0 + i))) }
         val device = DeviceState.now(app)
         val report = BenchmarkActivity::class.java.getDeclaredMethod("show", Report::class.java).apply { isAccessible = true }
-        report.invoke(benchmark, Report(cases, device, device, "i8mm", 4))
+        report.invoke(benchmark, Report(cases, device, device, INFO))
         idle()
         check("benchmark's report", benchmark)
         check("licences", open(NoticesActivity::class.java))
@@ -256,6 +257,7 @@ class AccessibilityTest {
 
     private companion object {
         const val GAP = 6
+        val INFO = ModelInfo(2048, 8192, 384, "", "i8mm", 4, true, "cpu: it is faster here (ms for 1, 8, 32, 64 tokens: cpu 1 2 3 4, gpu 9 9 9 9)")
         val PICTURED = setOf("answered, settings", "running", "error, hot", "benchmark's report", "licences")
         val STATS = Stats(
             StoppedBy.MAX_TOKENS, 10, 0, 160, 60, 200, 100, 123.4, 100.0, 1400.0, 1.0, 2.0, 3.0, 4.0, 123_456_789, 100, 1000, List(65) { 0L },

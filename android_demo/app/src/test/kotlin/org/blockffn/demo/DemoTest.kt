@@ -26,8 +26,10 @@ import android.widget.Spinner
 import android.widget.TextView
 import org.blockffn.BlockFFN
 import org.blockffn.BlockFFNException
+import org.blockffn.Device
 import org.blockffn.Drafter
 import org.blockffn.ModelFile
+import org.blockffn.ModelInfo
 import org.blockffn.Options
 import org.blockffn.Speculation
 import org.blockffn.Stats
@@ -88,7 +90,7 @@ class DemoTest {
     }
 
     private fun pump(what: String, done: () -> Boolean) {
-        val end = System.nanoTime() + 25_000_000_000
+        val end = System.nanoTime() + if (System.getProperty("blockffn.gpu") == null) 60_000_000_000 else 240_000_000_000
         while (!done()) {
             shadowOf(Looper.getMainLooper()).idleFor(java.time.Duration.ofMillis(20))
             Thread.sleep(2)
@@ -193,6 +195,106 @@ class DemoTest {
             assertFalse(model.info.hasDraftHead)
             assertThrows(BlockFFNException::class.java) { model.generateTokens(IntArray(3) { it + 1 }, Options(8, Speculation.CHAIN, Drafter.HEAD)) { true } }
         }
+    }
+
+    private fun newProcess(lastWords: () -> Unit = {}) {
+        app.session.trimMemory(ComponentCallbacks2.TRIM_MEMORY_COMPLETE)
+        pump("the model's end") { app.session.state.notice?.text == app.getString(R.string.memory_low) }
+        lastWords()
+        DemoApp::class.java.getDeclaredField("session\$delegate").apply { isAccessible = true }.set(app, lazy { Session(app) })
+    }
+
+    /** There is no Vulkan driver: the CPU runs whatever is chosen, and the screen says so. */
+    @Test
+    fun withoutAGpuTheCpuRunsAndSaysWhy() {
+        assumeTrue(System.getProperty("blockffn.gpu") == null)
+        val controller = start()
+        val activity = controller.get()
+        assertEquals(View.GONE, activity.view<View>(R.id.runs_on).visibility)
+        for (device in listOf(R.id.device_cpu, R.id.device_gpu, R.id.device_auto)) {
+            activity.view<RadioGroup>(R.id.device).check(device)
+            activity.go()
+            finish()
+            assertEquals(golden, activity.text(R.id.answer))
+            val cpu = app.getString(R.string.runs_on_cpu, app.session.state.info!!.kernels, app.session.state.info!!.threads)
+            val why = if (device == R.id.device_cpu) "" else ": there is no Vulkan driver on this system"
+            assertEquals(cpu + why, activity.text(R.id.runs_on))
+            assertEquals(View.VISIBLE, activity.view<View>(R.id.runs_on).visibility)
+        }
+        // The choice outlives the process; what the screen said of a model does not.
+        controller.pause().stop().destroy()
+        newProcess()
+        val again = start().get()
+        pump("the choice") { app.session.state.device == Device.AUTO }
+        assertEquals(R.id.device_auto, again.view<RadioGroup>(R.id.device).checkedRadioButtonId)
+        assertEquals(View.GONE, again.view<View>(R.id.runs_on).visibility)
+    }
+
+    @Test
+    fun aDriverThatEndedTheAppIsNotTriedAgain() {
+        newProcess {
+            Kept(app).device = Device.GPU
+            Kept(app).gpuAtWork = true
+        }
+        val activity = start().get()
+        pump("the notice") { activity.text(R.id.notice) == app.getString(R.string.gpu_ended_the_app) }
+        assertEquals(Device.CPU, app.session.state.device)
+        assertFalse(Kept(app).gpuAtWork)
+        activity.go()
+        finish()
+        assertEquals(golden, activity.text(R.id.answer))
+        // A run that ends leaves no trace.
+        app.session.device(Device.GPU)
+        activity.go()
+        finish()
+        newProcess()
+        start().get()
+        pump("the choice") { app.session.state.device == Device.GPU }
+        assertTrue(app.session.state.notice == null)
+    }
+
+    /** On a Vulkan driver. blockffn.gpu: the text that the Python runtime gives there. */
+    @Test
+    fun theGpuIsChosenKeptAndNamed() {
+        assumeTrue(System.getProperty("blockffn.gpu") != null)
+        val text = File(System.getProperty("blockffn.gpu")!!).readText()
+        val activity = start().get()
+        app.session.settings { copy(maxTokens = 16, speculation = Speculation.OFF) }
+        activity.view<RadioGroup>(R.id.device).check(R.id.device_gpu)
+        activity.go()
+        pump("the model") { app.session.state.phase == Phase.Running }
+        assertTrue(Kept(app).gpuAtWork)
+        finish()
+        assertEquals(text, activity.text(R.id.answer))
+        assertTrue(activity.text(R.id.runs_on), activity.text(R.id.runs_on).contains(Regex("""^On the GPU \(.*llvmpipe""")))
+        assertTrue(app.session.state.stats!!.shareRead in 0.05..0.6)
+        pump("the trace's end") { !Kept(app).gpuAtWork }
+        // The self-test's verdict and the driver's pipelines are in the app's folder.
+        val kept = app.codeCacheDir.list()!!.toList()
+        assertTrue("$kept", kept.any { it.startsWith("pipelines-") } && kept.size >= 2)
+        shot(activity.window.decorView, "gpu")
+        // All experts are the CPU's.
+        activity.view<RadioGroup>(R.id.feed_forward).check(R.id.dense)
+        activity.go()
+        finish()
+        assertTrue(golden.startsWith(activity.text(R.id.answer)))
+        assertTrue(activity.text(R.id.runs_on).endsWith(": " + app.getString(R.string.dense_on_cpu)))
+        assertEquals(1.0, app.session.state.stats!!.shareRead, 0.0)
+        // Automatic takes no software driver.
+        activity.view<RadioGroup>(R.id.feed_forward).check(R.id.sparse)
+        activity.view<RadioGroup>(R.id.device).check(R.id.device_auto)
+        activity.go()
+        finish()
+        assertTrue(activity.text(R.id.runs_on).endsWith("): Vulkan has only a software driver here, which the CPU kernels outrun"))
+    }
+
+    @Test
+    fun theBenchmarkComparesWithinOneDevice() {
+        val model = start().let { app.session.state.model!! }
+        val info = ModelInfo(2048, 8192, 384, "", "neon", 4, false, "cpu")
+        val benchmark = Benchmark(app, app.session, 1, 8)
+        assertEquals(listOf(true, true, false, false), benchmark.cases(model, info).map { it.allExperts })
+        assertEquals(listOf(false, false), benchmark.cases(model, info.copy(device = "gpu Adreno")).map { it.allExperts })
     }
 
     @Test
