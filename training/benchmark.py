@@ -102,16 +102,15 @@ def benchmark(config: TrainConfig, steps: int) -> dict:
         step_s = statistics.median(times)
         tokens_per_s = config.global_batch_tokens / step_s
         tflops = tokens_per_s * (matrices + attention) / 1e12 / processes.world
-        name = trainer.attention
+        name, dtype = trainer.attention, trainer.compute_dtype
         del trainer, batches
-        dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
         peak = matmul_peak_tflops(device, dtype, 8192 if cuda else 512, repeats=20 if cuda else 2)
     finally:
         processes.stop()
     if not processes.is_main:
         return None
     return {"device": torch.cuda.get_device_name(device) if cuda else "cpu", "processes": processes.world,
-            "torch": torch.__version__, "precision": config.precision, "attention": name,
+            "torch": torch.__version__, "precision": "bf16" if dtype == torch.bfloat16 else "fp32", "attention": name,
             "compile": config.compile, "compile_mode": config.compile_mode, "parameters": parameters,
             "seq_len": config.seq_len, "micro_batch_size": config.micro_batch_size,
             "global_batch_tokens": config.global_batch_tokens, "steps": steps, "warmup_s": round(warmup_s, 1),

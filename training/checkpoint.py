@@ -30,10 +30,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from training.config import ModelConfig
+from training.files import save_tensors
 from training.weightfiles import DTYPES, SINGLE_FILES, PickleFile, SafetensorsFile, stored_tensors
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json",
@@ -305,7 +305,7 @@ def _write_weights(part: Path, config: ModelConfig, tensors: Mapping[str, Tensor
             values[name] = _owned(tensor, dtype)
             total += values[name].nbytes
             weight_map[name] = file
-        save_file(values, part / file, metadata={"format": "pt"})
+        save_tensors(values, part / file, metadata={"format": "pt"})
     if len(shards) > 1:
         _write_json(part / "model.safetensors.index.json",
                     {"metadata": {"total_size": total}, "weight_map": weight_map})

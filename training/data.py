@@ -240,6 +240,9 @@ def prepare(inputs: list[str], out: str | os.PathLike, *, heldout: list[str] | N
         seconds["tokenize"] = round(time.monotonic() - start, 2)
         if not splits["train"]["tokens"]:
             raise ValueError(f"{', '.join(map(str, inputs))}: no training text in there")
+        if not splits["heldout"]["tokens"]:
+            print("No document was held out, so a run on this data reports no held-out numbers: name files with --heldout, or "
+                  "give --heldout-percent, enough for one of the documents.", file=sys.stderr)
         metadata = {"format_version": FORMAT_VERSION, "dtype": _dtype(loaded.vocab_size).name,
                     "vocab_size": loaded.vocab_size, "bos_id": loaded.bos_id, "eos_id": loaded.eos_ids[0],
                     "tokenizer_sha256": hashlib.sha256(loaded.path.read_bytes()).hexdigest(),

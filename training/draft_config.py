@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields
 
 from training.config import check_known, coerce, require
 from training.draft import SIZES
-from training.train_config import read_yaml
+from training.train_config import read_yaml, uses_bf16
 
 DEFAULT_SIZES = {"num_hidden_layers": 1, "intermediate_size": 768, "num_attention_heads": 6,
                  "num_key_value_heads": 2, "head_dim": 64}
@@ -68,8 +68,7 @@ class DraftTrainConfig:
         self.validate()
 
     def uses_bf16(self, device_type: str) -> bool:
-        """Few CPUs multiply bfloat16 faster than float32; many emulate it."""
-        return self.precision == "bf16" or (self.precision == "auto" and device_type == "cuda")
+        return uses_bf16(self.precision, device_type)
 
     @property
     def sequences_per_step(self) -> int:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 from tqdm import tqdm
 
@@ -22,7 +22,7 @@ from training.cached import generate
 from training.config import require
 from training.dataset import TokenDataset, window_order
 from training.draft_config import DraftTrainConfig
-from training.files import write_whole
+from training.files import save_tensors, write_whole
 from training.model import CausalLM
 
 GENERATED_FILE = "generated.safetensors"
@@ -75,7 +75,7 @@ def generated_texts(dataset: TokenDataset, target: CausalLM, config: DraftTrainC
                              keep_hidden=False)[0]
             ids[start:start + batch] = texts.int().cpu()
     lengths = text_lengths(ids, config.generated_prompt, dataset.eos_id)
-    write_whole(path, lambda part: save_file({"ids": ids, "lengths": lengths}, part))
+    write_whole(path, lambda part: save_tensors({"ids": ids, "lengths": lengths}, part))
     return ids, lengths
 
 

@@ -25,11 +25,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from training.config import ModelConfig, require
 from training.draft import REMAP, DraftConfig, DraftHead
+from training.files import save_tensors
 from training.weightfiles import DTYPES, stored_tensors
 
 ARCHITECTURE = "BlockFFNDraftHead"
@@ -180,7 +180,7 @@ def save_draft(directory: str | os.PathLike, head: DraftHead, target, dtype: tor
     try:
         tensors = {name: tensor.detach().cpu().to(torch.int32 if name == REMAP else dtype).contiguous()
                    for name, tensor in head.state_dict().items()}
-        save_file(tensors, part / "model.safetensors", metadata={"format": "pt"})
+        save_tensors(tensors, part / "model.safetensors", metadata={"format": "pt"})
         (part / "config.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
         shutil.copymode(part / "config.json", part / "model.safetensors")
         if directory.exists():

@@ -16,10 +16,10 @@ import shutil
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from training.files import save_tensors
 from training.train_config import TrainConfig
 from training.parallel import Processes, copy_whole, whole
 
@@ -74,10 +74,14 @@ def save_state(out_dir: str | os.PathLike, step: int, model: nn.Module, optimize
         for stale in final.parent.glob("*.part"):
             shutil.rmtree(stale)
         part.mkdir(parents=True)
-        save_file(tensors, part / "state.safetensors")
-        (part / "state.json").write_text(json.dumps({"step": step, "config": config.to_dict(), **extra}, indent=1))
-        for path in (*part.iterdir(), part):
-            _sync_to_disk(path)
+        try:
+            save_tensors(tensors, part / "state.safetensors")
+            (part / "state.json").write_text(json.dumps({"step": step, "config": config.to_dict(), **extra}, indent=1))
+            for path in (*part.iterdir(), part):
+                _sync_to_disk(path)
+        except BaseException:
+            shutil.rmtree(part, ignore_errors=True)
+            raise
         if final.exists():
             _remove(final)
         part.rename(final)
@@ -105,7 +109,7 @@ def load_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, c
             torch.set_rng_state(file.get_tensor("rng.cpu"))
             if processes.device.type == "cuda" and "rng.cuda" in file.keys():
                 torch.cuda.set_rng_state(file.get_tensor("rng.cuda"))
-    except (OSError, KeyError, json.JSONDecodeError) as error:
+    except (OSError, KeyError, json.JSONDecodeError, SafetensorError) as error:
         raise ValueError(f"{path} is damaged ({error}); delete this folder to resume from the one before") from None
     return saved
 

@@ -24,6 +24,8 @@ def read_yaml(path: str | os.PathLike, overrides: list[str] | tuple[str, ...] = 
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file; training/configs/ holds examples") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: cannot be read ({error}); name a YAML file, training/configs/ holds examples") from None
     except yaml.YAMLError as error:
         raise ValueError(f"{path}: not valid YAML ({error})") from None
     require(isinstance(values, dict), f"{path}: expected `key: value` lines")
@@ -33,8 +35,17 @@ def read_yaml(path: str | os.PathLike, overrides: list[str] | tuple[str, ...] = 
         target = values
         if key.startswith("model."):
             target, key = values.setdefault("model", {}), key[len("model."):]
-        target[key] = yaml.safe_load(text)
+        require(isinstance(target, dict), "model: expected a section of `key: value` lines")
+        try:
+            target[key] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise ValueError(f"--set {item}: the value is not valid YAML; quote it, as in --set '{key}=\"...\"'") from None
     return values
+
+
+def uses_bf16(precision: str, device_type: str) -> bool:
+    """Few CPUs multiply bfloat16 faster than float32; many emulate it, some 20 times slower."""
+    return precision == "bf16" or (precision == "auto" and device_type == "cuda")
 
 
 @dataclass
@@ -77,7 +88,7 @@ class TrainConfig:
     sparsity_margin: float = 0.02  # this far above every target the factor shrinks
     # execution
     device: str = "auto"  # auto | cpu | cuda
-    precision: str = "bf16"  # bf16: bf16 compute, fp32 master weights and router | fp32
+    precision: str = "auto"  # bf16: bf16 compute, fp32 master weights and router | fp32 | auto: bf16 on CUDA
     compile: str = "auto"  # auto: true on CUDA | true: the whole model | layers: starts sooner | false
     compile_mode: str = "default"  # torch.compile mode, e.g. max-autotune-no-cudagraphs
     attention_backend: str = "auto"  # auto | cudnn | flash | efficient | math
@@ -97,6 +108,9 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         self.validate()
+
+    def uses_bf16(self, device_type: str) -> bool:
+        return uses_bf16(self.precision, device_type)
 
     @property
     def sequences_per_step(self) -> int:
@@ -124,7 +138,7 @@ class TrainConfig:
                  "warmup_fraction + decay_fraction exceed 1: lower one of them")
         for key in ("lr", "grad_clip", "al_alpha", "cs_min_growth", "cs_max_factor", "divergence_margin"):
             require(getattr(self, key) > 0, f"{key}={getattr(self, key)}: set it above 0")
-        for key, allowed in (("device", ("auto", "cpu", "cuda")), ("precision", ("bf16", "fp32")),
+        for key, allowed in (("device", ("auto", "cpu", "cuda")), ("precision", ("auto", "bf16", "fp32")),
                              ("compile", ("auto", "true", "layers", "false")), ("parallel", ("ddp", "fsdp")),
                              ("attention_backend", ("auto", "cudnn", "flash", "efficient", "math")),
                              ("final_dtype", ("bf16", "fp32"))):

@@ -42,6 +42,7 @@ class Trainer:
         self.tokenizer_dir = tokenizer_dir
         self.micro_steps = config.micro_steps(processes.world)
         self.on_cuda = processes.device.type == "cuda"
+        self.compute_dtype = torch.bfloat16 if config.uses_bf16(processes.device.type) else torch.float32
         self.attention = self._choose_attention()
         self.build()
         self.factor, self.guard = ChunkFactor(config), LossGuard(config)
@@ -56,10 +57,9 @@ class Trainer:
         config = self.config
         if not self.on_cuda:
             return "cpu"
-        torch.set_float32_matmul_precision("high" if config.precision == "bf16" else "highest")  # only the router
-        dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
+        torch.set_float32_matmul_precision("high" if self.compute_dtype == torch.bfloat16 else "highest")  # only the router
         name, self.pad_values = choose_backend(config.attention_backend, config.model, config.micro_batch_size,
-                                               config.seq_len, dtype)
+                                               config.seq_len, self.compute_dtype)
         use_backend(name)
         return f"{name}, padded values" if self.pad_values else name
 
@@ -68,7 +68,7 @@ class Trainer:
         self.model = CausalLM(config.model)
         self.model.init_weights(config.seed)
         self.model.to(device)
-        self.model.compute_dtype = torch.bfloat16 if config.precision == "bf16" else None
+        self.model.compute_dtype = self.compute_dtype
         self.model.activation_checkpointing = config.activation_checkpointing
         if self.on_cuda:
             for layer in self.model.model.layers:

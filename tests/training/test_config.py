@@ -59,10 +59,27 @@ def test_yaml_numbers_and_overrides(tmp_path):
     ("lr=fast", "expected float"), ("lr=0", "above 0"), ("steps=2.5", "expected int"),
     ("device=tpu", "auto, cpu, cuda"),
     ("warmup_fraction=0.9", "lower one of them"), ("seq_len=8192", "max_position_embeddings"),
-    ("micro_batch_size=3", "make it a multiple"), ("cs_target_cls8=70", "between 0 and 1"), ("model=3", "section")])
+    ("micro_batch_size=3", "make it a multiple"), ("cs_target_cls8=70", "between 0 and 1"), ("model=3", "section"),
+    ("lr=[1", "--set lr=[1: the value is not valid YAML")])
 def test_a_mistake_in_the_recipe_is_named(tmp_path, override, message):
     path = tmp_path / "c.yaml"
     path.write_text("steps: 10\n")
     with pytest.raises(ValueError) as error:
         TrainConfig.from_yaml(path, [override])
     assert message in str(error.value)
+
+
+def test_a_recipe_that_cannot_be_read_is_named(tmp_path):
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "flat.yaml").write_text("model: 3\n")
+    for path, overrides, message in ((tmp_path, [], "cannot be read"), (tmp_path / "binary.yaml", [], "cannot be read"),
+                                     (tmp_path / "none.yaml", [], "no such file"),
+                                     (tmp_path / "flat.yaml", ["model.num_experts=4"], "model: expected a section")):
+        with pytest.raises(ValueError) as error:
+            TrainConfig.from_yaml(path, overrides)
+        assert message in str(error.value)
+
+
+def test_precision_follows_the_device_unless_it_is_said():
+    assert [TrainConfig(precision=name).uses_bf16(device) for name in ("auto", "bf16", "fp32") for device in ("cpu", "cuda")] \
+        == [False, True, True, True, False, False]

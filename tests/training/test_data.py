@@ -135,6 +135,15 @@ def test_held_out_percent(tmp_path, tokenizer_dir):
     check_windows(TokenDataset(tmp_path / "out", "train", 50), token_lists(tokenizer_dir, rest))
 
 
+def test_a_corpus_without_held_out_text_is_mentioned(tmp_path, tokenizer_dir, capsys):
+    files = write_files(tmp_path / "in", "jsonl", ["one text", "another text"])
+    for number, percent in enumerate((0, 0.001)):
+        prepare(files, tmp_path / f"out{number}", heldout_percent=percent, tokenizer=tokenizer_dir, workers=1)
+        assert "--heldout-percent" in capsys.readouterr().err
+    prepare(files, tmp_path / "with", heldout=files, tokenizer=tokenizer_dir, workers=1)
+    assert not capsys.readouterr().err
+
+
 def test_a_tokenizer_is_trained_on_training_text_only(tmp_path, capsys):
     documents = [f"alpha beta gamma {i % 7} delta" for i in range(200)]
     held = write_files(tmp_path / "held", "jsonl", ["qqqqzz " * 500])

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -236,15 +237,20 @@ def test_killed_then_terminated_it_resumes_to_exactly_the_same_losses(write_conf
 def test_a_crash_while_saving_leaves_the_checkpoint_before(write_config, capsys, tmp_path, monkeypatch):
     config, out = write_config(), tmp_path / "run"
 
-    def disk_full(tensors, path):
-        Path(path).write_bytes(b"half")
-        raise OSError(28, "No space left on device")
+    def disk_full(tensors, path):  # as the library itself meets it
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+        try:
+            real(tensors, path)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
-    real = state.save_file
-    monkeypatch.setattr(state, "save_file", lambda t, p: (real if "step_00000005" in str(p) else disk_full)(t, p))
+    real = state.save_tensors
+    monkeypatch.setattr(state, "save_tensors", lambda t, p: (real if "step_00000005" in str(p) else disk_full)(t, p))
     assert main([str(config)]) == 1
-    assert "No space left" in capsys.readouterr().err
+    assert "state.safetensors: not written" in (message := capsys.readouterr().err) and "Traceback" not in message
     assert [path.name for path in state.find_checkpoints(out)] == ["step_00000005"] and not (out / "final").exists()
+    assert not list(out.rglob("*.part"))
     monkeypatch.undo()
     run(config, capsys)
     run(config, capsys, f"out_dir={tmp_path}/whole")
@@ -278,9 +284,13 @@ def test_a_damaged_checkpoint_is_named(write_config, capsys, tmp_path):
     config = write_config(steps=6)
     run(config, capsys)
     newest = state.find_checkpoints(tmp_path / "run")[-1]
-    (newest / "state.json").write_text("{")
-    assert main([str(config)]) == 1
-    assert f"{newest} is damaged" in capsys.readouterr().err
+    for name in ("state.safetensors", "state.json"):  # cut short
+        whole = (newest / name).read_bytes()
+        (newest / name).write_bytes(whole[:len(whole) // 2])
+        assert main([str(config)]) == 1
+        assert f"{newest} is damaged" in capsys.readouterr().err
+        (newest / name).write_bytes(whole)
+    run(config, capsys)
 
 
 # ---- failures ----
