@@ -2,10 +2,11 @@
 //
 //     blockffn_gpu_bench OUT.json [--tiny | --layers] [--seconds N]
 //
-// Everything is synthetic and made here: weights, routing, and a float64 loop over unpacked weights that every
-// precision's layer is checked against. OUT.json receives one JSON object a line; standard output the same. --tiny runs
-// small shapes, for software drivers, --layers the FFN of the 2.8B model alone. Work is ordered by importance and stops
-// after --seconds (20).
+// The layers come in float32 and, under the name fp16, in float16 arithmetic, one after the other. Everything is
+// synthetic and made here: weights, routing, and a float64 loop over unpacked weights that every precision's layer is
+// checked against. OUT.json receives one JSON object a line; standard output the same. --tiny runs small shapes, for
+// software drivers, --layers the FFN of the 2.8B model alone. Work is ordered by importance and stops after --seconds
+// (20).
 //
 // Routing: per chunk of 8 tokens a pool of 30 % of the experts, of which a token uses two thirds: TLS 0.80, CLS8 0.70.
 // Half of a pool stays in the next one. The dense rows feed the same layers a token that every expert fires on.
@@ -449,11 +450,13 @@ bool check_layers(size_t D, size_t F, size_t E, const gpu::StepOptions& options)
       std::memcpy(got.data(), r.buffers[1].data(), got.size() * 4);
       if (tokens == 64) first = got;
       // Worst error over what float32 sums of this length may be off by, about (D + F) * 2^-24 of the sum of
-      // magnitudes.
+      // magnitudes. Halves: 6 * 2^-11 of it, five times what their roundings make as long as they are independent.
+      const double unit = options.arithmetic == gpu::Arithmetic::kFp16 ? 6 * 0x1p-11
+                                                                       : 0x1p-24 * static_cast<double>(D + F + 64);
       double worst = 0, square = 0, error = 0;
       for (size_t i = 0; i < got.size(); ++i) {
         const double e = std::fabs(got[i] - want[i]);
-        worst = std::max(worst, e == e ? e / (bound[i] * 0x1p-24 * static_cast<double>(D + F + 64)) : 1e30);
+        worst = std::max(worst, e == e ? e / (bound[i] * unit) : 1e30);
         error += e * e;
         square += want[i] * want[i];
       }
@@ -461,10 +464,10 @@ bool check_layers(size_t D, size_t F, size_t E, const gpu::StepOptions& options)
       const bool ok = worst <= 1 && same;
       all = all && ok;
       emit(
-          "{\"check\": \"ffn\", \"quant\": \"%s\", \"D\": %zu, \"F\": %zu, \"E\": %zu, \"T\": %d, \"relative_rms\": "
+          "{\"check\": \"ffn\", \"quant\": \"%s\", \"arithmetic\": \"%s\", \"D\": %zu, \"F\": %zu, \"E\": %zu, \"T\": %d, \"relative_rms\": "
           "%.2e, \"worst_of_bound\": %.3f, "
           "\"equals_chunk_of_64\": %s, \"wrong_routes\": %d, \"union\": %lld, \"ok\": %s}",
-          kNames[static_cast<int>(quant)], D, F, E, tokens, std::sqrt(error / std::max(square, 1e-300)), worst,
+          kNames[static_cast<int>(quant)], gpu::arithmetic_name(options.arithmetic), D, F, E, tokens, std::sqrt(error / std::max(square, 1e-300)), worst,
           same ? "true" : "false", wrong_routes, static_cast<long long>(stats.experts_read), ok ? "true" : "false");
     }
   }
@@ -626,14 +629,14 @@ void time_layers(const Shape& s, Quant quant, const gpu::StepOptions& options, d
     }
     const double bytes = layer * share[0];
     emit(
-        "{\"layer\": \"%s\", \"quant\": \"%s\", \"T\": %d, \"threads\": \"%u/%u\", \"layers\": %zu, \"sparse_us\": "
+        "{\"layer\": \"%s\", \"quant\": \"%s\", \"arithmetic\": \"%s\", \"T\": %d, \"threads\": \"%u/%u\", \"layers\": %zu, \"sparse_us\": "
         "%.2f, "
         "\"sparse_min_us\": %.2f, \"sparse_wall_us\": %.2f, \"share\": %.3f, \"expert_bytes\": %.0f, \"gbs\": %.0f, "
         "\"of_read_peak\": %.3f, \"of_copy_peak\": %.3f, \"all_us\": %.2f, \"all_min_us\": %.2f, \"all_wall_us\": "
         "%.2f, "
         "\"all_share\": %.3f, \"all_gbs\": %.0f, \"all_over_sparse\": %.2f, \"passes_us\": {%s}}",
-        s.name, kNames[static_cast<int>(quant)], tokens, r.step->device().limits().threads,
-        r.step->device().limits().wide_threads, layers, us[0], best[0], wall[0], share[0], bytes, bytes / us[0] / 1e3,
+        s.name, kNames[static_cast<int>(quant)], gpu::arithmetic_name(r.step->arithmetic()), tokens,
+        r.step->device().limits().threads, r.step->device().limits().wide_threads, layers, us[0], best[0], wall[0], share[0], bytes, bytes / us[0] / 1e3,
         bytes / us[0] / 1e3 / read_peak, bytes / us[0] / 1e3 / copy_peak, us[1], best[1], wall[1], share[1],
         layer * share[1] / us[1] / 1e3, us[1] / us[0], passes_text.c_str());
   }
@@ -674,9 +677,10 @@ void time_gated(const Shape& s, Quant quant, const gpu::StepOptions& options, do
     if (!r.run(tokens, &stats) || !r.step->time(tokens, 9, &ns, &walls).ok()) return;
     const double us = median(ns) / 1e3 / static_cast<double>(layers);
     emit(
-        "{\"gated_dense\": \"%s\", \"quant\": \"%s\", \"T\": %d, \"threads\": %u, \"layers\": %zu, \"us\": %.2f, "
+        "{\"gated_dense\": \"%s\", \"quant\": \"%s\", \"arithmetic\": \"%s\", \"T\": %d, \"threads\": %u, \"layers\": %zu, \"us\": %.2f, "
         "\"min_us\": %.2f, \"wall_us\": %.2f, \"bytes\": %.0f, \"gbs\": %.0f, \"of_read_peak\": %.3f}",
-        s.name, kNames[static_cast<int>(quant)], tokens, r.step->device().limits().threads, layers, us,
+        s.name, kNames[static_cast<int>(quant)], gpu::arithmetic_name(r.step->arithmetic()), tokens,
+        r.step->device().limits().threads, layers, us,
         smallest(ns) / 1e3 / static_cast<double>(layers), median(walls) / 1e3 / static_cast<double>(layers), layer,
         layer / us / 1e3, layer / us / 1e3 / read_peak);
   }
@@ -793,17 +797,19 @@ void time_steps(const Shape& s, Quant quant, size_t vocabulary, const gpu::StepO
     }
     if (!r.step->time(tokens, 7, &ns, nullptr).ok()) return;
     emit(
-        "{\"step\": \"%s\", \"quant\": \"%s\", \"T\": %d, \"threads\": %u, \"gpu_us\": %.1f, \"wall_us\": %.1f, "
+        "{\"step\": \"%s\", \"quant\": \"%s\", \"arithmetic\": \"%s\", \"T\": %d, \"threads\": %u, \"gpu_us\": %.1f, \"wall_us\": %.1f, "
         "\"tokens_per_s\": %.0f, \"share\": %.3f, \"barriers\": %d, "
         "\"bytes_at_one_token\": %.0f, \"gbs_at_one_token\": %.0f}",
-        s.name, kNames[static_cast<int>(quant)], tokens, r.step->device().limits().threads, median(ns) / 1e3,
+        s.name, kNames[static_cast<int>(quant)], gpu::arithmetic_name(r.step->arithmetic()), tokens,
+        r.step->device().limits().threads, median(ns) / 1e3,
         median(walls), tokens / median(walls) * 1e6,
         static_cast<double>(stats.experts_read) / static_cast<double>(stats.experts_total), r.step->barriers(), active,
         active / median(ns));
     std::vector<gpu::Step::Pass> passes;
     if (!r.step->profile(tokens, &passes).ok()) continue;
-    emit("{\"step_passes_us\": {%s}, \"step\": \"%s\", \"quant\": \"%s\", \"T\": %d}", pass_times(passes, 1).c_str(),
-         s.name, kNames[static_cast<int>(quant)], tokens);
+    emit("{\"step_passes_us\": {%s}, \"step\": \"%s\", \"quant\": \"%s\", \"arithmetic\": \"%s\", \"T\": %d}",
+         pass_times(passes, 1).c_str(), s.name, kNames[static_cast<int>(quant)],
+         gpu::arithmetic_name(r.step->arithmetic()), tokens);
   }
 }
 
@@ -851,31 +857,39 @@ int main(int argc, char** argv) {
   emit("{\"device\": \"%s\", \"identity\": \"%s\", \"binding_bytes\": %llu, \"threads\": \"%u/%u\"}", device->name(),
        device->identity().c_str(), static_cast<unsigned long long>(device->limits().binding_bytes),
        device->limits().threads, device->limits().wide_threads);
+  gpu::StepOptions half = options;
+  half.arithmetic = gpu::Arithmetic::kFp16;
   measure_peaks(*device, tiny);
   time_overhead(options);
   if (tiny) {
     good = check_layers(96, 40, 12, options);
+    good = check_layers(96, 40, 12, half) && good;
     const Shape small{"tiny-gqa", 256, 32, 16, 2, 2, 1}, latent{"tiny-mla", 256, 64, 16, 2, 2, 0};
     for (Quant q : {Quant::kFp32, Quant::kInt8, Quant::kInt4}) {
       time_layers(small, q, options, 1e5);
+      time_layers(small, q, half, 1e5);
       time_gated(small, q, options, 1e5);
+      time_gated(small, q, half, 1e5);
       time_steps(small, q, 512, options);
       time_steps(latent, q, 512, options);
     }
     emit("{\"correct\": %s, \"seconds\": %.1f}", good ? "true" : "false", elapsed());
     return good ? 0 : 1;
   }
-  if (!layers_only) good = check_layers(768, 64, 48, options);
+  if (!layers_only) good = check_layers(768, 64, 48, options) && check_layers(768, 64, 48, half);
   const Shape s28{"2.8B", 2048, 128, 128, 36, 16, 2}, s12{"1.2B", 1792, 128, 56, 35, 14, 0},
       s01{"0.1B", 768, 64, 48, 16, 6, 0};
   constexpr double kCold = 1.2e8;
   for (Quant q : {Quant::kFp32, Quant::kInt8, Quant::kInt4}) {
     time_layers(s28, q, options, kCold);
+    time_layers(s28, q, half, kCold);
     time_gated(s28, q, options, 3e8);
+    time_gated(s28, q, half, 3e8);
     emit("{\"seconds\": %.1f}", elapsed());
   }
   if (layers_only) return 0;
   time_steps(s28, Quant::kInt8, 73440, options);
+  time_steps(s28, Quant::kInt8, 73440, half);
   emit("{\"seconds\": %.1f}", elapsed());
   time_steps(s12, Quant::kInt4, 73440, options);
   time_steps(s01, Quant::kFp32, 73440, options);

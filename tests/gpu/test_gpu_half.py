@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch import nn
 
+from benchmarks.gpu import table
 from tests.delegate.programs import Ffn, Stack, chunk, frozen, on_grid, ops
 from tests.gpu.conftest import ROOT, environment, write_steps
 from tests.gpu.test_gpu import QUANTS, VALIDATION, logits, text_steps
@@ -208,6 +209,13 @@ def test_a_gpu_without_halves_computes_in_float32_and_says_so(run_step, files, t
     assert choose("gpu", "fp16").startswith(f"{name}, fp32 arithmetic: the GPU failed its self-test before")
     verdicts[0].write_text("failed\n")
     assert choose("gpu", "fp16").startswith("cpu: the GPU failed its self-test before")
+
+
+def test_the_benchmark_sets_both_arithmetics_side_by_side():
+    row = {"layer": "L", "quant": "int8", "T": 8, "threads": "64/64", "sparse_us": 30.0, "all_us": 60.0}
+    rows = [row, row | {"threads": "8/8", "sparse_us": 1.0}, row | {"arithmetic": "fp16", "sparse_us": 20.0, "all_us": 50.0},
+            {"gated_dense": "L", "quant": "int8", "T": 8, "us": 9.0}, row | {"T": 1}]
+    assert table.halves(rows, "64/64").splitlines()[2:] == ["| L | int8 | 8 | 30.0 | 20.0 | 1.50 | 60.0 | 50.0 | 1.20 |  |  |  |"]
 
 
 BACKEND = """
