@@ -208,6 +208,13 @@ def load_library(path: Path | None = None) -> ctypes.CDLL:
     return lib
 
 
+def c_string(text: str, what: str) -> bytes:
+    """ValueError for what C would cut off."""
+    if "\0" in text:
+        raise ValueError(f"{what} holds a character of code 0; leave it out")
+    return text.encode()
+
+
 def set_threads(n: int) -> None:
     """Size of ExecuTorch's thread pool, shared by all runners of this process; not while one runs."""
     if n < 1:
@@ -394,7 +401,7 @@ class Runner:
     def generate_chat(self, messages: Sequence[tuple[str, str]], max_tokens: int = 256, mode: str = "auto",
                       stop: Sequence[str] = (), on_text: Callable[[str], object] | None = None, **options) -> Result:
         """Answers a conversation of (role, text), by the model's chat template."""
-        raw = (Message * len(messages))(*(Message(role.encode(), text.encode()) for role, text in messages))
+        raw = (Message * len(messages))(*(Message(c_string(role, "a role"), c_string(text, "a message")) for role, text in messages))
         return self._generate_text(self._lib.blockffn_runner_generate_chat, raw, len(raw), max_tokens, mode, stop, on_text, options)
 
     def _generate_text(self, function, prompt, length, max_tokens, mode, stop, on_text, options) -> Result:
@@ -404,7 +411,7 @@ class Runner:
             piece = ctypes.string_at(text, size).decode()
             return self._guarded(lambda: pieces.append(piece) or bool(on_text is not None and on_text(piece)))
 
-        stops = (c_char_p * len(stop))(*(text.encode() for text in stop))
+        stops = (c_char_p * len(stop))(*(c_string(text, "a stop string") for text in stop))
         self._run(function, prompt, length, ctypes.byref(raw), stops, len(stops), TextCallback(call), None)
         return self._result([], "".join(pieces))
 
@@ -423,6 +430,8 @@ class Runner:
             if name == "seed" and not 0 <= value < 2**64:
                 raise ValueError(f"seed={value}: use 0 to 2^64 - 1")
             setattr(raw, name, value)
+            if isinstance(value, int) and getattr(raw, name) != value:  # C has cut it off
+                raise ValueError(f"{name}={value} is out of range")
         return raw
 
     def _guarded(self, body: Callable[[], bool]) -> int:
@@ -452,8 +461,6 @@ class Runner:
     def _check(self, code: int) -> None:
         if code == 0:
             return
-        if code == 5:
-            raise RuntimeError("this runner is running already; use one runner per thread")
         message = (self._lib.blockffn_runner_last_error(self._handle) or b"").decode(errors="replace")
         raise {1: ValueError, 3: ContextFull}.get(code, RuntimeError)(message)
 

@@ -12,6 +12,7 @@ Source  export/ops.py (meaning of tree_mask and kv_src), export/to_executorch.py
 from __future__ import annotations
 
 import os
+import stat
 import struct
 import zlib
 from pathlib import Path
@@ -122,7 +123,9 @@ def check_pte(path: Path) -> None:
     some damaged fields.
     """
     try:
-        size = path.stat().st_size
+        if not stat.S_ISREG((status := path.stat()).st_mode):
+            raise RuntimeError(f"{path}: not a regular file; name a .pte file")
+        size = status.st_size
         with open(path, "rb") as file:
             head = file.read(48)
             file.seek(max(0, size - TRAILER_BYTES))

@@ -7,6 +7,8 @@
 #include <executorch/runtime/kernel/thread_parallel_interface.h>
 #include <executorch/runtime/platform/log.h>
 
+#include <pthread.h>
+
 #include <algorithm>
 #include <atomic>
 #include <cstdlib>
@@ -84,12 +86,22 @@ blockffn::Status find_weights(void* context, const char* key, const uint8_t** da
   return blockffn::kStatusOk;
 }
 
+std::atomic<bool> pool_used{false}, pool_lost{false};
+
+// ExecuTorch's pool. Null in a process that was forked from one that had it: its threads did not come along, and to ask
+// them for something, even to end, would wait for ever.
+executorch::extension::threadpool::ThreadPool* thread_pool() {
+  if (pool_lost) return nullptr;
+  pool_used = true;
+  return executorch::extension::threadpool::get_threadpool();
+}
+
 // Work items go to ExecuTorch's shared pool, whose parallel_for must not be nested; no operator does.
 // Every worker takes the items of its own range in order, so that it streams through neighbouring
 // weights, and then helps the others: a slow core does not hold up a fast one.
 void run_on_pool(void*, int64_t n, void (*task)(void*, int64_t), void* context) {
   constexpr int64_t kMaxWorkers = 64;
-  auto* pool = executorch::extension::threadpool::get_threadpool();
+  auto* pool = thread_pool();
   const int64_t threads = pool == nullptr ? 1 : static_cast<int64_t>(pool->get_thread_count());
   const int64_t workers = std::min({n, threads, kMaxWorkers});
   struct alignas(64) Range {
@@ -112,7 +124,7 @@ void run_on_pool(void*, int64_t n, void (*task)(void*, int64_t), void* context) 
 }
 
 blockffn::Parallel shared_pool() {
-  auto* pool = executorch::extension::threadpool::get_threadpool();
+  auto* pool = thread_pool();
   return {run_on_pool, nullptr, pool == nullptr ? 1 : static_cast<int>(pool->get_thread_count())};
 }
 
@@ -182,6 +194,7 @@ class BlockFFNBackend final : public et::BackendInterface {
 
   et::Result<et::DelegateHandle*> init(et::BackendInitContext& context, et::FreeableBuffer* processed,
                                        et::ArrayRef<et::CompileSpec>) const override {
+    pool_used = true;  // by whatever runs this program
     auto handle = std::unique_ptr<Handle>(new (std::nothrow) Handle);
     if (handle == nullptr) return et::Error::MemoryAllocationFailed;
     std::pair<const et::NamedDataMap*, Handle*> lookup{context.get_named_data_map(), handle.get()};
@@ -214,7 +227,9 @@ class BlockFFNBackend final : public et::BackendInterface {
     int64_t tokens = 0;
     for (int i = 0; i < inputs; ++i) {
       if (const char* problem = check_input(*args[i], program.input(i), &tokens)) return invalid(problem);
-      program.bind_input(i, args[i]->toTensor().const_data_ptr());
+      const void* data = args[i]->toTensor().const_data_ptr();
+      if (data == nullptr) return invalid("an input has no memory");
+      program.bind_input(i, data);
     }
     if (tokens == 0) return invalid("the partition has no input with a token dimension");
     for (int i = 0; i < outputs; ++i) {
@@ -228,6 +243,7 @@ class BlockFFNBackend final : public et::BackendInterface {
       const auto error =
           et::resize_tensor(tensor, executorch::aten::ArrayRef<executorch::aten::SizesType>(sizes, want.rank));
       if (error != et::Error::Ok) return error;
+      if (tensor.mutable_data_ptr() == nullptr) return invalid("an output has no memory");
       program.bind_output(i, tensor.mutable_data_ptr());
     }
 
@@ -273,6 +289,8 @@ extern "C" {
 int blockffn_register_backend(void) {
   static BlockFFNBackend backend;
   static const et::Error error = et::register_backend({"BlockFFNBackend", &backend});
+  static const int watched = pthread_atfork(nullptr, nullptr, [] { pool_lost = pool_used.load(); });
+  (void)watched;
   return error == et::Error::Ok ? 0 : static_cast<int>(error);
 }
 
@@ -288,7 +306,7 @@ int blockffn_variant(int i, const char** name) {
   bool supported = false;
   const auto* kernels = blockffn::kernels_variant(i, &supported);
   if (kernels == nullptr) return -1;
-  *name = kernels->name;
+  if (name != nullptr) *name = kernels->name;
   return supported;
 }
 
@@ -299,9 +317,11 @@ const char* blockffn_last_error(void) {
 }
 
 int blockffn_set_threads(int threads) {
-  if (threads < 1) return -1;
-  auto* pool = executorch::extension::threadpool::get_threadpool();
-  return pool != nullptr && pool->_unsafe_reset_threadpool(static_cast<uint32_t>(threads)) ? 0 : -1;
+  constexpr int kMaxThreads = 1024;
+  if (threads < 1 || threads > kMaxThreads) return -1;
+  auto* pool = thread_pool();
+  if (pool == nullptr) return threads == 1 ? 0 : -1;
+  return pool->_unsafe_reset_threadpool(static_cast<uint32_t>(threads)) ? 0 : -1;
 }
 
 int blockffn_default_threads(void) { return blockffn::big_cores(); }
@@ -323,12 +343,13 @@ void blockffn_set_device(const char* device) { wanted_device = device == nullptr
 void blockffn_all_experts(int all) { all_experts = all != 0; }
 
 void blockffn_take_stats(blockffn_stats* out) {
-  *out = {totals.calls.exchange(0), totals.tokens.exchange(0), totals.ffn_calls.exchange(0),
+  blockffn_stats unused;
+  *(out == nullptr ? &unused : out) = {totals.calls.exchange(0), totals.tokens.exchange(0), totals.ffn_calls.exchange(0),
           totals.experts_read.exchange(0), totals.experts_total.exchange(0)};
 }
 
 void blockffn_last_call(blockffn_stats* out) {
-  *out = last_call;
+  if (out != nullptr) *out = last_call;
   last_call = {};
 }
 

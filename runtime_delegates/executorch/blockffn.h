@@ -28,7 +28,8 @@ BLOCKFFN_API int blockffn_variant(int i, const char** name);
    none, for example because ExecuTorch refused an input before the backend saw it. */
 BLOCKFFN_API const char* blockffn_last_error(void);
 
-/* Sets the size of ExecuTorch's shared pool. Not while a program runs. 0 on success. */
+/* Sets the size of ExecuTorch's shared pool, 1 to 1024. Not while a program runs. 0 on success. A process that was
+   forked after this library had loaded a program has no pool: it runs on one thread. */
 BLOCKFFN_API int blockffn_set_threads(int threads);
 
 /* Threads that pay on this machine: the fast cores among those that the process may use. */

@@ -233,7 +233,7 @@ OrtCustomOp callbacks() {
 
 extern "C" void blockffn_ort_last_call(blockffn_ort_stats* out) {
   blockffn::ReadStats& last = blockffn::ort::last_call;
-  *out = {last.calls, last.tokens, last.ffn_calls, last.experts_read, last.experts_total};
+  if (out != nullptr) *out = {last.calls, last.tokens, last.ffn_calls, last.experts_read, last.experts_total};
   last = {};
 }
 

@@ -2,8 +2,9 @@
 
    A runner is one loaded program with its context. One call at a time may run on a runner, except
    blockffn_runner_cancel, which any thread may call at any time; different runners may run in
-   different threads. No exception and no abort leaves these functions. Functions that return int
-   return a blockffn_runner_code, and blockffn_runner_last_error then holds a sentence.
+   different threads. No exception and no abort leaves these functions; a NULL where there must be
+   something is BLOCKFFN_BAD_ARGUMENT. Functions that return int return a blockffn_runner_code, and
+   blockffn_runner_last_error, called by the same thread, then holds a sentence.
 
    Greedy output is the same, token for token, in every mode and with every drafter. Sampled output
    follows the model's distribution exactly; with a drafter that draws nothing itself (all but those

@@ -56,18 +56,6 @@ std::vector<uint8_t> most_reached(const std::vector<double>& reached, int most) 
   return keep;
 }
 
-DraftTree pruned(const DraftTree& tree, const std::vector<uint8_t>& keep) {
-  DraftTree kept;
-  std::vector<int32_t> place(tree.size(), -1);
-  for (size_t i = 0; i < tree.size(); ++i) {
-    if (keep[i] == 0) continue;
-    place[i] = static_cast<int32_t>(kept.size());
-    kept.push_back(tree[i]);
-    if (i > 0) kept.back().parent = place[tree[i].parent];
-  }
-  return kept;
-}
-
 void NgramDrafter::propose(const int32_t* context, int64_t n, int max_tokens, int max_depth, DraftTree* tree) {
   if (n < 2 || max_tokens < 1 || max_depth < 1) return;
   std::vector<Open> open;

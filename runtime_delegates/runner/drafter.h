@@ -21,8 +21,6 @@ using DraftTree = std::vector<DraftNode>;  // parents before children
 
 // For each row, the product of the confidences down to it.
 std::vector<double> plain_reached(const DraftTree& tree);
-// The tree without the rows whose entry is 0; children of such a row must have 0 too.
-DraftTree pruned(const DraftTree& tree, const std::vector<uint8_t>& keep);
 // For each row whether it is among the `most` that are reached most often.
 std::vector<uint8_t> most_reached(const std::vector<double>& reached, int most);
 

@@ -128,8 +128,9 @@ void DraftHead::propose(const int32_t* context, int64_t n, const Limits& limits,
     }
     const std::vector<double> reached = costs != nullptr ? costs->reached(*tree) : plain_reached(*tree);
     std::stable_sort(level.begin(), level.end(), [&](int a, int b) { return reached[a] > reached[b]; });
-    const int count = std::min<int>({static_cast<int>(level.size()), limits.width, kMaxRows - tree_rows});
-    if (count == 0) break;
+    const int64_t room = std::min<int64_t>(kMaxRows, max_context_ - rows_) - tree_rows;
+    const auto count = static_cast<int>(std::min<int64_t>({static_cast<int64_t>(level.size()), limits.width, room}));
+    if (count < 1) break;
     level.resize(count);
     double promise = 0;
     for (const int i : level) promise += reached[i];

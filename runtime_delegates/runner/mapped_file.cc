@@ -26,7 +26,9 @@ struct Descriptor {
 MappedFile::MappedFile(const blockffn_file& file, const char* what)
     : name_(file.path != nullptr ? file.path : std::string("the ") + what) {
   const auto bad = [&](const std::string& why) { throw Failure{BLOCKFFN_BAD_PROGRAM, name_ + ": " + why}; };
-  const Descriptor descriptor{file.path != nullptr ? ::open(file.path, O_RDONLY | O_CLOEXEC) : file.fd, file.path != nullptr};
+  // A pipe would wait for its writer to be opened, and is refused below.
+  const Descriptor descriptor{file.path != nullptr ? ::open(file.path, O_RDONLY | O_CLOEXEC | O_NONBLOCK) : file.fd,
+                              file.path != nullptr};
   struct stat status;
   if (descriptor.fd < 0 && file.path == nullptr) bad("neither a path nor a descriptor was given");
   if (descriptor.fd < 0 || ::fstat(descriptor.fd, &status) != 0) bad(std::string(std::strerror(errno)) + "; name an existing file");

@@ -1,6 +1,7 @@
 #include "model.h"
 
 #include <algorithm>
+#include <cmath>
 #include <string>
 
 namespace blockffn::runner {
@@ -70,6 +71,10 @@ Model::Rows Model::step(const Chunk& chunk, blockffn_stats* read) {
               all_experts_, &out.logits, &out.hidden, experts) != 0)
       throw Failure{BLOCKFFN_FAILED, "the step function failed"};
     if (out.logits == nullptr || out.hidden == nullptr) throw Failure{BLOCKFFN_FAILED, "the step function gave no outputs"};
+    // A program looks after its own.
+    if (!std::all_of(out.logits + chunk.logits_start * vocab_size_, out.logits + int64_t{tokens} * vocab_size_,
+                     [](float x) { return std::isfinite(x); }))
+      throw Failure{BLOCKFFN_FAILED, "the step function gave logits that are not finite"};
     read->experts_read = experts[0];
     read->experts_total = experts[1];
     return out;

@@ -46,12 +46,23 @@ int guarded(std::string* sentence, const Body& body) noexcept {
   } catch (const std::exception& error) {
     say(error.what());
     return BLOCKFFN_FAILED;
+  } catch (...) {  // of a callback
+    say("a callback threw an exception");
+    return BLOCKFFN_FAILED;
   }
 }
 
+// The runner that this thread's last call found running: its own sentence belongs to the call that runs.
+thread_local const blockffn_runner* found_busy = nullptr;
+
 template <class Body>
 int exclusively(blockffn_runner* runner, const Body& body) noexcept {
-  if (runner->busy.exchange(true)) return BLOCKFFN_BUSY;  // the sentence belongs to the call that runs
+  found_busy = nullptr;
+  if (runner == nullptr) return BLOCKFFN_BAD_ARGUMENT;
+  if (runner->busy.exchange(true)) {
+    found_busy = runner;
+    return BLOCKFFN_BUSY;
+  }
   runner->error.clear();
   const int code = guarded(&runner->error, body);
   runner->busy.store(false);
@@ -83,6 +94,7 @@ struct TextRun {
 void generate_text(blockffn_runner* runner, const std::vector<int32_t>& ids, bool at_start, const blockffn_runner_options* options,
                    const char* const* stop_strings, int32_t stop_count, blockffn_text_fn on_text, void* user) {
   if (options == nullptr) throw Failure{BLOCKFFN_BAD_ARGUMENT, "no options were given"};
+  if (stop_strings == nullptr && stop_count > 0) throw Failure{BLOCKFFN_BAD_ARGUMENT, "the stop strings are NULL"};
   std::vector<std::string> stops;
   for (int32_t i = 0; i < stop_count; ++i)
     if (stop_strings[i] != nullptr && *stop_strings[i] != 0) stops.emplace_back(stop_strings[i]);
@@ -121,6 +133,7 @@ class CallbackDrafter final : public blockffn::runner::Drafter {
 
 template <class Source>
 blockffn_runner* load(const Source* source, const char* missing, char* error, size_t error_bytes, int* code) noexcept {
+  found_busy = nullptr;  // a new runner may have its address
   std::string sentence;
   blockffn_runner* runner = nullptr;
   const int result = guarded(&sentence, [&] {
@@ -146,11 +159,16 @@ blockffn_runner* blockffn_runner_load_steps(const blockffn_steps* steps, char* e
 
 void blockffn_runner_free(blockffn_runner* runner) { delete runner; }
 
-const char* blockffn_runner_last_error(const blockffn_runner* runner) { return runner->error.c_str(); }
+const char* blockffn_runner_last_error(const blockffn_runner* runner) {
+  if (runner == nullptr) return "no runner was given";
+  return runner == found_busy ? "this runner is running already; use one runner per thread" : runner->error.c_str();
+}
 
 void blockffn_runner_get_info(const blockffn_runner* runner, blockffn_runner_info* out) {
-  const auto& model = runner->generator.model();
+  if (out == nullptr) return;
   *out = {};
+  if (runner == nullptr) return;
+  const auto& model = runner->generator.model();
   out->max_context = model.max_context();
   out->vocab_size = model.vocab_size();
   out->hidden_size = model.hidden_size();
@@ -199,6 +217,7 @@ int blockffn_runner_encode(blockffn_runner* runner, const char* utf8, size_t byt
 }
 
 void blockffn_runner_default_options(blockffn_runner_options* out) {
+  if (out == nullptr) return;
   *out = {};
   out->max_tokens = 256;
   out->mode = BLOCKFFN_AUTO;
@@ -249,14 +268,16 @@ int blockffn_runner_generate_chat(blockffn_runner* runner, const blockffn_messag
   });
 }
 
-void blockffn_runner_cancel(blockffn_runner* runner) { runner->generator.cancel(); }
+void blockffn_runner_cancel(blockffn_runner* runner) {
+  if (runner != nullptr) runner->generator.cancel();
+}
 
 int blockffn_runner_reset(blockffn_runner* runner) {
   return exclusively(runner, [&] { runner->generator.reset(); });
 }
 
 void blockffn_runner_get_stats(const blockffn_runner* runner, blockffn_runner_stats* out) {
-  *out = runner->generator.stats();
+  if (out != nullptr) *out = runner == nullptr ? blockffn_runner_stats{} : runner->generator.stats();
 }
 
 }  // extern "C"

@@ -125,13 +125,16 @@ def test_context_end_in_mid_tree(int8):
                 assert result.ids == want and result.stopped_by in ("context full", "end of text")
 
 
-def test_a_head_with_a_shorter_context_begins_anew(int8, tmp_path):
+@pytest.mark.parametrize("context", [64, 65, 80])
+def test_a_head_with_a_shorter_context_begins_anew(int8, tmp_path, context):
     session, runner = Session(int8[0]), Runner(int8[0])
-    runner.load_draft(int8[2].export(tmp_path / "head.pte", max_context=80))
+    runner.load_draft(int8[2].export(tmp_path / "head.pte", max_context=context))
     for prompt in (PROMPTS[0], PROMPTS[5]):
         want = decoded(session, prompt, 60)
         result = runner.generate(prompt, 60, "spec", drafter="head")
         assert result.ids == want and result.drafted_tokens > result.cycles
+        # Trees of 64 rows, which a context of 64 leaves no room for beside the row of the last token.
+        assert runner.generate(prompt, 60, "spec", drafter="head", draft_tokens=63, draft_width=16, draft_depth=8).ids == want
 
 
 def test_sampling_with_a_head_is_the_same_as_without(int8):

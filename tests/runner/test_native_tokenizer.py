@@ -396,6 +396,11 @@ HOSTILE = {
     "pre-tokenizer": (changed("pre_tokenizer", value={"type": "BertPreTokenizer"}), "BertPreTokenizer"), "no decoder": (changed("decoder", value=None), "no decoder"),
     "decoder": (changed("decoder", value={"type": "WordPiece"}), "type WordPiece"), "added": (changed("added_tokens", value=[{"id": 0, "content": "zz"}]), "same id"),
     "added id": (changed("added_tokens", value=[{"id": "x", "content": "zz"}]), "id of the added token"), "added shape": (changed("added_tokens", value={}), "not a list"),
+    "no metaspace": (changed("pre_tokenizer", value={"type": "Metaspace", "replacement": ""}), "one character"),
+    "no metaspace back": (changed("decoder", value={"type": "Metaspace", "replacement": ""}), "one character"),
+    "long metaspace": (changed("pre_tokenizer", value={"type": "Metaspace", "replacement": "__"}), "one character"),
+    "growing tokens": (changed("decoder", value={"type": "Sequence", "decoders": [
+        {"type": "Replace", "pattern": {"String": "a"}, "content": "aa"}] * 40}), "16 times as long"),
     "single word": (changed("added_tokens", value=[{"id": 9, "content": "zz", "single_word": True}]), "single words"),
 }
 
@@ -434,3 +439,31 @@ def test_long_words_take_reasonable_work(backend, tmp_path, heldout):
     theirs = Tokenizer.from_file(str(path))
     text = "abcdefghij" * 20_000
     assert Own(path).encode(text) == theirs.encode(text, add_special_tokens=False).ids
+
+
+def test_replacements_may_make_texts_longer(backend, tmp_path):
+    step = {"type": "Replace", "pattern": {"String": "a"}, "content": "aa"}
+    path = tmp_path / "tokenizer.json"
+    path.write_text(changed("normalizer", value={"type": "Sequence", "normalizers": [step] * 2}))
+    plain = tmp_path / "plain.json"
+    plain.write_text(json.dumps(small()))
+    assert Own(path).encode("ab" * 50) == Own(plain).encode(("a" * 4 + "b") * 50)
+
+
+def test_escaped_characters_are_those_that_are_spelled_out(backend, tmp_path):
+    """U+1F600 is a pair of escapes in JSON, and four bytes as itself."""
+    document = small() | {"decoder": {"type": "Fuse"}, "pre_tokenizer": None}
+    document["model"]["vocab"] = {"\U0001F600": 0, "\u00E9\n": 1, "\u7528": 2}
+    document["model"]["merges"] = []
+    for name, ascii_only in (("escaped", True), ("raw", False)):
+        (tmp_path / name).write_text(json.dumps(document, ensure_ascii=ascii_only), encoding="utf-8")
+        own = Own(tmp_path / name)
+        assert own.encode("\u7528\U0001F600\U0001F600") == [2, 0, 0]
+        assert "".join(own.pieces([0, 1, 2])) == "\U0001F600\u00E9\n\u7528"
+
+
+def test_long_texts_of_spaces_take_reasonable_work(backend, tmp_path, heldout):
+    """Every space becomes three bytes: 2,000,000 of them must not take quadratic time."""
+    path = tmp_path / "tokenizer.json"
+    sentencepiece_style(heldout[:5]).save(str(path))
+    assert len(Own(path).encode("a " * 1_000_000)) > 500_000

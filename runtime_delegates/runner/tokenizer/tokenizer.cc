@@ -35,9 +35,25 @@ std::vector<const Json*> sequence(const Json& json, const char* list, const char
   return all;
 }
 
-void replace_all(std::string* text, const std::string& from, const std::string& to) {
-  for (size_t at = text->find(from); at != std::string::npos; at = text->find(from, at + to.size()))
-    text->replace(at, from.size(), to);
+// Replacements of a file may grow a text from one to the next, without end.
+size_t most_bytes(const std::string& text) { return 256 + 16 * text.size(); }
+
+void replace_all(std::string* text, const std::string& from, const std::string& to, size_t most) {
+  std::string out;
+  size_t done = 0;
+  for (size_t at; (at = text->find(from, done)) != std::string::npos; done = at + from.size()) {
+    out.append(*text, done, at - done).append(to);
+    if (out.size() > most) bad("its replacements make a text more than 16 times as long");
+  }
+  if (done > 0) *text = out.append(*text, done);
+}
+
+// What Metaspace puts in place of a space: one character.
+std::string metaspace_of(const Json& json, const char* what) {
+  const std::string text = text_of(json, "replacement", what);
+  if (text.empty() || utf8_at(text.data(), text.size()).bytes != text.size())
+    bad(std::string("a ") + what + " replaces spaces by something else than one character");
+  return text;
 }
 
 std::string pattern_string(const Json& json, const char* what) {
@@ -103,7 +119,8 @@ Tokenizer::Tokenizer(const char* text, size_t bytes) {
         token.assign(1, static_cast<char>(byte));
         continue;
       }
-    for (const Replacement& r : decoder_) replace_all(&token, r.from, r.to);
+    const size_t most = most_bytes(token);
+    for (const Replacement& r : decoder_) replace_all(&token, r.from, r.to, most);
     if (!byte_level_) continue;
     std::string raw;
     for (size_t at = 0; at < token.size();) {
@@ -178,7 +195,7 @@ void Tokenizer::read_pre_tokenizer(const Json& json) {
       add.pattern = *known;
     } else if (type == "Metaspace") {
       add.kind = Step::kMetaspace;
-      add.replacement = text_of(*step, "replacement", "Metaspace pre-tokenizer");
+      add.replacement = metaspace_of(*step, "Metaspace pre-tokenizer");
       add.split = flag(*step, "split", true);
       const std::string* scheme = (*step)["prepend_scheme"].string();
       add.prepend = scheme == nullptr ? (flag(*step, "add_prefix_space", true) ? Step::kAlways : Step::kNever)
@@ -209,7 +226,7 @@ void Tokenizer::read_decoder(const Json& json) {
     } else if (type == "Replace") {
       decoder_.push_back({pattern_string(*step, "decoder"), text_of(*step, "content", "Replace decoder")});
     } else if (type == "Metaspace") {
-      decoder_.push_back({text_of(*step, "replacement", "Metaspace decoder"), " "});
+      decoder_.push_back({metaspace_of(*step, "Metaspace decoder"), " "});
       const std::string* scheme = (*step)["prepend_scheme"].string();
       leading_spaces_ = scheme == nullptr ? flag(*step, "add_prefix_space", true) : *scheme != "never";
     } else if (type == "Strip") {
@@ -224,9 +241,10 @@ void Tokenizer::read_decoder(const Json& json) {
 }
 
 std::string Tokenizer::normalized(std::string text) const {
+  const size_t most = most_bytes(text);
   for (const Replacement& r : normalizer_) {
     if (!r.from.empty())
-      replace_all(&text, r.from, r.to);
+      replace_all(&text, r.from, r.to, most);
     else if (!text.empty())
       text.insert(0, r.to);
   }
@@ -257,7 +275,7 @@ std::vector<Tokenizer::Piece> Tokenizer::split_added(std::vector<Piece> pieces, 
       size_t start = at, end = at + found->text.size();
       at = end;
       if (found->special) continue;  // spelled out in text
-      if (found->left_strip) start = std::max(done, without_trailing_space(text.substr(0, start)));
+      if (found->left_strip) start = done + without_trailing_space(text.substr(done, start - done));
       if (found->right_strip) end = text.size() - without_leading_space(text.substr(end)).size();
       if (done < start) out.push_back({std::string(text.substr(done, start - done)), -1, piece.first && done == 0});
       out.push_back({"", found->id, false});
@@ -292,7 +310,7 @@ void Tokenizer::encode_piece(const Piece& piece, std::vector<int32_t>* ids) cons
           break;
         }
         case Step::kMetaspace: {
-          replace_all(&word, " ", step.replacement);
+          replace_all(&word, " ", step.replacement, most_bytes(word));
           const bool prepend = step.prepend == Step::kAlways || (step.prepend == Step::kFirst && piece.first && w == 0);
           if (prepend && word.compare(0, step.replacement.size(), step.replacement) != 0) word.insert(0, step.replacement);
           size_t from = 0;
