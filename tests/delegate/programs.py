@@ -96,13 +96,14 @@ class Ffn(nn.Module):
     def __init__(self, quant, size, seed=0):
         super().__init__()
         rng = np.random.default_rng(seed)
-        D, F, E = self.SIZES[size]
+        D, F, E = self.SIZES[size] if isinstance(size, str) else size
         self.quant = quant
         # Mostly positive: x = 1 then activates every expert and x = -1 none.
         self.router = frozen(on_grid(rng, (E, D), "fp32" if quant == "fp32" else "int8", low=-0.3))
         self.router_norm = frozen(torch.from_numpy(rng.normal(size=E).astype(np.float32)))
-        self.router_norm[1] = -abs(self.router_norm[1])
-        self.router_norm[2] = 0.0
+        if E > 2:
+            self.router_norm[1] = -abs(self.router_norm[1])
+            self.router_norm[2] = 0.0
         self.up = frozen(on_grid(rng, (E, F, D), quant))
         self.down = frozen(on_grid(rng, (E, D, F), quant))
 

@@ -83,9 +83,9 @@ def test_logits_start_skips_rows(dense, start):
     assert np.array_equal(got[0, start:], full[0, start:])
 
 
-@pytest.mark.parametrize("scale", [0.0, 1e-38, 1e-36, 1e30])
+@pytest.mark.parametrize("scale", [0.0, 1e-42, 1e-38, 1e-36, 1e30, 9e37])
 def test_extreme_activations(dense, scale, kernels):
-    """Zeros, values whose reciprocal overflows, and values whose squares do."""
+    """Zeros, subnormal values, values whose reciprocal overflows, and values whose squares or whose norm's inverse do."""
     module, path = dense
     ids, x, gate, start = module.inputs(2)
     x = (x.double() * scale).float()

@@ -114,6 +114,22 @@ def test_all_experts_compute_the_same_to_the_bit(ffn, backend, tokens, kernels):
             assert np.array_equal(a.view(np.int32), b.view(np.int32))  # not one zero's sign differs
 
 
+@pytest.mark.parametrize("quant", QUANTS)
+def test_a_single_expert_smaller_than_a_tile(lowered, backend, quant, kernels):
+    """One expert of 3 values over 33: fewer experts than threads, less than a tile, a group and a block of eight columns."""
+    module = Ffn(quant, (33, 3, 1))
+    path, _ = lowered(f"ffn-{quant}-single", module, module.inputs(7))
+    (x,) = module.inputs(64)
+    want, bound, union = expected(module, x, "rms")
+    active = (x.double() @ module.router[0].double() > 0).numpy()
+    assert union == 1 and 0 < active.sum() < 64
+    got = execute(load(path), x)[0]
+    oracle.check(got, want, bound)
+    assert not got[~active].any()
+    with backend.experts("all"):
+        assert np.array_equal(execute(load(path), x)[0], got)
+
+
 def test_an_inactive_expert_that_overflows_shows_only_when_it_is_computed(lowered, backend, kernels):
     """The limit of the test above: 0 * inf is NaN, which the delegate reports instead of returning it."""
     module = Ffn("fp32", "even")
