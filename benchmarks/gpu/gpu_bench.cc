@@ -464,10 +464,12 @@ bool check_layers(size_t D, size_t F, size_t E, const gpu::StepOptions& options)
       const bool ok = worst <= 1 && same;
       all = all && ok;
       emit(
-          "{\"check\": \"ffn\", \"quant\": \"%s\", \"arithmetic\": \"%s\", \"D\": %zu, \"F\": %zu, \"E\": %zu, \"T\": %d, \"relative_rms\": "
+          "{\"check\": \"ffn\", \"quant\": \"%s\", \"arithmetic\": \"%s\", \"D\": %zu, \"F\": %zu, \"E\": %zu, "
+          "\"T\": %d, \"relative_rms\": "
           "%.2e, \"worst_of_bound\": %.3f, "
           "\"equals_chunk_of_64\": %s, \"wrong_routes\": %d, \"union\": %lld, \"ok\": %s}",
-          kNames[static_cast<int>(quant)], gpu::arithmetic_name(options.arithmetic), D, F, E, tokens, std::sqrt(error / std::max(square, 1e-300)), worst,
+          kNames[static_cast<int>(quant)], gpu::arithmetic_name(options.arithmetic), D, F, E, tokens,
+          std::sqrt(error / std::max(square, 1e-300)), worst,
           same ? "true" : "false", wrong_routes, static_cast<long long>(stats.experts_read), ok ? "true" : "false");
     }
   }
@@ -629,14 +631,15 @@ void time_layers(const Shape& s, Quant quant, const gpu::StepOptions& options, d
     }
     const double bytes = layer * share[0];
     emit(
-        "{\"layer\": \"%s\", \"quant\": \"%s\", \"arithmetic\": \"%s\", \"T\": %d, \"threads\": \"%u/%u\", \"layers\": %zu, \"sparse_us\": "
-        "%.2f, "
+        "{\"layer\": \"%s\", \"quant\": \"%s\", \"arithmetic\": \"%s\", \"T\": %d, \"threads\": \"%u/%u\", "
+        "\"layers\": %zu, \"sparse_us\": %.2f, "
         "\"sparse_min_us\": %.2f, \"sparse_wall_us\": %.2f, \"share\": %.3f, \"expert_bytes\": %.0f, \"gbs\": %.0f, "
         "\"of_read_peak\": %.3f, \"of_copy_peak\": %.3f, \"all_us\": %.2f, \"all_min_us\": %.2f, \"all_wall_us\": "
         "%.2f, "
         "\"all_share\": %.3f, \"all_gbs\": %.0f, \"all_over_sparse\": %.2f, \"passes_us\": {%s}}",
         s.name, kNames[static_cast<int>(quant)], gpu::arithmetic_name(r.step->arithmetic()), tokens,
-        r.step->device().limits().threads, r.step->device().limits().wide_threads, layers, us[0], best[0], wall[0], share[0], bytes, bytes / us[0] / 1e3,
+        r.step->device().limits().threads, r.step->device().limits().wide_threads, layers, us[0],
+        best[0], wall[0], share[0], bytes, bytes / us[0] / 1e3,
         bytes / us[0] / 1e3 / read_peak, bytes / us[0] / 1e3 / copy_peak, us[1], best[1], wall[1], share[1],
         layer * share[1] / us[1] / 1e3, us[1] / us[0], passes_text.c_str());
   }
@@ -677,7 +680,8 @@ void time_gated(const Shape& s, Quant quant, const gpu::StepOptions& options, do
     if (!r.run(tokens, &stats) || !r.step->time(tokens, 9, &ns, &walls).ok()) return;
     const double us = median(ns) / 1e3 / static_cast<double>(layers);
     emit(
-        "{\"gated_dense\": \"%s\", \"quant\": \"%s\", \"arithmetic\": \"%s\", \"T\": %d, \"threads\": %u, \"layers\": %zu, \"us\": %.2f, "
+        "{\"gated_dense\": \"%s\", \"quant\": \"%s\", \"arithmetic\": \"%s\", \"T\": %d, \"threads\": %u, "
+        "\"layers\": %zu, \"us\": %.2f, "
         "\"min_us\": %.2f, \"wall_us\": %.2f, \"bytes\": %.0f, \"gbs\": %.0f, \"of_read_peak\": %.3f}",
         s.name, kNames[static_cast<int>(quant)], gpu::arithmetic_name(r.step->arithmetic()), tokens,
         r.step->device().limits().threads, layers, us,
@@ -797,7 +801,8 @@ void time_steps(const Shape& s, Quant quant, size_t vocabulary, const gpu::StepO
     }
     if (!r.step->time(tokens, 7, &ns, nullptr).ok()) return;
     emit(
-        "{\"step\": \"%s\", \"quant\": \"%s\", \"arithmetic\": \"%s\", \"T\": %d, \"threads\": %u, \"gpu_us\": %.1f, \"wall_us\": %.1f, "
+        "{\"step\": \"%s\", \"quant\": \"%s\", \"arithmetic\": \"%s\", \"T\": %d, \"threads\": %u, "
+        "\"gpu_us\": %.1f, \"wall_us\": %.1f, "
         "\"tokens_per_s\": %.0f, \"share\": %.3f, \"barriers\": %d, "
         "\"bytes_at_one_token\": %.0f, \"gbs_at_one_token\": %.0f}",
         s.name, kNames[static_cast<int>(quant)], gpu::arithmetic_name(r.step->arithmetic()), tokens,

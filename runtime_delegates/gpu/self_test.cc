@@ -355,6 +355,7 @@ Status self_test(bool cpu_too, Quant quant, Arithmetic arithmetic, bool plant_fa
   if (Status s = Step::create(*programs[0], options, &step); !s.ok()) return s;
   programs[0]->set_accelerator(std::move(step));
 
+  const float tolerance = kTolerance[static_cast<int>(arithmetic)];
   std::vector<std::vector<float>> want, seen;
   const std::vector<Inputs> inputs = golden_inputs();
   for (const Inputs& in : inputs) {
@@ -367,7 +368,7 @@ Status self_test(bool cpu_too, Quant quant, Arithmetic arithmetic, bool plant_fa
       const Status s = run(*programs[0], inputs[i], &got);
       if (!s.ok() && s.code != Status::kNonFinite) return s;
       if (programs[0]->accelerator() == nullptr) return {Status::kLost, "the GPU was lost during its self-test"};
-      if (!s.ok() || (repeat == 0 && !close(got, want[i], inputs[i].ids.size(), kTolerance[static_cast<int>(arithmetic)])))
+      if (!s.ok() || (repeat == 0 && !close(got, want[i], inputs[i].ids.size(), tolerance)))
         return {Status::kInvalidArgument, "the GPU computes wrong numbers (its self-test failed)"};
       if (repeat == 0) seen.push_back(got);
       if (std::memcmp(got.data(), seen[i].data(), got.size() * sizeof(float)) != 0)

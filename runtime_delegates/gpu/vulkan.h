@@ -12,12 +12,13 @@
 
 namespace blockffn::gpu {
 
-#define BLOCKFFN_VK_INSTANCE(F)        \
-  F(DestroyInstance)                   \
-  F(EnumeratePhysicalDevices)          \
-  F(GetPhysicalDeviceProperties)       \
-  F(GetPhysicalDeviceMemoryProperties) \
-  F(GetPhysicalDeviceQueueFamilyProperties) F(GetPhysicalDeviceFeatures2) F(CreateDevice) F(GetDeviceProcAddr) F(EnumerateDeviceExtensionProperties)
+#define BLOCKFFN_VK_INSTANCE(F)             \
+  F(DestroyInstance)                        \
+  F(EnumeratePhysicalDevices)               \
+  F(GetPhysicalDeviceProperties)            \
+  F(GetPhysicalDeviceMemoryProperties)      \
+  F(GetPhysicalDeviceQueueFamilyProperties) \
+  F(GetPhysicalDeviceFeatures2) F(CreateDevice) F(GetDeviceProcAddr) F(EnumerateDeviceExtensionProperties)
 #define BLOCKFFN_VK_DEVICE(F)                                                                                        \
   F(DestroyDevice)                                                                                                   \
   F(GetDeviceQueue)                                                                                                  \

@@ -6,7 +6,8 @@
 // STEPS and OUTPUT are those of tests/kernels/run_program.cc. A step that is refused writes 0xffffffff and its
 // sentence's length and text instead. NAME is threads, serialize, staged, skip_barrier or fp16 of
 // gpu::StepOptions, or trace, the number of a step that ends the run and is written out (Step::trace). The last line of
-// standard output is JSON: device, barriers, and what the FFNs read. Exit 1 and a sentence if nothing can run.
+// standard output is JSON: device, arithmetic, barriers, and what the FFNs read. metal=LIBRARY, of kernels, takes
+// the place of Vulkan (metal_lender.h). Exit 1 and a sentence if nothing can run.
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -17,10 +18,16 @@
 #include "../../runtime_delegates/gpu/choose.h"
 #include "../../runtime_delegates/gpu/step.h"
 #include "../kernels/step_file.h"
+#include "metal_lender.h"
 
 using namespace blockffn;
 
 int main(int argc, char** argv) {
+  for (int i = 1; i < argc; ++i)
+    if (std::strncmp(argv[i], "metal=", 6) == 0 && !metal_lender::lend(argv[i] + 6)) {
+      std::fprintf(stderr, "%s\n", dlerror());
+      return 1;
+    }
   if (argc >= 3 && std::strcmp(argv[1], "self_test") == 0) {
     bool fault = false;
     auto arithmetic = gpu::Arithmetic::kFp32;
@@ -99,9 +106,10 @@ int main(int argc, char** argv) {
   }
   // A step that lost its device is gone.
   if (program->accelerator() == nullptr) step = nullptr;
-  std::printf("{\"device\": \"%s\", \"arithmetic\": \"%s\", \"barriers\": %d, \"experts_read\": %lld, \"experts_total\": %lld}\n",
+  std::printf("{\"device\": \"%s\", \"arithmetic\": \"%s\", \"barriers\": %d, ",
               step == nullptr ? program->kernels().name : step->name(),
-              step == nullptr ? "" : gpu::arithmetic_name(step->arithmetic()), step == nullptr ? 0 : step->barriers(),
-              static_cast<long long>(stats.experts_read), static_cast<long long>(stats.experts_total));
+              step == nullptr ? "" : gpu::arithmetic_name(step->arithmetic()), step == nullptr ? 0 : step->barriers());
+  std::printf("\"experts_read\": %lld, \"experts_total\": %lld}\n", static_cast<long long>(stats.experts_read),
+              static_cast<long long>(stats.experts_total));
   return output.flush() ? 0 : 1;
 }

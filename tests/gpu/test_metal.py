@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from tests.delegate.programs import Dense, Stack, causal, chunk, kept
-from tests.gpu.conftest import ROOT, write_steps
+from tests.gpu.conftest import ROOT, environment, write_steps
 
 METAL = ROOT / "runtime_delegates/gpu/metal"
 BUFFER = re.compile(r"(\w+)& \w+ \[\[buffer\((\d)\)\]\]")
@@ -141,6 +141,26 @@ def test_the_comparison_sees_a_kernel_that_is_wrong(run_step, files, kernels, tm
             d["push"][3] += 1  # the weights' place
     memory = t.run(library)
     assert sum(differences(m, a) for m, a in zip(memory, t.after, strict=True)) > 0
+
+
+def test_the_device_on_metal_in_either_arithmetic(run_step, files, kernels, tmp_path):
+    """metal.cc itself, with functions that an app would lend: the self-tests, and what a program is told."""
+    names = [p.stem for p in METAL.glob("*.metal") if not re.search("fp32|int4|bandwidth", p.stem)]
+    chunks = {1, 4, 8}  # of the self-test
+    library = kernels({(n, 64, t) for n in names for t in (chunks if "BLOCKFFN_TOKENS" in (METAL / f"{n}.metal").read_text() else {1})})
+    prefix = files("stack-int8", Stack("int8"), (torch.zeros(1, 7, dtype=torch.int64), *chunk(7, 0), torch.tensor([0])))
+
+    def ask(*words):
+        done = subprocess.run([run_step.program, *words, f"metal={library._name}"], env=environment(BLOCKFFN_CACHE_DIR=str(tmp_path / "cache")),
+                              capture_output=True, text=True)
+        return done.stdout.strip() + done.stderr
+
+    choose = lambda *words: ask("choose", f"{prefix}.program", f"{prefix}.weights", *words)  # noqa: E731
+    assert choose("gpu", "fp16") == "gpu lender, fp16 arithmetic"
+    assert choose("gpu", "") == "gpu lender"
+    assert choose("gpu", "fp16", "no_half=1") == "gpu lender, fp32 arithmetic: this GPU does not multiply in float16"
+    assert sorted(p.name.endswith("-fp16") for p in (tmp_path / "cache").glob("gpu-metal-lender-*")) == [False, True]
+    assert "computes wrong numbers" in ask("self_test", "1", "fp16", "fault")
 
 
 def test_every_pass_has_a_kernel():

@@ -25,9 +25,9 @@ void unit_dot_float(vec4 w[ROWS * XV], vec4 xs[XV], out float part[ROWS]) {
 
 #if FP16
 // Half precision: two sums of 2, 4 or 8 products (float32, int8, int4) each, the rest in float32. Where the largest
-// activation (and of float32 weights the largest of each row, as decode_half gives it) lies between the bounds below, no
-// sum exceeds 2^15, and what may be flushed to zero is below 2^-9 of the largest. Every other unit is multiplied as in the
-// float32 passes, so that no activation, however large or small, gives infinity or nothing.
+// activation (and of float32 weights the largest of each row, as decode_half gives it) lies between the bounds below,
+// no sum exceeds 2^15, and what may be flushed to zero is below 2^-9 of the largest. Every other unit is multiplied as
+// in the float32 passes, so that no activation, however large or small, gives infinity or nothing.
 #define WEIGHT f16vec2
 #define WEIGHTS (ROWS * XV * 2)
 #define decode(raw, w) decode_half(raw, w)

@@ -2,8 +2,8 @@
 //
 // load_unit also gives the halves of its rows' scales, as one word, so that they arrive together.
 //
-// decode_unit gives float32, decode_half float16 (FP16): pairs of columns (0, 2) and (1, 3) of every four, and of float32
-// weights 64 times their value, because they are small.
+// decode_unit gives float32, decode_half float16 (FP16): pairs of columns (0, 2) and (1, 3) of every four, and of
+// float32 weights 64 times their value, because they are small.
 //
 // A unit is what one thread multiplies at once: ROWS output rows of a tile by 4 * XV columns. Units of a tile are
 // numbered so that neighbouring threads read neighbouring bytes, and unit j has rows ROWS * (j % CLASSES) ...
