@@ -77,3 +77,10 @@ def test_ci_runs_make_test_and_reports_its_status(tmp_path, status):
     done = subprocess.run([ROOT / ".ci" / "run"], cwd=tmp_path, capture_output=True, text=True, timeout=60,
                           env=os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"})
     assert (done.returncode, done.stdout) == (status, f"make test in {ROOT}\n")
+
+
+def test_no_test_imports_a_conftest_by_its_bare_name():
+    """Every folder has one; which of them is meant depends on the folders that a command names."""
+    guilty = [str(path.relative_to(ROOT)) for path in (ROOT / "tests").rglob("*.py")
+              if re.search(r"^\s*(from conftest import|import conftest)", path.read_text(), re.MULTILINE)]
+    assert not guilty

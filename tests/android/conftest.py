@@ -1,7 +1,6 @@
 """Fixtures of the Android tests: what they need is checked first, then built once below build/android."""
 
 import fcntl
-import os
 import shutil
 import subprocess
 import sys
@@ -17,19 +16,14 @@ import downloads
 import native
 import torch
 from run import Emulator
+from shipped import CHECKPOINT, unless_ci
 
 from training.checkpoint import open_checkpoint
 from training.draft import DraftConfig, DraftHead
 from training.draft_files import save_draft
 
-CHECKPOINT = ROOT / "checkpoints" / "blockffn-22m-docs"
 TOOLS = {"javac": "openjdk-17-jdk-headless", "qemu-aarch64-static": "qemu-user-static", "apksigner": "apksigner", "dexdump": "dexdump",
          "enjarify": "enjarify", "strace": "strace", "mvn": "maven", "npm": "npm", "dpkg": "dpkg"}
-
-
-def unless_ci(reason: str) -> None:
-    """Skips the test, or fails it where the environment says CI, where everything must be there."""
-    (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import CHECKPOINT
+from shipped import CHECKPOINT
 
 from tests.conftest import ROOT
 

@@ -14,7 +14,7 @@ import apkzip
 import downloads
 import native
 import pytest
-from conftest import CHECKPOINT
+from shipped import CHECKPOINT
 
 from tests.conftest import ROOT
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import native
 import pytest
-from conftest import CHECKPOINT, unless_ci
+from shipped import CHECKPOINT, unless_ci
 
 from runtime_delegates.runner import Runner
 

@@ -15,7 +15,7 @@ import apkzip
 import elf
 import native
 import pytest
-from conftest import CHECKPOINT
+from shipped import CHECKPOINT
 from tokenizers import Tokenizer
 
 from runtime_delegates.runner import Runner

@@ -40,7 +40,7 @@ def swift():
     import executorch
 
     def call(*command, folder=PACKAGE, **env):
-        return run([CHROOT, "run", *command], cwd=folder, timeout=800,
+        return run([CHROOT, "run", *command], cwd=folder, timeout=1700,
                    env=os.environ | {"BLOCKFFN_BIND": str(Path(list(executorch.__path__)[0]).resolve())} | env)
 
     return call
