@@ -8,7 +8,60 @@
 namespace blockffn {
 namespace {
 
-constexpr int kMaxQueries = 16;  // that one work item computes: heads of some tokens that share keys
+// Some queries of one kv head, with what softmax and the weighted sum have come to so far, and the next keys to meet.
+class QueryBlock {
+ public:
+  static constexpr int kMaxQueries = 16;
+
+  QueryBlock(const Kernels& kernels, const AttentionShape& shape, int kv_head, const Cache& keys, const Cache* values)
+      : kernels_(kernels), shape_(shape), kv_head_(kv_head), keys_(keys), values_(values) {}
+
+  // One more query, and where its result comes to stand.
+  void add_query(const float* query, float* result) {
+    query_[queries_] = query;
+    sum_[queries_] = result;
+    std::memset(result, 0, sizeof(float) * shape_.value_dim);
+    max_[queries_] = -INFINITY;
+    denominator_[queries_++] = 0;
+  }
+
+  // The next key is that of a cache's row. Not more than kKeyBlock of them.
+  void add_key(int64_t row) {
+    key_[n_] = keys_.read(row, kv_head_, key_floats_[n_]);
+    value_[n_] = values_ == nullptr ? key_[n_] : values_->read(row, kv_head_, value_floats_[n_]);
+    ++n_;
+  }
+  int keys() const { return n_; }
+
+  // The queries [first, last) meet these keys; then there are none.
+  void meet(int first, int last) {
+    float score[kMaxQueries][kKeyBlock];
+    kernels_.dots(query_ + first, last - first, key_, n_, shape_.key_dim, score[first]);
+    for (int i = first; i < last; ++i) {
+      const float shrink = kernels_.softmax(score[i], n_, shape_.scale, &max_[i], &denominator_[i]);
+      if (shrink != 1.0f) kernels_.scale(shrink, sum_[i], shape_.value_dim);
+      kernels_.weighted_sum(score[i], value_, n_, sum_[i], shape_.value_dim);
+    }
+    n_ = 0;
+  }
+
+  void finish() {
+    for (int i = 0; i < queries_; ++i) kernels_.scale(1.0f / denominator_[i], sum_[i], shape_.value_dim);
+  }
+
+ private:
+  const Kernels& kernels_;
+  const AttentionShape& shape_;
+  const int kv_head_;
+  const Cache& keys_;
+  const Cache* values_;
+  int queries_ = 0, n_ = 0;
+  const float* query_[kMaxQueries];
+  float* sum_[kMaxQueries];
+  float max_[kMaxQueries], denominator_[kMaxQueries];
+  const float *key_[kKeyBlock], *value_[kKeyBlock];
+  float key_floats_[kKeyBlock][Cache::kMaxPart], value_floats_[kKeyBlock][Cache::kMaxPart];  // of int8 caches
+};
 
 }  // namespace
 
@@ -111,64 +164,38 @@ void rotate(const float* table, int dim, float* x) {
 
 void attend(const Context& ctx, const AttentionShape& shape, const Chunk& chunk, const float* q, const Cache& keys,
             const Cache* values, float* y) {
-  const Kernels& kernels = *ctx.kernels;
-  // A work item is some queries of one kv head, in the order of tokens: they share the keys that every token sees, which
-  // are then read, and where they are int8 converted, once for all of them.
+  // A work item is some queries of one kv head, in the order of tokens: they share the keys that every token sees,
+  // which are then read, and where they are int8 converted, once for all of them.
   const int heads_per_kv = shape.heads / shape.kv_heads, queries = chunk.tokens * heads_per_kv;
   const int share = (queries + 2 * ctx.parallel.threads - 1) / (2 * ctx.parallel.threads);
-  const int per_item = share < 2 ? 2 : share > kMaxQueries ? kMaxQueries : share;
+  const int per_item = share < 2 ? 2 : share > QueryBlock::kMaxQueries ? QueryBlock::kMaxQueries : share;
   const int items_per_kv = (queries + per_item - 1) / per_item;
   const int64_t seen_by_all = chunk.n_past - chunk.tree_rows, in_whole_blocks = seen_by_all / kKeyBlock * kKeyBlock;
   ctx.parallel(static_cast<int64_t>(shape.kv_heads) * items_per_kv, [&](int64_t item) {
     const int g = static_cast<int>(item / items_per_kv), begin = static_cast<int>(item % items_per_kv) * per_item;
     const int count = begin + per_item <= queries ? per_item : queries - begin;
-    const float* query[kMaxQueries];
-    float* sum[kMaxQueries];
-    float max[kMaxQueries], denominator[kMaxQueries];
-    for (int i = 0; i < count; ++i) {
-      const int t = (begin + i) / heads_per_kv, h = g * heads_per_kv + (begin + i) % heads_per_kv;
-      const size_t head = static_cast<size_t>(t) * shape.heads + h;
-      query[i] = q + head * shape.key_dim;
-      sum[i] = y + head * shape.value_dim;
-      std::memset(sum[i], 0, sizeof(float) * shape.value_dim);
-      max[i] = -INFINITY;
-      denominator[i] = 0;
+    QueryBlock block(*ctx.kernels, shape, g, keys, values);
+    for (int i = begin; i < begin + count; ++i) {
+      const size_t head = static_cast<size_t>(i / heads_per_kv) * shape.heads + g * heads_per_kv + i % heads_per_kv;
+      block.add_query(q + head * shape.key_dim, y + head * shape.value_dim);
     }
-    const float *key[kKeyBlock], *value[kKeyBlock];
-    float key_floats[kKeyBlock][Cache::kMaxPart], value_floats[kKeyBlock][Cache::kMaxPart];  // of int8 caches
-    int n = 0;
-    const auto add = [&](int64_t row) {
-      key[n] = keys.read(row, g, key_floats[n]);
-      value[n] = values == nullptr ? key[n] : values->read(row, g, value_floats[n]);
-      ++n;
-    };
-    const auto meet = [&](int first, int last) {  // these queries with the n keys
-      float score[kMaxQueries][kKeyBlock];
-      kernels.dots(query + first, last - first, key, n, shape.key_dim, score[first]);
-      for (int i = first; i < last; ++i) {
-        const float shrink = kernels.softmax(score[i], n, shape.scale, &max[i], &denominator[i]);
-        if (shrink != 1.0f) kernels.scale(shrink, sum[i], shape.value_dim);
-        kernels.weighted_sum(score[i], value, n, sum[i], shape.value_dim);
-      }
-      n = 0;
-    };
     // Every token takes its visible rows in order of position, in blocks: row i of that list falls into the same block
     // whether its token came in this chunk or in an earlier one, so results do not depend on it.
     for (int64_t row = 0; row < in_whole_blocks;) {
-      for (int i = 0; i < kKeyBlock; ++i) add(row++);
-      meet(0, count);
+      for (int i = 0; i < kKeyBlock; ++i) block.add_key(row++);
+      block.meet(0, count);
     }
     for (int first = 0, last; first < count; first = last) {
       const int t = (begin + first) / heads_per_kv;
       last = (t + 1) * heads_per_kv - begin < count ? (t + 1) * heads_per_kv - begin : count;
-      for (int64_t row = in_whole_blocks; row < seen_by_all; ++row) add(row);
+      for (int64_t row = in_whole_blocks; row < seen_by_all; ++row) block.add_key(row);
       for (uint64_t pending = static_cast<uint64_t>(chunk.tree_mask[t]); pending != 0; pending &= pending - 1) {
-        if (n == kKeyBlock) meet(first, last);
-        add(seen_by_all + __builtin_ctzll(pending));
+        if (block.keys() == kKeyBlock) block.meet(first, last);
+        block.add_key(seen_by_all + __builtin_ctzll(pending));
       }
-      if (n > 0) meet(first, last);
+      if (block.keys() > 0) block.meet(first, last);
     }
-    for (int i = 0; i < count; ++i) kernels.scale(1.0f / denominator[i], sum[i], shape.value_dim);
+    block.finish();
   });
 }
 

@@ -54,6 +54,42 @@ T read(const uint8_t* p) {
   return v;
 }
 
+Status read_ops(Reader& in, uint32_t n_ops, uint32_t n_values, std::vector<Op>* ops) {
+  const auto exists = [&](int32_t id) { return id >= 0 && id < static_cast<int32_t>(n_values); };
+  for (uint32_t i = 0; i < n_ops && in.ok(); ++i) {
+    Op op;
+    op.code = static_cast<Opcode>(in.take<uint16_t>());
+    const uint16_t n_args = in.take<uint16_t>(), n_outs = in.take<uint16_t>(), n_attrs = in.take<uint16_t>();
+    if (n_args > kMaxArgs || n_outs > kMaxOuts || n_attrs > kMaxAttrs) return corrupt("an operator record is damaged");
+    for (int k = 0; k < n_args; ++k) op.args.push_back(in.take<int32_t>());
+    for (int k = 0; k < n_outs; ++k) op.outs.push_back(in.take<int32_t>());
+    in.pad(8);
+    for (int k = 0; k < n_attrs; ++k) op.attrs.push_back(Attr{in.take<int64_t>()});
+    if (!std::all_of(op.args.begin(), op.args.end(), [&](int32_t id) { return id == -1 || exists(id); }) ||
+        !std::all_of(op.outs.begin(), op.outs.end(), exists))
+      return corrupt("an operator names a value that does not exist");
+    ops->push_back(std::move(op));
+  }
+  return kStatusOk;
+}
+
+// Every input and output must be bound before a run: each is listed, and listed once.
+bool each_listed_once(const std::vector<Value>& values, const std::vector<uint32_t>& inputs,
+                      const std::vector<uint32_t>& outputs) {
+  std::vector<bool> listed(values.size(), false);
+  const auto list = [&](const std::vector<uint32_t>& ids, Kind kind) {
+    for (uint32_t id : ids) {
+      if (id >= values.size() || values[id].kind != kind || listed[id]) return false;
+      listed[id] = true;
+    }
+    return true;
+  };
+  if (!list(inputs, Kind::kInput) || !list(outputs, Kind::kOutput)) return false;
+  for (size_t id = 0; id < values.size(); ++id)
+    if (!listed[id] && (values[id].kind == Kind::kInput || values[id].kind == Kind::kOutput)) return false;
+  return true;
+}
+
 }  // namespace
 
 Status Program::parse(const uint8_t* blob, size_t bytes, FindWeights find, void* find_context,
@@ -123,41 +159,11 @@ Status Program::parse_checked(const uint8_t* blob, size_t bytes, WeightSource& s
   for (size_t i = 0; i < source.count; ++i) weights_bytes_ += static_cast<int64_t>(source.tensors[i].bytes);
   if (Status s = parse_values(records, n_values, source); !s.ok()) return s;
 
-  for (uint32_t i = 0; i < n_ops && in.ok(); ++i) {
-    Op op;
-    op.code = static_cast<Opcode>(in.take<uint16_t>());
-    const uint16_t n_args = in.take<uint16_t>(), n_outs = in.take<uint16_t>(), n_attrs = in.take<uint16_t>();
-    if (n_args > kMaxArgs || n_outs > kMaxOuts || n_attrs > kMaxAttrs) return corrupt("an operator record is damaged");
-    for (int k = 0; k < n_args; ++k) op.args.push_back(in.take<int32_t>());
-    for (int k = 0; k < n_outs; ++k) op.outs.push_back(in.take<int32_t>());
-    in.pad(8);
-    for (int k = 0; k < n_attrs; ++k) op.attrs.push_back(Attr{in.take<int64_t>()});
-    for (int32_t id : op.args)
-      if (id < -1 || id >= static_cast<int32_t>(n_values))
-        return corrupt("an operator names a value that does not exist");
-    for (int32_t id : op.outs)
-      if (id < 0 || id >= static_cast<int32_t>(n_values))
-        return corrupt("an operator names a value that does not exist");
-    ops_.push_back(std::move(op));
-  }
+  if (Status s = read_ops(in, n_ops, n_values, &ops_); !s.ok()) return s;
   for (uint32_t i = 0; i < n_inputs; ++i) inputs_.push_back(in.take<uint32_t>());
   for (uint32_t i = 0; i < n_outputs; ++i) outputs_.push_back(in.take<uint32_t>());
   if (!in.ok()) return corrupt("the program is truncated");
-
-  // Every input and output must be bound before a run: each is listed, and listed once.
-  std::vector<bool> listed(n_values, false);
-  const auto list = [&](const std::vector<uint32_t>& ids, Kind kind) {
-    for (uint32_t id : ids) {
-      if (id >= n_values || values_[id].kind != kind || listed[id]) return false;
-      listed[id] = true;
-    }
-    return true;
-  };
-  if (!list(inputs_, Kind::kInput) || !list(outputs_, Kind::kOutput))
-    return corrupt("the program's inputs or outputs are damaged");
-  for (uint32_t id = 0; id < n_values; ++id)
-    if (!listed[id] && (values_[id].kind == Kind::kInput || values_[id].kind == Kind::kOutput))
-      return corrupt("the program's inputs or outputs are damaged");
+  if (!each_listed_once(values_, inputs_, outputs_)) return corrupt("the program's inputs or outputs are damaged");
 
   for (const Op& op : ops_) {
     size_t scratch = 0;

@@ -12,117 +12,155 @@ namespace {
 
 constexpr Status corrupt(const char* message) { return {Status::kCorrupt, message}; }
 
+// Whether one operator fits its values: everything that does not depend on the data of a run.
+class OpCheck {
+ public:
+  OpCheck(const Program& program, const Op& op) : program_(program), op_(op) {}
+
+  // *scratch receives the bytes of scratch memory that a chunk of kMaxTokens needs.
+  Status check(size_t* scratch) const {
+    switch (op_.code) {
+      case Opcode::kEmbedding:
+        return embedding();
+      case Opcode::kRmsNorm:
+        return rms_norm();
+      case Opcode::kLinear:
+      case Opcode::kLogits:
+        return linear(scratch);
+      case Opcode::kSiluMul:
+      case Opcode::kAdd:
+        return elementwise();
+      case Opcode::kChunkSparseFfn:
+        return chunk_sparse_ffn(scratch);
+      case Opcode::kMlaAttention:
+        return mla_attention(scratch);
+      case Opcode::kGqaAttention:
+        return gqa_attention(scratch);
+    }
+    return corrupt("the program has an operator that this library does not know; update the library");
+  }
+
+ private:
+  static Status fits(bool yes) { return yes ? kStatusOk : corrupt("an operator does not fit its values"); }
+
+  // ids, table -> y; scale
+  Status embedding() const {
+    if (!counts(2, 1, 1) || !float_attr(0) || !ints(0, true, 1) || !weight(1, DType::kMatrix)) return fits(false);
+    const Matrix& table = arg(1).matrix;
+    return fits(table.groups == 1 && writes(table.cols));
+  }
+
+  // x, weight -> y; eps
+  Status rms_norm() const {
+    if (!counts(2, 1, 1) || !float_attr(0) || !vector(1)) return fits(false);
+    const size_t n = arg(1).row_elements;
+    return fits(reads(0, n) && writes(n));
+  }
+
+  // kLinear: x, weight, bias or none -> y; scale. kLogits: x, weight, first row -> y; scale
+  Status linear(size_t* scratch) const {
+    if (!counts(3, 1, 1) || !float_attr(0) || !weight(1, DType::kMatrix)) return fits(false);
+    const Matrix& w = arg(1).matrix;
+    const size_t in = static_cast<size_t>(w.groups) * w.cols, out = static_cast<size_t>(w.groups) * w.rows;
+    const bool bias = !has(2) || (vector(2) && arg(2).row_elements == out);
+    *scratch = linear_scratch(w, kMaxTokens);
+    return fits((op_.code == Opcode::kLogits ? ints(2, false, 1) : bias) && reads(0, in) && writes(out));
+  }
+
+  // a, b -> y
+  Status elementwise() const {
+    if (!counts(2, 1, 0)) return fits(false);
+    const size_t n = value(op_.outs[0]).row_elements;
+    return fits(reads(0, n) && reads(1, n) && writes(n));
+  }
+
+  // x, ffn -> y
+  Status chunk_sparse_ffn(size_t* scratch) const {
+    if (!counts(2, 1, 0) || !weight(1, DType::kFfn)) return fits(false);
+    const Ffn& w = arg(1).ffn;
+    *scratch = ffn_scratch(w, kMaxTokens);
+    return fits(reads(0, w.hidden) && writes(w.hidden));
+  }
+
+  // q, kv, kv_norm, absorb_k, expand_v, inv_freq, cache, positions, n_past, tree_mask, kv_src -> y; heads, nope, eps
+  // and, where the cache is int8, its bits
+  Status mla_attention(size_t* scratch) const {
+    if (!counts(11, 1, 3) && !(counts(11, 1, 4) && op_.attrs[3].i == 8)) return fits(false);
+    if (!size_attr(0) || !size_attr(1) || !float_attr(2)) return fits(false);
+    if (!vector(2) || !weight(3, DType::kMatrix) || !weight(4, DType::kMatrix) || !vector(5)) return fits(false);
+    const MlaWeights w = program_.mla_weights(op_);
+    if (w.absorb_k.groups != w.heads || w.absorb_k.cols != w.nope || w.absorb_k.rows != w.latent) return fits(false);
+    if (w.expand_v.groups != w.heads || w.expand_v.cols != w.latent) return fits(false);
+    if (w.int8_cache && w.latent + w.rope > Cache::kMaxPart) return too_wide();
+    *scratch = mla_scratch(w, kMaxTokens);
+    const size_t heads = w.heads, row = static_cast<size_t>(w.latent) + w.rope;
+    return fits(reads(0, heads * (w.nope + w.rope)) && reads(1, row) && state(6, row) && chunk(7) &&
+                writes(heads * w.v_dim));
+  }
+
+  // q, k, v, inv_freq, key cache, value cache, positions, n_past, tree_mask, kv_src, tree_rows or nothing -> y; heads,
+  // kv_heads and, where the caches are int8, their bits
+  Status gqa_attention(size_t* scratch) const {
+    const size_t args = op_.args.size();
+    if (args != 10 && !(args == 11 && ints(10, false, 1))) return fits(false);
+    if (!counts(args, 1, 2) && !(counts(args, 1, 3) && op_.attrs[2].i == 8)) return fits(false);
+    if (!size_attr(0) || !size_attr(1) || !vector(3)) return fits(false);
+    const GqaWeights w = program_.gqa_weights(op_);
+    if (w.heads % w.kv_heads != 0) return fits(false);
+    if (w.int8_cache && w.head_dim > Cache::kMaxPart) return too_wide();
+    *scratch = gqa_scratch(w, kMaxTokens);
+    const size_t kv = static_cast<size_t>(w.kv_heads) * w.head_dim, q = static_cast<size_t>(w.heads) * w.head_dim;
+    return fits(reads(0, q) && reads(1, kv) && reads(2, kv) && state(4, kv) && state(5, kv) &&
+                arg(4).dims[0] == arg(5).dims[0] && chunk(6) && writes(q));
+  }
+
+  static Status too_wide() { return corrupt("a head is too wide for an int8 cache; export with --kv fp32"); }
+
+  bool counts(size_t args, size_t outs, size_t attrs) const {
+    return op_.args.size() == args && op_.outs.size() == outs && op_.attrs.size() == attrs;
+  }
+  bool float_attr(size_t i) const {
+    return std::abs(op_.attrs[i].f) <= std::numeric_limits<float>::max();  // not NaN either
+  }
+  bool size_attr(size_t i) const { return op_.attrs[i].i >= 1 && op_.attrs[i].i <= kMaxDim; }
+
+  const Value& value(int32_t id) const { return program_.values()[id]; }
+  const Value& arg(size_t i) const { return value(op_.args[i]); }
+  bool has(size_t i) const { return op_.args[i] >= 0; }
+  bool weight(size_t i, DType dtype) const { return has(i) && arg(i).kind == Kind::kWeight && arg(i).dtype == dtype; }
+  bool vector(size_t i) const { return weight(i, DType::kFloat) && arg(i).rank == 1; }
+  bool ints(size_t i, bool dynamic, size_t n) const {
+    return has(i) && arg(i).kind == Kind::kInput && arg(i).dtype == DType::kInt64 && arg(i).dynamic == dynamic &&
+           arg(i).row_elements == n;
+  }
+  bool chunk(size_t i) const {
+    return ints(i, true, 1) && ints(i + 1, false, 1) && ints(i + 2, true, 1) && ints(i + 3, false, kMaxTokens);
+  }
+  bool state(size_t i, size_t cols) const {
+    return has(i) && arg(i).kind == Kind::kState && arg(i).dtype == DType::kFloat &&
+           arg(i).row_elements == cols * static_cast<size_t>(arg(i).dims[0]);
+  }
+  // Float activations of T rows with `cols` values each.
+  static bool rows(const Value& v, size_t cols) {
+    return v.dtype == DType::kFloat && v.dynamic && v.row_elements == cols;
+  }
+  bool reads(size_t i, size_t cols) const {
+    if (!has(i)) return false;
+    const Kind kind = arg(i).kind;
+    return (kind == Kind::kTemporary || kind == Kind::kOutput || kind == Kind::kInput) && rows(arg(i), cols);
+  }
+  bool writes(size_t cols) const {
+    const Value& v = value(op_.outs[0]);
+    return (v.kind == Kind::kTemporary || v.kind == Kind::kOutput) && rows(v, cols);
+  }
+
+  const Program& program_;
+  const Op& op_;
+};
+
 }  // namespace
 
-// Everything about an operator that does not depend on the data of a run.
-Status Program::check_op(const Op& op, size_t* scratch) const {
-  const Status bad = corrupt("an operator does not fit its values");
-  const Status too_wide = corrupt("a head is too wide for an int8 cache; export with --kv fp32");
-  const auto counts = [&](size_t args, size_t outs, size_t attrs) {
-    return op.args.size() == args && op.outs.size() == outs && op.attrs.size() == attrs;
-  };
-  const auto has = [&](size_t i) { return op.args[i] >= 0; };
-  // A float activation of T rows with `cols` values each.
-  const auto rows_of = [&](int32_t id, size_t cols, bool output) {
-    if (id < 0) return false;
-    const Value& v = values_[id];
-    const bool kind = v.kind == Kind::kTemporary || v.kind == Kind::kOutput || (!output && v.kind == Kind::kInput);
-    return kind && v.dtype == DType::kFloat && v.dynamic && v.row_elements == cols;
-  };
-  const auto weight = [&](size_t i, DType dtype) {
-    return has(i) && arg(op, i).kind == Kind::kWeight && arg(op, i).dtype == dtype;
-  };
-  const auto floats = [&](size_t i, size_t n) {
-    return weight(i, DType::kFloat) && arg(op, i).rank == 1 && arg(op, i).row_elements == n;
-  };
-  const auto ints = [&](size_t i, bool dynamic, size_t n) {
-    return has(i) && arg(op, i).kind == Kind::kInput && arg(op, i).dtype == DType::kInt64 &&
-           arg(op, i).dynamic == dynamic && arg(op, i).row_elements == n;
-  };
-  const auto state = [&](size_t i, size_t cols) {
-    return has(i) && arg(op, i).kind == Kind::kState && arg(op, i).dtype == DType::kFloat &&
-           arg(op, i).row_elements == cols * static_cast<size_t>(arg(op, i).dims[0]);
-  };
-  const auto chunk = [&](size_t i) {
-    return ints(i, true, 1) && ints(i + 1, false, 1) && ints(i + 2, true, 1) && ints(i + 3, false, kMaxTokens);
-  };
-  const auto float_attr = [&](size_t i) {
-    return std::abs(op.attrs[i].f) <= std::numeric_limits<float>::max();
-  };  // not NaN either
-  const auto size_attr = [&](size_t i) { return op.attrs[i].i >= 1 && op.attrs[i].i <= kMaxDim; };
-
-  switch (op.code) {
-    case Opcode::kEmbedding: {  // ids, table -> y; scale
-      if (!counts(2, 1, 1) || !float_attr(0) || !ints(0, true, 1) || !weight(1, DType::kMatrix)) return bad;
-      const Matrix& table = arg(op, 1).matrix;
-      return table.groups == 1 && rows_of(op.outs[0], table.cols, true) ? kStatusOk : bad;
-    }
-    case Opcode::kRmsNorm: {  // x, weight -> y; eps
-      if (!counts(2, 1, 1) || !float_attr(0) || !has(1) || !floats(1, arg(op, 1).row_elements)) return bad;
-      const size_t n = arg(op, 1).row_elements;
-      return rows_of(op.args[0], n, false) && rows_of(op.outs[0], n, true) ? kStatusOk : bad;
-    }
-    case Opcode::kLinear:    // x, weight, bias or none -> y; scale
-    case Opcode::kLogits: {  // x, weight, first row -> y; scale
-      if (!counts(3, 1, 1) || !float_attr(0) || !weight(1, DType::kMatrix)) return bad;
-      const Matrix& w = arg(op, 1).matrix;
-      const size_t in = static_cast<size_t>(w.groups) * w.cols, out = static_cast<size_t>(w.groups) * w.rows;
-      const bool third = op.code == Opcode::kLogits ? ints(2, false, 1) : !has(2) || floats(2, out);
-      *scratch = linear_scratch(w, kMaxTokens);
-      return third && rows_of(op.args[0], in, false) && rows_of(op.outs[0], out, true) ? kStatusOk : bad;
-    }
-    case Opcode::kSiluMul:
-    case Opcode::kAdd: {  // a, b -> y
-      if (!counts(2, 1, 0)) return bad;
-      const size_t n = values_[op.outs[0]].row_elements;
-      return rows_of(op.args[0], n, false) && rows_of(op.args[1], n, false) && rows_of(op.outs[0], n, true) ? kStatusOk
-                                                                                                            : bad;
-    }
-    case Opcode::kChunkSparseFfn: {  // x, ffn -> y
-      if (!counts(2, 1, 0) || !weight(1, DType::kFfn)) return bad;
-      const Ffn& w = arg(op, 1).ffn;
-      *scratch = ffn_scratch(w, kMaxTokens);
-      return rows_of(op.args[0], w.hidden, false) && rows_of(op.outs[0], w.hidden, true) ? kStatusOk : bad;
-    }
-    case Opcode::kMlaAttention: {
-      // q, kv, kv_norm, absorb_k, expand_v, inv_freq, cache, positions, n_past, tree_mask, kv_src -> y; heads, nope,
-      // eps and, where the cache is int8, its bits
-      if (!(counts(11, 1, 3) || (counts(11, 1, 4) && op.attrs[3].i == 8)) || !has(2) || !floats(2, arg(op, 2).row_elements) || !weight(3, DType::kMatrix) ||
-          !weight(4, DType::kMatrix) || !has(5) || !floats(5, arg(op, 5).row_elements) || !size_attr(0) ||
-          !size_attr(1) || !float_attr(2))
-        return bad;
-      const MlaWeights w = mla_weights(op);
-      const bool matrices = w.absorb_k.groups == w.heads && w.expand_v.groups == w.heads && w.absorb_k.cols == w.nope &&
-                            w.absorb_k.rows == w.latent && w.expand_v.cols == w.latent;
-      if (!matrices) return bad;
-      if (w.int8_cache && w.latent + w.rope > Cache::kMaxPart) return too_wide;
-      *scratch = mla_scratch(w, kMaxTokens);
-      const size_t heads = w.heads;
-      return state(6, w.latent + w.rope) && chunk(7) && rows_of(op.args[0], heads * (w.nope + w.rope), false) &&
-                     rows_of(op.args[1], w.latent + w.rope, false) && rows_of(op.outs[0], heads * w.v_dim, true)
-                 ? kStatusOk
-                 : bad;
-    }
-    case Opcode::kGqaAttention: {
-      // q, k, v, inv_freq, key cache, value cache, positions, n_past, tree_mask, kv_src, tree_rows or nothing -> y;
-      // heads, kv_heads and, where the caches are int8, their bits
-      if (op.args.size() != 10 && !(op.args.size() == 11 && ints(10, false, 1))) return bad;
-      if (!(counts(op.args.size(), 1, 2) || (counts(op.args.size(), 1, 3) && op.attrs[2].i == 8))) return bad;
-      if (!has(3) || !floats(3, arg(op, 3).row_elements) || !size_attr(0) || !size_attr(1)) return bad;
-      const GqaWeights w = gqa_weights(op);
-      if (w.heads % w.kv_heads != 0) return bad;
-      if (w.int8_cache && w.head_dim > Cache::kMaxPart) return too_wide;
-      *scratch = gqa_scratch(w, kMaxTokens);
-      const size_t kv = static_cast<size_t>(w.kv_heads) * w.head_dim, q = static_cast<size_t>(w.heads) * w.head_dim;
-      return state(4, kv) && state(5, kv) && arg(op, 4).dims[0] == arg(op, 5).dims[0] && chunk(6) &&
-                     rows_of(op.args[0], q, false) && rows_of(op.args[1], kv, false) &&
-                     rows_of(op.args[2], kv, false) && rows_of(op.outs[0], q, true)
-                 ? kStatusOk
-                 : bad;
-    }
-  }
-  return corrupt("the program has an operator that this library does not know; update the library");
-}
+Status Program::check_op(const Op& op, size_t* scratch) const { return OpCheck(*this, op).check(scratch); }
 
 // Finds the first and the last operator that touch each value (-1: none), and refuses programs that
 // read what nothing wrote, write twice, or let two operators advance one cache.
