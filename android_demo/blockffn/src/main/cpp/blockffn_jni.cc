@@ -126,7 +126,7 @@ int text_decided(void* user, const char* utf8, size_t bytes) {
   }
   const jboolean more = to.env->CallBooleanMethod(to.object, on_text, text, static_cast<jlong>(stats.generated_tokens),
                                                   static_cast<jlong>(stats.cycles), static_cast<jlong>(read),
-                                                  static_cast<jlong>(total));
+                                                  static_cast<jlong>(total), static_cast<jdouble>(stats.ttft_ms));
   to.env->DeleteLocalRef(text);
   return to.env->ExceptionCheck() || !more;
 }
@@ -314,7 +314,7 @@ extern "C" JNIEXPORT jint JNICALL JNI_OnLoad(JavaVM* machine, void*) {
   exception_constructor = env->GetMethodID(exception, "<init>", "(I[B)V");
   const jclass listener = env->FindClass("org/blockffn/Native$Listener");
   if (exception_constructor == nullptr || listener == nullptr) return JNI_ERR;
-  on_text = env->GetMethodID(listener, "onText", "([BJJJJ)Z");
+  on_text = env->GetMethodID(listener, "onText", "([BJJJJD)Z");
   on_token = env->GetMethodID(listener, "onToken", "(I)Z");
   if (on_text == nullptr || on_token == nullptr) return JNI_ERR;
 #define METHOD(name, signature, function) method(name, signature, reinterpret_cast<void*>(function))

@@ -100,8 +100,10 @@ class BlockFFN private constructor(private val thread: ExecutorService) : Closea
         var thrown: Throwable? = null
         val stops = stop.utf8 { it }
         Native.generate(handle, roles, contents, options.ints(), options.doubles(), options.seed, stops, object : Native.Listener() {
-            override fun onText(utf8: ByteArray, tokens: Long, cycles: Long, expertsRead: Long, expertsTotal: Long): Boolean = try {
-                onText.text(String(utf8, Charsets.UTF_8), Progress(tokens, cycles, expertsRead, expertsTotal))
+            override fun onText(
+                utf8: ByteArray, tokens: Long, cycles: Long, expertsRead: Long, expertsTotal: Long, ttftMs: Double,
+            ): Boolean = try {
+                onText.text(String(utf8, Charsets.UTF_8), Progress(tokens, cycles, expertsRead, expertsTotal, ttftMs))
             } catch (error: Throwable) {
                 thrown = error
                 false

@@ -11,7 +11,7 @@ internal object Native {
 
     /** Called in the middle of [generate] and [generateTokens], by their thread. False ends the run. */
     abstract class Listener {
-        open fun onText(utf8: ByteArray, tokens: Long, cycles: Long, expertsRead: Long, expertsTotal: Long): Boolean = true
+        open fun onText(utf8: ByteArray, tokens: Long, cycles: Long, expertsRead: Long, expertsTotal: Long, ttftMs: Double): Boolean = true
 
         open fun onToken(id: Int): Boolean = true
     }

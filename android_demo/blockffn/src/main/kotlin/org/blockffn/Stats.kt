@@ -2,8 +2,17 @@ package org.blockffn
 
 enum class StoppedBy { NOTHING, END_OF_TEXT, MAX_TOKENS, CALLBACK, CANCELLED, CONTEXT_FULL, STOP_STRING }
 
-/** So far in a run: [expertsRead] of [expertsTotal] experts were read in [cycles] steps, layers summed up. */
-data class Progress(val tokens: Long, val cycles: Long, val expertsRead: Long, val expertsTotal: Long)
+/**
+ * So far in a run: [expertsRead] of [expertsTotal] experts were read in [cycles] steps, layers summed up; [ttftMs]: time to the
+ * first token, 0 until there is one.
+ */
+data class Progress(val tokens: Long, val cycles: Long, val expertsRead: Long, val expertsTotal: Long, val ttftMs: Double) {
+    /** New tokens of a decoding step, of which the one under way is one: [cycles] counts it when it has ended. */
+    val tokensPerCycle: Double get() = (tokens - 1).coerceAtLeast(0).toDouble() / (cycles + 1)
+
+    /** As of [Stats]. */
+    val shareRead: Double get() = if (expertsTotal > 0) expertsRead.toDouble() / expertsTotal else 0.0
+}
 
 /** Of one run. Times in milliseconds; [decodeMs] begins after the first token. */
 data class Stats(

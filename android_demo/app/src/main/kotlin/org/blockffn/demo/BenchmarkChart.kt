@@ -5,15 +5,21 @@ import android.graphics.Bitmap
 import android.graphics.Canvas
 import android.graphics.Paint
 import android.os.Build
+import android.text.Layout
+import android.text.StaticLayout
+import android.text.TextPaint
 import android.util.AttributeSet
+import android.util.TypedValue
 import android.view.View
 import java.util.Locale
+import kotlin.math.ceil
+import kotlin.math.max
 import kotlin.math.roundToInt
 
 /** A bar per case, its median in tokens a second, with a line from the smallest to the largest. Also the shared picture. */
 class BenchmarkChart(context: Context, attributes: AttributeSet?) : View(context, attributes) {
-    private val unit = resources.displayMetrics.density * resources.configuration.fontScale.coerceAtMost(1.3f)
-    private val paint = Paint(Paint.ANTI_ALIAS_FLAG)
+    private val dp = resources.displayMetrics.density
+    private val paint = TextPaint(Paint.ANTI_ALIAS_FLAG)
     private var report: Report? = null
 
     fun show(value: Report) {
@@ -25,62 +31,81 @@ class BenchmarkChart(context: Context, attributes: AttributeSet?) : View(context
 
     override fun onMeasure(widthSpec: Int, heightSpec: Int) {
         val width = MeasureSpec.getSize(widthSpec)
-        setMeasuredDimension(width, height(report?.results?.size ?: 0).roundToInt())
+        setMeasuredDimension(width, report?.let { ceil(draw(null, it, width.toFloat(), ::letters)).roundToInt() } ?: 0)
     }
 
     override fun onDraw(canvas: Canvas) {
-        report?.let { draw(canvas, it, width.toFloat()) }
+        report?.let { draw(canvas, it, width.toFloat(), ::letters) }
     }
 
-    /** The same on a background of its own. */
+    private fun letters(size: Float) = TypedValue.applyDimension(TypedValue.COMPLEX_UNIT_SP, size, resources.displayMetrics)
+
+    /** The same on a background of its own, 360 dp wide, with letters that are no larger than usual. */
     fun picture(): Bitmap {
         val report = report!!
-        val bitmap = Bitmap.createBitmap((360 * unit).roundToInt(), height(report.results.size).roundToInt(), Bitmap.Config.ARGB_8888)
+        val usual = { size: Float -> size * dp }
+        val height = draw(null, report, 360 * dp, usual)
+        val bitmap = Bitmap.createBitmap((360 * dp).roundToInt(), ceil(height).roundToInt(), Bitmap.Config.ARGB_8888)
         val canvas = Canvas(bitmap)
         canvas.drawColor(context.getColor(R.color.surface))
-        draw(canvas, report, bitmap.width.toFloat())
+        draw(canvas, report, bitmap.width.toFloat(), usual)
         return bitmap
     }
 
-    private fun height(rows: Int) = (54 + rows * ROW) * unit
+    /** Draws, or without a canvas only measures; returns the height. */
+    private fun draw(canvas: Canvas?, report: Report, width: Float, letters: (Float) -> Float): Float {
+        val left = 14 * dp
+        val right = width - 14 * dp
+        val rightToLeft = layoutDirection == LAYOUT_DIRECTION_RTL
 
-    private fun draw(canvas: Canvas, report: Report, width: Float) {
-        val left = 14 * unit
-        val right = width - 14 * unit
-        val right2left = layoutDirection == LAYOUT_DIRECTION_RTL
-        fun text(words: String, y: Float, size: Int, color: Int, atEnd: Boolean) {
-            paint.color = context.getColor(color)
-            paint.textSize = size * unit
-            val onRight = atEnd != right2left
-            paint.textAlign = if (onRight) Paint.Align.RIGHT else Paint.Align.LEFT
-            canvas.drawText(words, if (onRight) right else left, y, paint)
+        fun size(of: Float) {
+            paint.textSize = letters(of)
         }
+
+        /** Returns the height; what does not fit into a line goes on in the next. */
+        fun text(words: String, y: Float, color: Int, atEnd: Boolean = false): Float {
+            paint.color = context.getColor(color)
+            val onRight = atEnd != rightToLeft
+            val layout = StaticLayout.Builder.obtain(words, 0, words.length, paint, max(1, (right - left).toInt()))
+                .setAlignment(if (onRight) Layout.Alignment.ALIGN_OPPOSITE else Layout.Alignment.ALIGN_NORMAL).build()
+            canvas?.run {
+                save()
+                translate(left, y)
+                layout.draw(this)
+                restore()
+            }
+            return layout.height.toFloat()
+        }
+
         val most = report.results.maxOf { it.speeds.lastOrNull() ?: 0.0 }.coerceAtLeast(1e-9)
         fun x(value: Double): Float {
             val length = ((right - left) * value / most).toFloat()
-            return if (right2left) right - length else left + length
+            return if (rightToLeft) right - length else left + length
         }
-        report.results.forEachIndexed { i, result ->
-            val top = (10 + i * ROW) * unit
-            text(result.case.name, top + 14 * unit, 14, R.color.text, false)
-            text("${number(result.speed)} tok/s", top + 14 * unit, 14, R.color.text, true)
-            val start = x(0.0)
-            val end = x(result.speed)
-            paint.color = context.getColor(if (result.case.allExperts) R.color.text_secondary else R.color.accent)
-            canvas.drawRoundRect(minOf(start, end), top + 21 * unit, maxOf(start, end), top + 35 * unit, 4 * unit, 4 * unit, paint)
-            paint.color = context.getColor(R.color.text)
-            val low = x(result.speeds.firstOrNull() ?: 0.0)
-            val high = x(result.speeds.lastOrNull() ?: 0.0)
-            canvas.drawRect(minOf(low, high), top + 27.25f * unit, maxOf(low, high), top + 28.75f * unit, paint)
+
+        fun bar(from: Double, to: Double, top: Float, height: Float, radius: Float, color: Int) {
+            paint.color = context.getColor(color)
+            canvas?.drawRoundRect(minOf(x(from), x(to)), top, max(x(from), x(to)), top + height, radius, radius, paint)
         }
-        val foot = height(report.results.size) - 26 * unit
-        text("${Build.MODEL} · " + if (report.info.onGpu) "GPU" else "${report.info.kernels} kernels · ${report.info.threads} threads", foot, 12, R.color.text_secondary, false)
-        text("BlockFFN Edge, median of ${report.results.firstOrNull()?.runs?.size ?: 0}", foot + 16 * unit, 12, R.color.text_secondary, false)
+
+        var y = 10 * dp
+        for (result in report.results) {
+            size(14f)
+            val speed = "${number(result.speed)} tok/s"
+            val fits = paint.measureText(result.case.name) + paint.measureText(speed) + 12 * dp <= right - left
+            val name = text(result.case.name, y, R.color.text)
+            y += if (fits) max(name, text(speed, y, R.color.text, atEnd = true)) else name + text(speed, y + name, R.color.text)
+            y += 4 * dp
+            bar(0.0, result.speed, y, 14 * dp, 4 * dp, if (result.case.allExperts) R.color.text_secondary else R.color.accent)
+            bar(result.speeds.firstOrNull() ?: 0.0, result.speeds.lastOrNull() ?: 0.0, y + 6.25f * dp, 1.5f * dp, 0f, R.color.text)
+            y += 24 * dp
+        }
+        size(12f)
+        val engine = if (report.info.onGpu) "GPU" else "${report.info.kernels} kernels · ${report.info.threads} threads"
+        y += text("${Build.MODEL} · $engine", y, R.color.text_secondary) + 2 * dp
+        y += text("BlockFFN Edge, median of ${report.results.firstOrNull()?.runs?.size ?: 0}", y, R.color.text_secondary)
+        return y + 10 * dp
     }
 
     private fun number(value: Double) = String.format(Locale.ROOT, if (value < 100) "%.1f" else "%.0f", value)
-
-    private companion object {
-        const val ROW = 48f
-    }
 }

@@ -176,7 +176,10 @@ class MainActivity : Activity() {
         val stats = state.stats
         val line = when {
             state.phase == Phase.Loading -> getString(R.string.loading, state.model?.title.orEmpty())
-            state.busy -> getString(R.string.figures_running, state.tokens, state.tokensPerSecond)
+            state.busy && state.progress == null -> getString(R.string.reading)
+            state.busy -> state.progress!!.run {
+                getString(R.string.figures_running, tokens, ttftMs, state.tokensPerSecond, tokensPerCycle, shareRead * 100)
+            }
             stats != null -> getString(
                 R.string.figures, stats.ttftMs, stats.tokensPerSecond, stats.tokensPerCycle, stats.shareRead * 100,
                 stats.peakRssBytes / 1e6,

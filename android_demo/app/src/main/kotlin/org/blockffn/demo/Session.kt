@@ -12,6 +12,7 @@ import org.blockffn.BlockFFNException
 import org.blockffn.Device
 import org.blockffn.Drafter
 import org.blockffn.Options
+import org.blockffn.Progress
 import org.blockffn.Speculation
 import org.blockffn.StoppedBy
 import java.io.IOException
@@ -114,7 +115,7 @@ class Session(private val context: Context) {
         )
         reasonToStop = null
         state = state.copy(
-            phase = Phase.Loading, answer = "", tokens = 0, tokensPerSecond = 0.0, stats = null, shares = emptyList(), notice = null,
+            phase = Phase.Loading, answer = "", progress = null, tokensPerSecond = 0.0, stats = null, shares = emptyList(), notice = null,
         )
         // The GPU's passes read what the router chose, and nothing else.
         val device = if (s.dense) Device.CPU else state.device
@@ -199,7 +200,7 @@ class Session(private val context: Context) {
                     else -> null
                 }
                 state = state.copy(
-                    phase = Phase.Idle, stats = stats, tokens = stats.generatedTokens, tokensPerSecond = stats.tokensPerSecond, notice = notice,
+                    phase = Phase.Idle, stats = stats, notice = notice,
                 )
             }
         } catch (error: Throwable) {
@@ -221,44 +222,44 @@ class Session(private val context: Context) {
         private val text = StringBuilder()
         private val shares = ArrayList<Float>()
         private var posted = false
-        private var read = 0L
-        private var total = 0L
-        private var tokens = 0L
-        private var first = 0L
+        private var last: Progress? = null
+        private var counted = 0L
+        private var since = 0L
 
         @Synchronized
-        fun add(piece: String, progress: org.blockffn.Progress) {
-            if (first == 0L) first = SystemClock.elapsedRealtimeNanos()
-            text.append(piece)
-            tokens = progress.tokens
-            if (progress.expertsTotal > total) {
-                shares.add((progress.expertsRead - read).toFloat() / (progress.expertsTotal - total))
-                read = progress.expertsRead
-                total = progress.expertsTotal
+        fun add(piece: String, progress: Progress) {
+            // The speed is counted from the second piece on: before it, speculation measures this device once.
+            if (last != null && since == 0L) {
+                since = SystemClock.elapsedRealtimeNanos()
+                counted = progress.tokens
             }
+            text.append(piece)
+            val total = last?.expertsTotal ?: 0
+            if (progress.expertsTotal > total) {
+                shares.add((progress.expertsRead - (last?.expertsRead ?: 0)).toFloat() / (progress.expertsTotal - total))
+            }
+            last = progress
             if (posted) return
             posted = true
             main.postDelayed({ flush() }, FRAME_MS)
         }
 
         fun flush() {
-            val seconds: Double
+            val speed: Double
             val newText: String
             val newShares: List<Float>
-            val count: Long
+            val progress: Progress?
             synchronized(this) {
                 posted = false
                 newText = text.toString()
                 newShares = ArrayList(shares)
-                count = tokens
-                seconds = (SystemClock.elapsedRealtimeNanos() - first) / 1e9
+                progress = last
+                val seconds = (SystemClock.elapsedRealtimeNanos() - since) / 1e9
+                speed = if (since > 0 && seconds > 0) ((last?.tokens ?: 0) - counted) / seconds else 0.0
             }
             val show = Runnable {
                 // A run that ended in between has the last word on its figures.
-                if (state.busy) {
-                    val speed = if (count > 1 && seconds > 0) (count - 1) / seconds else 0.0
-                    state = state.copy(answer = newText, shares = newShares, tokens = count, tokensPerSecond = speed)
-                }
+                if (state.busy) state = state.copy(answer = newText, shares = newShares, progress = progress, tokensPerSecond = speed)
             }
             if (Looper.myLooper() == Looper.getMainLooper()) show.run() else main.post(show)
         }

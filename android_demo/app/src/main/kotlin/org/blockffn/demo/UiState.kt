@@ -2,6 +2,7 @@ package org.blockffn.demo
 
 import org.blockffn.Device
 import org.blockffn.ModelInfo
+import org.blockffn.Progress
 import org.blockffn.Speculation
 import org.blockffn.Stats
 
@@ -33,6 +34,7 @@ data class Settings(
  * All that a screen shows.
  * @param info of the open model; null where the next run opens another one, or it on another device
  * @param device the user's choice, which outlives the process
+ * @param progress of the run, once it has a token; [tokensPerSecond] belongs to it
  * @param shares of each step the share of the experts that it read, in 0..1
  */
 data class UiState(
@@ -43,7 +45,7 @@ data class UiState(
     val phase: Phase = Phase.Idle,
     val settings: Settings = Settings(),
     val answer: String = "",
-    val tokens: Long = 0,
+    val progress: Progress? = null,
     val tokensPerSecond: Double = 0.0,
     val stats: Stats? = null,
     val shares: List<Float> = emptyList(),

@@ -12,6 +12,7 @@ import android.widget.Button
 import android.widget.EditText
 import android.widget.TextView
 import org.blockffn.ModelInfo
+import org.blockffn.Progress
 import org.blockffn.Stats
 import org.blockffn.StoppedBy
 import org.junit.After
@@ -63,6 +64,8 @@ class AccessibilityTest {
         idle()
     }
 
+    private val charts = HashMap<Pair<Float, Float>, Int>()  // width in dp and size of letters -> height
+
     private fun screens(check: (String, Activity) -> Unit) {
         val activity = open(MainActivity::class.java)
         show { copy(phase = Phase.Idle, answer = "", stats = null, shares = emptyList(), notice = null, thermal = 0) }
@@ -70,7 +73,7 @@ class AccessibilityTest {
         activity.findViewById<Button>(R.id.settings_toggle).performClick()
         show { copy(info = INFO, answer = "The answer is here, and it is a line or two long.", stats = STATS, shares = List(60) { 0.3f }) }
         check("answered, settings", activity)
-        show { copy(phase = Phase.Running, tokens = 12, tokensPerSecond = 81.3, notice = null) }
+        show { copy(phase = Phase.Running, progress = Progress(1234, 500, 3, 10, 1234.0), tokensPerSecond = 181.3, notice = null) }
         check("running", activity)
         show { copy(info = INFO.copy(device = "gpu Adreno (TM) 740"), phase = Phase.Idle, notice = Notice("This file is not an ExecuTorch program.", true), thermal = 3) }
         check("error, hot", activity)
@@ -86,6 +89,8 @@ class AccessibilityTest {
         report.invoke(benchmark, Report(cases, device, device, INFO))
         idle()
         check("benchmark's report", benchmark)
+        val chart = benchmark.findViewById<BenchmarkChart>(R.id.chart)
+        charts[chart.width / chart.resources.displayMetrics.density to chart.resources.configuration.fontScale] = chart.height
         check("licences", open(NoticesActivity::class.java))
     }
 
@@ -113,6 +118,11 @@ class AccessibilityTest {
         }
         System.getProperty("blockffn.screenshots")?.let { sheet.write(File(it, "screens.png")) }
         assertTrue("only $checked views", checked > 500)
+        // A chart draws its letters itself, beside bars that do not grow: they take the place that letters of their size need.
+        for ((width, height) in charts.filterKeys { it.second == 1f }.mapKeys { it.key.first }) {
+            charts[width to 2f]?.let { assertTrue("$charts", it >= 1.35 * height) }
+        }
+        assertTrue("$charts", charts.keys.groupBy { it.first }.any { it.value.size == 2 })
         assertTrue(found.groupingBy { it.substringBefore(" (") }.eachCount().entries.joinToString("\n", "\n") { (what, times) ->
             "$what, $times times, first " + found.first { it.startsWith(what) }.substringAfter(" (").dropLast(1)
         }, found.isEmpty())

@@ -302,7 +302,10 @@ class DemoTest {
         val activity = start().get()
         app.session.settings { copy(maxTokens = 3000, speculation = Speculation.OFF) }
         activity.go()
-        pump("the first words") { app.session.state.answer.length > 10 }
+        pump("the first words") { (app.session.state.progress?.cycles ?: 0) > 10 }
+        val figures = Regex("""(\d+) tokens · first token (\d+) ms · ([\d.]+) tok/s · ([\d.]+) tokens a step · experts read (\d+) %.*""")
+            .matchEntire(activity.text(R.id.figures))!!.groupValues.drop(1).map { it.toDouble() }
+        assertTrue("$figures", figures[0] > 10 && figures[1] > 0 && figures[2] > 0 && figures[3] == 1.0 && figures[4] in 5.0..60.0)
         activity.go()
         assertEquals(app.getString(R.string.stopping), activity.text(R.id.go))
         finish()
