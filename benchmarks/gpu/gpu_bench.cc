@@ -498,6 +498,14 @@ class Bandwidth {
     return 2.0 * static_cast<double>(moved(groups)) / nanoseconds(kCopy, groups, 1, true);
   }
   double driver_copy_gbs() { return 2.0 * static_cast<double>(bytes_) / nanoseconds(kDriver, 1, 1, true); }
+  // Of one dispatch of a chain, each behind a barrier and on other bytes, which no cache holds: what a pass that reads as
+  // much cannot undercut.
+  double chained_read_us(uint64_t window, uint32_t groups) {
+    const uint64_t step = uint64_t{groups} * kThreads * 64;
+    const uint32_t count = static_cast<uint32_t>(std::min<uint64_t>(bytes_ / window, 64));
+    if (window < step || count == 0) return NAN;
+    return nanoseconds(kRead, groups, static_cast<int>(count), true, window / step * step) / count / 1e3;
+  }
   // Of one of `count` dispatches that do nothing.
   double empty_us(uint32_t groups, bool barriers) { return nanoseconds(kNothing, groups, 200, barriers) / 200e3; }
 
@@ -509,12 +517,12 @@ class Bandwidth {
     const uint64_t step = uint64_t{groups} * kThreads * 64;
     return bytes_ / step * step;
   }
-  // The best of several, NaN if there is none.
-  double nanoseconds(Mode mode, uint32_t groups, int count, bool barriers) {
+  // The best of several, NaN if there is none. With a window, dispatch i works on bytes [i * window, (i + 1) * window).
+  double nanoseconds(Mode mode, uint32_t groups, int count, bool barriers, uint64_t window = 0) {
     std::unique_ptr<gpu::Recording> r;
     double best = NAN;
     if (!good_ || !device_.record(static_cast<uint32_t>(count), 2, &r).ok() || !r->begin().ok()) return best;
-    uint32_t push[gpu::kPushBytes / 4] = {static_cast<uint32_t>(moved(groups) / 16)};
+    uint32_t push[gpu::kPushBytes / 4] = {static_cast<uint32_t>((window != 0 ? window : moved(groups)) / 16)};
     gpu::Launch launch{};
     launch.shader = gpu::Shader::kBandwidth;
     launch.threads = kThreads;
@@ -525,6 +533,7 @@ class Bandwidth {
     for (int b = 0; b < gpu::kBindings; ++b) launch.bindings[b] = {b == 2 ? &to_ : &from_, 0, bytes_};
     r->stamp();
     for (int i = 0; i < count; ++i) {
+      if (window != 0) launch.bindings[1] = {&from_, static_cast<uint64_t>(i) * window, window};
       if (mode == kDriver)
         r->copy(from_, to_, {{0, 0, bytes_}});
       else if (!r->dispatch(launch).ok())
@@ -566,6 +575,20 @@ void measure_peaks(gpu::Device& device, bool tiny) {
         mib, read, copy, b.driver_copy_gbs());
   }
   emit("{\"read_peak_gbs\": %.0f, \"copy_peak_gbs\": %.0f}", read_peak, copy_peak);
+  {
+    Bandwidth b(device, tiny ? 1 << 22 : 1 << 30);
+    for (uint64_t kib : {256, 1024, 3584, 6656, 26624}) {
+      double best = NAN;
+      uint32_t with = 0;
+      for (uint32_t groups : {32u, 64u, 128u, 256u, 512u, 1024u, 2048u})
+        if (const double us = b.chained_read_us(kib << 10, groups); !(us >= best)) {
+          if (us == us) with = groups;
+          best = us == us ? us : best;
+        }
+      if (best == best) emit("{\"chained_read_kib\": %llu, \"us\": %.2f, \"gbs\": %.0f, \"groups\": %u}",
+           static_cast<unsigned long long>(kib), best, static_cast<double>(kib << 10) / best / 1e3, with);
+    }
+  }
   Bandwidth b(device, 1 << 20);
   for (uint32_t groups : {1u, 128u, 1024u, 2048u})
     emit("{\"empty_dispatch_us\": %.3f, \"behind_a_barrier_us\": %.3f, \"groups\": %u}", b.empty_us(groups, false),

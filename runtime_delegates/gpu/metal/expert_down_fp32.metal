@@ -80,7 +80,7 @@ constant uint _604 = (1u << TOKENS);
 constant uint _605 = (_604 - 1u);
 constant uint _618 = (64u * TOKENS);
 constant bool _709 = (TOKENS == 1u);
-constant int _710 = _709 ? 4 : 2;
+constant int _710 = _709 ? 4 : 4;
 constant uint _711 = (uint(_710) + 0u);
 constant bool _729 = (TOKENS == 1u);
 constant bool _784 = (TOKENS == 1u);
@@ -91,13 +91,13 @@ struct X
 };
 
 constant bool _836 = (TOKENS == 1u);
-constant int _837 = _836 ? 4 : 2;
+constant int _837 = _836 ? 4 : 4;
 constant uint _838 = (uint(_837) + 0u);
 constant bool _843 = (TOKENS != 1u);
 constant bool _879 = (TOKENS != 1u);
 constant bool _933 = (TOKENS == 1u);
 constant bool _1029 = (TOKENS == 1u);
-constant int _1030 = _1029 ? 4 : 2;
+constant int _1030 = _1029 ? 4 : 4;
 constant uint _1031 = (uint(_1030) + 0u);
 constant uint _1056 = (8u * TOKENS);
 

@@ -80,7 +80,7 @@ constant uint _835 = (1u << TOKENS);
 constant uint _836 = (_835 - 1u);
 constant uint _849 = (64u * TOKENS);
 constant bool _940 = (TOKENS == 1u);
-constant int _941 = _940 ? 4 : 2;
+constant int _941 = _940 ? 4 : 4;
 constant uint _942 = (uint(_941) + 0u);
 constant bool _960 = (TOKENS == 1u);
 constant bool _1015 = (TOKENS == 1u);
@@ -91,13 +91,13 @@ struct X
 };
 
 constant bool _1067 = (TOKENS == 1u);
-constant int _1068 = _1067 ? 4 : 2;
+constant int _1068 = _1067 ? 4 : 4;
 constant uint _1069 = (uint(_1068) + 0u);
 constant bool _1074 = (TOKENS != 1u);
 constant bool _1110 = (TOKENS != 1u);
 constant bool _1164 = (TOKENS == 1u);
 constant bool _1270 = (TOKENS == 1u);
-constant int _1271 = _1270 ? 4 : 2;
+constant int _1271 = _1270 ? 4 : 4;
 constant uint _1272 = (uint(_1271) + 0u);
 constant uint _1297 = (8u * TOKENS);
 

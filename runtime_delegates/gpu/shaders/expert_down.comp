@@ -23,7 +23,7 @@ layout(push_constant) uniform Push {
 // Slots that a workgroup knows at a time, and of those the ones whose weights a thread loads at once.
 #define SLOTS 64
 #define AHEAD_MAX (QUANT == 1 ? 8 : 4)
-#define AHEAD (TOKENS == 1 ? AHEAD_MAX : UNROLL)
+#define AHEAD (TOKENS == 1 ? AHEAD_MAX : 4)
 shared uint counts[8];
 shared uint slot_expert[SLOTS];
 shared uint slot_mask[SLOTS];  // the chunk's TOKENS tokens that use it, 0 outside the window
