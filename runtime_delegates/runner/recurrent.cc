@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "../executorch/blockffn.h"
 #include "clock.h"
 
 namespace blockffn::runner {
@@ -52,7 +53,10 @@ __attribute__((target("avx2"))) void products_avx2(const int8_t* w, int64_t cols
 
 Products choose_products() {
 #if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx2")) return products_avx2;
+  // As the kernels see it: __builtin_cpu_supports needs a function of the compiler's library, which Android's lacks.
+  const char* name;
+  for (int i = 0, runs; (runs = blockffn_variant(i, &name)) >= 0; ++i)
+    if (runs == 1 && std::strcmp(name, "avx2") == 0) return products_avx2;
 #endif
   return products_plain;
 }
