@@ -136,7 +136,8 @@ def check_pte(path: Path) -> None:
         raise RuntimeError(f"{path}: {error.strerror or error}; name a .pte file") from None
     # All four bytes: ExecuTorch's Python binding ends the process when it logs an identifier that is not text.
     if len(head) < 48 or head[4:8] != PTE_IDENTIFIER:
-        raise RuntimeError(f"{path}: not an ExecuTorch program; name a .pte file written by export/to_executorch.py")
+        raise RuntimeError(f"{path}: not an ExecuTorch program; name a .pte file written by export/to_executorch.py"
+                           + ("; an .onnx model runs with `python -m runtime_delegates.run`" if path.suffix == ".onnx" else ""))
     if not whole:
         raise RuntimeError(f"{path}: damaged, its checksum differs; copy or export it again")
     if head[8:12] != b"eh00":

@@ -23,6 +23,9 @@ ATTENTION_TYPES = ("mla", "vanilla")
 FFN_TYPES = ("block_linear", "block", "vanilla")
 ROUTER_NORMS = ("rms", "sum", "none")
 ROPE_SCALING_TYPES = ("linear", "dynamic")
+# What other families mean by leaving these out is not what a published BlockFFN config.json means by it.
+SAID_BY_OTHER_FAMILIES = ("attention_type", "ffn_type", "scale_emb", "scale_depth", "dim_model_base", "tie_word_embeddings",
+                          "rms_norm_eps", "rope_theta")
 
 
 def require(ok: bool, message: str) -> None:
@@ -165,6 +168,12 @@ class ModelConfig:
         except json.JSONDecodeError as error:
             raise ValueError(f"{path}:{error.lineno}: not valid JSON ({error.msg})") from None
         require(isinstance(values, dict), f"{path}: expected a JSON object")
+        family = values.get("model_type") or "minicpm"
+        unsaid = [key for key in SAID_BY_OTHER_FAMILIES if key not in values]
+        require(str(family).startswith("minicpm") or not unsaid,
+                f"{path}: model_type={family!r} is not the MiniCPM that BlockFFN is built on, whose defaults it does not share; if "
+                f"the architecture is the same, add {', '.join(unsaid)} (without scaling: attention_type and ffn_type vanilla, "
+                "scale_emb 1, scale_depth sqrt(num_hidden_layers), dim_model_base hidden_size)")
         try:
             return cls.from_dict(values)
         except ValueError as error:

@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import threading
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -85,6 +87,26 @@ def test_the_graph_for_the_library_alone_is_small_and_gives_the_same_bits(export
     assert list(graph.initializer[1].dims) == [(directory / "model.onnx.data").stat().st_size]
     with pytest.raises(RuntimeError, match="cannot load this model .*decoder"):
         OnnxSession(directory / "model.library.onnx", plain=True)
+
+
+def test_the_readmes_loop_over_plain_onnxruntime_gives_our_tokens(exported):
+    _, directory = exported("mla", "int8")
+    readme = (Path(__file__).parents[2] / "export/README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    setting = r'"out/blockffn-22m-docs/onnx-int8", "To install the package,", 40'
+    prompt = "every byte counts " * 6  # longer than a chunk
+    assert code.count(setting) == 1
+    names: dict = {}
+    exec(code.replace(setting, repr((str(directory), prompt, CONTEXT))), names)
+    session, ids = OnnxSession(directory / "model.onnx"), names["ids"]
+    prompt_tokens = 1 + len(names["tokenizer"].encode(prompt, add_special_tokens=False).ids)
+    assert 64 < prompt_tokens < CONTEXT - 8 and len(ids) == CONTEXT
+    for position in range(prompt_tokens):
+        logits, _ = session.step(ids[position:position + 1])
+    for token in ids[prompt_tokens:]:  # the functions round sums otherwise than our operator: no exact equality of logits
+        best = int(logits[-1].argmax())
+        assert token == best or logits[-1, best] - logits[-1, token] <= 0.05 * logits[-1].abs().max()
+        logits, _ = session.step([token])
 
 
 def test_the_reference_evaluator_runs_the_file(exported):

@@ -34,6 +34,21 @@ def test_an_impossible_architecture_is_refused(change, message):
     assert message in str(error.value)
 
 
+def test_another_family_must_say_what_it_means(tmp_path):
+    """A Llama has no scale_emb in its config.json: our default of 12 would give wrong text without an error."""
+    llama = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 64, "num_hidden_layers": 4,
+             "num_attention_heads": 4, "intermediate_size": 128, "rms_norm_eps": 1e-6, "rope_theta": 1e4}
+    (tmp_path / "config.json").write_text(json.dumps(llama))
+    with pytest.raises(ValueError, match="model_type='llama'.*add attention_type, ffn_type, scale_emb, scale_depth, dim_model_base, "
+                                         "tie_word_embeddings "):
+        ModelConfig.from_json(tmp_path)
+    said = {"attention_type": "vanilla", "ffn_type": "vanilla", "scale_emb": 1, "scale_depth": 2.0, "dim_model_base": 64,
+            "tie_word_embeddings": False}
+    (tmp_path / "config.json").write_text(json.dumps(llama | said))
+    config = ModelConfig.from_json(tmp_path)
+    assert (config.scale_emb, config.scale_depth, config.tie_word_embeddings, config.model_type) == (1, 2, False, "llama")
+
+
 @pytest.mark.parametrize("text, message", [("", "not valid JSON"), ("[]", "expected a JSON object"),
                                            (None, "no such file")])
 def test_a_broken_config_json_is_named(tmp_path, text, message):
