@@ -7,7 +7,7 @@
 #include <executorch/runtime/kernel/thread_parallel_interface.h>
 #include <executorch/runtime/platform/log.h>
 
-#include <pthread.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -86,23 +86,25 @@ blockffn::Status find_weights(void* context, const char* key, const uint8_t** da
   return blockffn::kStatusOk;
 }
 
-std::atomic<bool> pool_used{false}, pool_lost{false};
+using executorch::extension::threadpool::ThreadPool;
 
-// ExecuTorch's pool. Null in a process that was forked from one that had it: its threads did not come along, and to ask
-// them for something, even to end, would wait for ever.
-executorch::extension::threadpool::ThreadPool* thread_pool() {
-  if (pool_lost) return nullptr;
-  pool_used = true;
-  return executorch::extension::threadpool::get_threadpool();
+// Whether this process may use ExecuTorch's pool: not if it was forked from one that did. The threads did not come along,
+// and to ask them for something, even to end, would wait for ever.
+bool pool_is_ours() {
+  static std::atomic<pid_t> owner{0};  // the first process that asks
+  pid_t known = 0;
+  const pid_t self = getpid();
+  return owner.compare_exchange_strong(known, self) || known == self;
 }
+
+ThreadPool* thread_pool() { return pool_is_ours() ? executorch::extension::threadpool::get_threadpool() : nullptr; }
 
 // Work items go to ExecuTorch's shared pool, whose parallel_for must not be nested; no operator does.
 // Every worker takes the items of its own range in order, so that it streams through neighbouring
 // weights, and then helps the others: a slow core does not hold up a fast one.
-void run_on_pool(void*, int64_t n, void (*task)(void*, int64_t), void* context) {
+void run_on_pool(void* threads_of, int64_t n, void (*task)(void*, int64_t), void* context) {
   constexpr int64_t kMaxWorkers = 64;
-  auto* pool = thread_pool();
-  const int64_t threads = pool == nullptr ? 1 : static_cast<int64_t>(pool->get_thread_count());
+  const auto threads = static_cast<int64_t>(static_cast<ThreadPool*>(threads_of)->get_thread_count());
   const int64_t workers = std::min({n, threads, kMaxWorkers});
   struct alignas(64) Range {
     std::atomic<int64_t> next{0};
@@ -125,7 +127,8 @@ void run_on_pool(void*, int64_t n, void (*task)(void*, int64_t), void* context) 
 
 blockffn::Parallel shared_pool() {
   auto* pool = thread_pool();
-  return {run_on_pool, nullptr, pool == nullptr ? 1 : static_cast<int>(pool->get_thread_count())};
+  if (pool == nullptr) return {nullptr, nullptr, 1};
+  return {run_on_pool, pool, static_cast<int>(pool->get_thread_count())};
 }
 
 // The runtime spec `name` of this load, else what this thread has asked for, else the environment's `variable`, else
@@ -194,7 +197,7 @@ class BlockFFNBackend final : public et::BackendInterface {
 
   et::Result<et::DelegateHandle*> init(et::BackendInitContext& context, et::FreeableBuffer* processed,
                                        et::ArrayRef<et::CompileSpec>) const override {
-    pool_used = true;  // by whatever runs this program
+    (void)pool_is_ours();  // a process that is forked from here on shares it
     auto handle = std::unique_ptr<Handle>(new (std::nothrow) Handle);
     if (handle == nullptr) return et::Error::MemoryAllocationFailed;
     std::pair<const et::NamedDataMap*, Handle*> lookup{context.get_named_data_map(), handle.get()};
@@ -289,8 +292,6 @@ extern "C" {
 int blockffn_register_backend(void) {
   static BlockFFNBackend backend;
   static const et::Error error = et::register_backend({"BlockFFNBackend", &backend});
-  static const int watched = pthread_atfork(nullptr, nullptr, [] { pool_lost = pool_used.load(); });
-  (void)watched;
   return error == et::Error::Ok ? 0 : static_cast<int>(error);
 }
 

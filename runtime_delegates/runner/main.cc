@@ -367,6 +367,7 @@ int main(int argc, char** argv) {
     report(g_runner, args);
   }
   const bool written = std::fflush(stdout) == 0 && std::ferror(stdout) == 0;
+  std::signal(SIGINT, SIG_DFL);  // there is nothing to cancel any more
   blockffn_runner_free(g_runner);
   return g_interrupted != 0 ? 130 : written ? 0 : 1;
 }

@@ -57,6 +57,15 @@ def test_no_runner_is_a_bad_argument(lib):
     lib.blockffn_runner_free(None)
 
 
+def test_a_closed_runner_is_an_error(tiny_pte):
+    runner = Runner(tiny_pte("int8"))
+    runner.close()
+    with pytest.raises(ValueError, match="no runner was given"):
+        runner.generate([1, 2], 3)
+    runner.cancel()
+    runner.close()
+
+
 def test_null_where_something_must_be(lib, runner):
     handle, raw, count, ids = runner._handle, options(lib), c_int64(), (c_int32 * 1)(1)
     no_role = (Message * 1)(Message(None, b"x"))
