@@ -127,7 +127,7 @@ def test_the_sparse_ffn_against_float64(run_step, files, tmp_path, quant):
     module = Ffn(quant, "even")
     x = torch.cat([module.inputs(17)[0], torch.ones(1, 64), -torch.ones(1, 64)])
     prefix = files(f"ffn-{quant}-even", module, module.inputs(7))
-    lengths = (19, 1, 2, 8, 17)
+    lengths = (19, 1, 7)
     steps = write_steps(tmp_path / "s", [(n, (x[:n],)) for n in lengths])
     got, info, _ = run_step("gpu", prefix, steps, "fp16=1")
     plain, plain_info, _ = run_step("gpu", prefix, steps)
@@ -154,12 +154,14 @@ def test_the_sparse_ffn_against_float64(run_step, files, tmp_path, quant):
 
 @pytest.fixture(params=QUANTS)
 def stack(request, files):
-    return files(f"stack-{request.param}", Stack(request.param), (torch.zeros(1, 7, dtype=torch.int64), *chunk(7, 0), torch.tensor([0])))
+    return request.param, files(f"stack-{request.param}", Stack(request.param),
+                                (torch.zeros(1, 7, dtype=torch.int64), *chunk(7, 0), torch.tensor([0])))
 
 
 def test_a_decoder_stays_near_float32_and_its_chunks_do_not_matter(run_step, stack, tmp_path):
+    quant, stack = stack
     one = logits(run_step("gpu", stack, text_steps(tmp_path / "one", [1] * 12), "fp16=1")[0])
-    for lengths in ([12], [2, 7, 3]):
+    for lengths in ([12], [2, 7, 3]) if quant == "int8" else ([12],):  # compiling the passes for every block takes long
         many = logits(run_step("gpu", stack, text_steps(tmp_path / "many", lengths), "fp16=1")[0])
         assert np.array_equal(one, many), "a token's result depends on its chunk"
     plain = logits(run_step("gpu", stack, text_steps(tmp_path / "one", [12]))[0])

@@ -36,16 +36,16 @@ struct Weights
 #define BLOCKFFN_TOKENS 1u
 #endif
 constant uint TOKENS = BLOCKFFN_TOKENS;
-constant uint _307 = (TOKENS * 4u);
+constant uint _323 = (TOKENS * 4u);
 #ifndef BLOCKFFN_THREADS
 #define BLOCKFFN_THREADS 64u
 #endif
 constant uint THREADS = BLOCKFFN_THREADS;
-constant uint _310 = (THREADS * TOKENS);
-constant uint _311 = (_310 * 4u);
-constant uint _336 = (64u * TOKENS);
-constant uint _373 = (64u * TOKENS);
-constant bool _425 = (TOKENS > 1u);
+constant uint _326 = (THREADS * TOKENS);
+constant uint _327 = (_326 * 4u);
+constant uint _352 = (64u * TOKENS);
+constant uint _389 = (64u * TOKENS);
+constant bool _441 = (TOKENS > 1u);
 
 struct Step
 {
@@ -69,37 +69,37 @@ struct Push
     uint residual_stride;
 };
 
-constant uint _487 = (TOKENS * 4u);
+constant uint _503 = (TOKENS * 4u);
 
 struct Route
 {
     uint route[1];
 };
 
-constant uint _604 = (1u << TOKENS);
-constant uint _605 = (_604 - 1u);
-constant uint _618 = (64u * TOKENS);
-constant bool _709 = (TOKENS == 1u);
-constant int _710 = _709 ? 4 : 4;
-constant uint _711 = (uint(_710) + 0u);
-constant bool _729 = (TOKENS == 1u);
-constant bool _784 = (TOKENS == 1u);
+constant uint _620 = (1u << TOKENS);
+constant uint _621 = (_620 - 1u);
+constant uint _634 = (64u * TOKENS);
+constant bool _725 = (TOKENS == 1u);
+constant int _726 = _725 ? 4 : 4;
+constant uint _727 = (uint(_726) + 0u);
+constant bool _745 = (TOKENS == 1u);
+constant bool _800 = (TOKENS == 1u);
 
 struct X
 {
     float4 x[1];
 };
 
-constant bool _836 = (TOKENS == 1u);
-constant int _837 = _836 ? 4 : 4;
-constant uint _838 = (uint(_837) + 0u);
-constant bool _843 = (TOKENS != 1u);
-constant bool _879 = (TOKENS != 1u);
-constant bool _933 = (TOKENS == 1u);
-constant bool _1029 = (TOKENS == 1u);
-constant int _1030 = _1029 ? 4 : 4;
-constant uint _1031 = (uint(_1030) + 0u);
-constant uint _1056 = (8u * TOKENS);
+constant bool _852 = (TOKENS == 1u);
+constant int _853 = _852 ? 4 : 4;
+constant uint _854 = (uint(_853) + 0u);
+constant bool _859 = (TOKENS != 1u);
+constant bool _895 = (TOKENS != 1u);
+constant bool _950 = (TOKENS == 1u);
+constant bool _1065 = (TOKENS == 1u);
+constant int _1066 = _1065 ? 4 : 4;
+constant uint _1067 = (uint(_1066) + 0u);
+constant uint _1092 = (8u * TOKENS);
 
 struct Y
 {
@@ -114,357 +114,357 @@ struct Residual
 #ifndef BLOCKFFN_THREADS
 #define BLOCKFFN_THREADS 64u
 #endif
-constant uint _1127 = BLOCKFFN_THREADS;
-constant uint3 gl_WorkGroupSize [[maybe_unused]] = uint3(_1127, 1u, 1u);
+constant uint _1163 = BLOCKFFN_THREADS;
+constant uint3 gl_WorkGroupSize [[maybe_unused]] = uint3(_1163, 1u, 1u);
 
-kernel void expert_down_fp32(constant Push& p [[buffer(0)]], const device Weights& _132 [[buffer(1)]], const device X& _803 [[buffer(2)]], device Y& _1096 [[buffer(3)]], const device Route& _506 [[buffer(4)]], const device Step& _432 [[buffer(5)]], const device Residual& _1112 [[buffer(6)]], uint3 gl_LocalInvocationID [[thread_position_in_threadgroup]], uint3 gl_WorkGroupID [[threadgroup_position_in_grid]])
+kernel void expert_down_fp32(constant Push& p [[buffer(0)]], const device Weights& _138 [[buffer(1)]], const device X& _819 [[buffer(2)]], device Y& _1132 [[buffer(3)]], const device Route& _522 [[buffer(4)]], const device Step& _448 [[buffer(5)]], const device Residual& _1148 [[buffer(6)]], uint3 gl_LocalInvocationID [[thread_position_in_threadgroup]], uint3 gl_WorkGroupID [[threadgroup_position_in_grid]])
 {
-    threadgroup float partial[_311];
-    threadgroup float chunk_sums[_373];
+    threadgroup float partial[_327];
+    threadgroup float chunk_sums[_389];
     threadgroup uint counts[8];
     threadgroup uint slot_expert[64];
     threadgroup uint slot_mask[64];
-    threadgroup float slot_weight[_618];
+    threadgroup float slot_weight[_634];
     do
     {
-        uint _424 = gl_WorkGroupID.y * TOKENS;
-        bool _437;
-        if (_425)
+        uint _440 = gl_WorkGroupID.y * TOKENS;
+        bool _453;
+        if (_441)
         {
-            _437 = _424 >= _432.step_[0];
+            _453 = _440 >= _448.step_[0];
         }
         else
         {
-            _437 = _425;
+            _453 = _441;
         }
-        if (_437)
+        if (_453)
         {
             break;
         }
-        uint _1140 = ((p.cols + 3u) / 4u) * 2u;
-        uint _455 = THREADS / p.classes;
-        uint _459 = gl_LocalInvocationID.x / _455;
-        uint _463 = 64u / p.classes;
-        uint _1148 = ((p.all_experts + p.classes) - 1u) / p.classes;
-        uint _479 = 16u + ((_1148 * p.classes) * 4u);
+        uint _1174 = ((p.cols + 3u) / 4u) * 2u;
+        uint _471 = THREADS / p.classes;
+        uint _475 = gl_LocalInvocationID.x / _471;
+        uint _479 = 64u / p.classes;
+        uint _1182 = ((p.all_experts + p.classes) - 1u) / p.classes;
+        uint _495 = 16u + ((_1182 * p.classes) * 4u);
         float acc[32];
-        for (uint _1457 = 0u; _1457 < _487; )
+        for (uint _1500 = 0u; _1500 < _503; )
         {
-            acc[_1457] = 0.0;
-            _1457++;
+            acc[_1500] = 0.0;
+            _1500++;
             continue;
         }
         if (gl_LocalInvocationID.x < 8u)
         {
-            counts[gl_LocalInvocationID.x] = _506.route[4u + gl_LocalInvocationID.x];
+            counts[gl_LocalInvocationID.x] = _522.route[4u + gl_LocalInvocationID.x];
         }
         uint4 raw[4][4];
         float4 hidden[4][1];
-        float param_1[4];
-        uint _1469;
-        for (uint _1458 = 0u, _1470 = 1u; _1458 < _1140; _1470 = _1469, _1458 += _455)
+        float _1277[4];
+        uint _1512;
+        for (uint _1501 = 0u, _1513 = 1u; _1501 < _1174; _1513 = _1512, _1501 += _471)
         {
-            _1469 = _1470;
-            uint _1528;
-            for (uint _1468 = 0u; _1468 < _1469; _1469 = _1528, _1468 += _463)
+            _1512 = _1513;
+            uint _1571;
+            for (uint _1511 = 0u; _1511 < _1512; _1512 = _1571, _1511 += _479)
             {
                 threadgroup_barrier(mem_flags::mem_threadgroup);
-                uint _1472;
-                _1472 = gl_LocalInvocationID.x;
-                for (; _1472 < 64u; _1472 += THREADS)
+                uint _1515;
+                _1515 = gl_LocalInvocationID.x;
+                for (; _1515 < 64u; _1515 += THREADS)
                 {
-                    uint _557 = ((_1472 / _463) * _1148) + min((_1468 + (_1472 % _463)), (_1148 - 1u));
-                    uint _561 = 16u + (_557 * 4u);
-                    uint _566 = _506.route[_561] - p.first_expert;
-                    bool _575 = _566 < p.experts;
-                    slot_expert[_1472] = _575 ? _566 : 0u;
-                    uint _1530;
-                    if (_575)
+                    uint _573 = ((_1515 / _479) * _1182) + min((_1511 + (_1515 % _479)), (_1182 - 1u));
+                    uint _577 = 16u + (_573 * 4u);
+                    uint _582 = _522.route[_577] - p.first_expert;
+                    bool _591 = _582 < p.experts;
+                    slot_expert[_1515] = _591 ? _582 : 0u;
+                    uint _1573;
+                    if (_591)
                     {
-                        _1530 = (_506.route[_561 + uint((_424 < 32u) ? 1 : 2)] >> (_424 & 31u)) & _605;
+                        _1573 = (_522.route[_577 + uint((_440 < 32u) ? 1 : 2)] >> (_440 & 31u)) & _621;
                     }
                     else
                     {
-                        _1530 = 0u;
+                        _1573 = 0u;
                     }
-                    slot_mask[_1472] = _1530;
-                    for (uint _1531 = 0u; _1531 < TOKENS; )
+                    slot_mask[_1515] = _1573;
+                    for (uint _1574 = 0u; _1574 < TOKENS; )
                     {
-                        slot_weight[(_1472 * TOKENS) + _1531] = as_type<float>(_506.route[((_479 + (_557 * 64u)) + _424) + _1531]);
-                        _1531++;
+                        slot_weight[(_1515 * TOKENS) + _1574] = as_type<float>(_522.route[((_495 + (_573 * 64u)) + _440) + _1574]);
+                        _1574++;
                         continue;
                     }
                 }
                 threadgroup_barrier(mem_flags::mem_threadgroup);
-                _1528 = _1469;
-                for (uint _1473 = 0u; _1473 < p.classes; )
+                _1571 = _1512;
+                for (uint _1516 = 0u; _1516 < p.classes; )
                 {
-                    _1528 = max(_1528, counts[_1473]);
-                    _1473++;
+                    _1571 = max(_1571, counts[_1516]);
+                    _1516++;
                     continue;
                 }
-                uint _664 = _1458 + (gl_LocalInvocationID.x % _455);
-                uint _668 = _459 * _463;
-                uint _1478;
-                if ((_664 < _1140) && (counts[_459] > _1468))
+                uint _680 = _1501 + (gl_LocalInvocationID.x % _471);
+                uint _684 = _475 * _479;
+                uint _1521;
+                if ((_680 < _1174) && (counts[_475] > _1511))
                 {
-                    _1478 = min((counts[_459] - _1468), _463);
+                    _1521 = min((counts[_475] - _1511), _479);
                 }
                 else
                 {
-                    _1478 = 0u;
+                    _1521 = 0u;
                 }
-                for (uint _1479 = 0u; _1479 < _1478; _1479 += _1031)
+                for (uint _1522 = 0u; _1522 < _1521; _1522 += _1067)
                 {
-                    for (uint _1482 = 0u; _1482 < 4u; _1482++)
+                    for (uint _1525 = 0u; _1525 < 4u; _1525++)
                     {
-                        if (_1482 >= _711)
+                        if (_1525 >= _727)
                         {
                             continue;
                         }
-                        uint _720 = _1479 + _1482;
-                        uint _724 = _668 + min(_720, (_1478 - 1u));
-                        bool _745;
-                        if (!_729)
+                        uint _736 = _1522 + _1525;
+                        uint _740 = _684 + min(_736, (_1521 - 1u));
+                        bool _761;
+                        if (!_745)
                         {
-                            bool _737 = _720 < _1478;
-                            bool _744;
-                            if (_737)
+                            bool _753 = _736 < _1521;
+                            bool _760;
+                            if (_753)
                             {
-                                _744 = slot_mask[_724] != 0u;
+                                _760 = slot_mask[_740] != 0u;
                             }
                             else
                             {
-                                _744 = _737;
+                                _760 = _753;
                             }
-                            _745 = _744;
+                            _761 = _760;
                         }
                         else
                         {
-                            _745 = _729;
+                            _761 = _745;
                         }
-                        if (_745)
+                        if (_761)
                         {
-                            uint _1155 = _664 >> uint(1);
-                            uint _1156 = _1155 * 4u;
-                            uint _1163 = (((p.first + (slot_expert[_724] * p.expert_vectors)) + (gl_WorkGroupID.x * p.tile_vectors)) + (_1155 * 8u)) + (_664 & 1u);
-                            uint4 _1524;
-                            if (_1156 < p.cols)
+                            uint _1189 = _680 >> uint(1);
+                            uint _1190 = _1189 * 4u;
+                            uint _1197 = (((p.first + (slot_expert[_740] * p.expert_vectors)) + (gl_WorkGroupID.x * p.tile_vectors)) + (_1189 * 8u)) + (_680 & 1u);
+                            uint4 _1567;
+                            if (_1190 < p.cols)
                             {
-                                _1524 = _132.weights[_1163];
+                                _1567 = _138.weights[_1197];
                             }
                             else
                             {
-                                _1524 = uint4(0u);
+                                _1567 = uint4(0u);
                             }
-                            uint4 _1725;
-                            if ((_1156 + 1u) < p.cols)
+                            uint4 _1767;
+                            if ((_1190 + 1u) < p.cols)
                             {
-                                _1725 = _132.weights[_1163 + 2u];
+                                _1767 = _138.weights[_1197 + 2u];
                             }
                             else
                             {
-                                _1725 = uint4(0u);
+                                _1767 = uint4(0u);
                             }
-                            uint4 _1743;
-                            if ((_1156 + 2u) < p.cols)
+                            uint4 _1785;
+                            if ((_1190 + 2u) < p.cols)
                             {
-                                _1743 = _132.weights[_1163 + 4u];
+                                _1785 = _138.weights[_1197 + 4u];
                             }
                             else
                             {
-                                _1743 = uint4(0u);
+                                _1785 = uint4(0u);
                             }
-                            uint4 _1761;
-                            if ((_1156 + 3u) < p.cols)
+                            uint4 _1803;
+                            if ((_1190 + 3u) < p.cols)
                             {
-                                _1761 = _132.weights[_1163 + 6u];
+                                _1803 = _138.weights[_1197 + 6u];
                             }
                             else
                             {
-                                _1761 = uint4(0u);
+                                _1803 = uint4(0u);
                             }
-                            uint4 _1958[4] = { _1524, _1725, _1743, _1761 };
-                            spvArrayCopyFromStackToStack1(raw[_1482], _1958);
+                            uint4 _1999[4] = { _1567, _1767, _1785, _1803 };
+                            spvArrayCopyFromStackToStack1(raw[_1525], _1999);
                         }
-                        if (_784)
+                        if (_800)
                         {
-                            hidden[_1482][0u] = _803.x[(((p.first_expert + slot_expert[_724]) * 64u) * p.x_stride) + (_664 >> uint(1))];
+                            hidden[_1525][0u] = _819.x[(((p.first_expert + slot_expert[_740]) * 64u) * p.x_stride) + (_680 >> uint(1))];
                         }
                     }
-                    for (uint _1483 = 0u; _1483 < 4u; _1483++)
+                    for (uint _1526 = 0u; _1526 < 4u; _1526++)
                     {
-                        bool _839 = _1483 >= _838;
-                        bool _852;
-                        if (!_839)
+                        bool _855 = _1526 >= _854;
+                        bool _868;
+                        if (!_855)
                         {
-                            bool _851;
-                            if (_843)
+                            bool _867;
+                            if (_859)
                             {
-                                _851 = (_1479 + _1483) >= _1478;
+                                _867 = (_1522 + _1526) >= _1521;
                             }
                             else
                             {
-                                _851 = _843;
+                                _867 = _859;
                             }
-                            _852 = _851;
+                            _868 = _867;
                         }
                         else
                         {
-                            _852 = _839;
+                            _868 = _855;
                         }
-                        if (_852)
+                        if (_868)
                         {
                             continue;
                         }
-                        uint _864 = _668 + min((_1479 + _1483), (_1478 - 1u));
-                        uint _1490;
-                        if ((_1479 + _1483) < _1478)
+                        uint _880 = _684 + min((_1522 + _1526), (_1521 - 1u));
+                        uint _1533;
+                        if ((_1522 + _1526) < _1521)
                         {
-                            _1490 = slot_mask[_864];
+                            _1533 = slot_mask[_880];
                         }
                         else
                         {
-                            _1490 = 0u;
+                            _1533 = 0u;
                         }
-                        if (_879 && (_1490 == 0u))
+                        if (_895 && (_1533 == 0u))
                         {
                             continue;
                         }
-                        float4 _1967[4] = { float4(as_type<float>(raw[_1483][0].x), as_type<float>(raw[_1483][1].x), as_type<float>(raw[_1483][2].x), as_type<float>(raw[_1483][3].x)), float4(as_type<float>(raw[_1483][0].y), as_type<float>(raw[_1483][1].y), as_type<float>(raw[_1483][2].y), as_type<float>(raw[_1483][3].y)), float4(as_type<float>(raw[_1483][0].z), as_type<float>(raw[_1483][1].z), as_type<float>(raw[_1483][2].z), as_type<float>(raw[_1483][3].z)), float4(as_type<float>(raw[_1483][0].w), as_type<float>(raw[_1483][1].w), as_type<float>(raw[_1483][2].w), as_type<float>(raw[_1483][3].w)) };
-                        uint _911 = ((p.first_expert + slot_expert[_864]) * 64u) + _424;
-                        for (uint _1494 = 0u; _1494 < TOKENS; _1494++)
+                        float4 _2008[4] = { float4(as_type<float>(raw[_1526][0].x), as_type<float>(raw[_1526][1].x), as_type<float>(raw[_1526][2].x), as_type<float>(raw[_1526][3].x)), float4(as_type<float>(raw[_1526][0].y), as_type<float>(raw[_1526][1].y), as_type<float>(raw[_1526][2].y), as_type<float>(raw[_1526][3].y)), float4(as_type<float>(raw[_1526][0].z), as_type<float>(raw[_1526][1].z), as_type<float>(raw[_1526][2].z), as_type<float>(raw[_1526][3].z)), float4(as_type<float>(raw[_1526][0].w), as_type<float>(raw[_1526][1].w), as_type<float>(raw[_1526][2].w), as_type<float>(raw[_1526][3].w)) };
+                        uint _928 = ((p.first_expert + slot_expert[_880]) * 64u) + _440;
+                        for (uint _1537 = 0u; _1537 < TOKENS; _1537++)
                         {
-                            float4 _1514;
-                            if (_933)
+                            float4 _1557;
+                            if (_950)
                             {
-                                _1514 = hidden[_1483][0u];
+                                _1557 = hidden[_1526][0u];
                             }
                             else
                             {
-                                _1514 = _803.x[(p.x_stride * (_911 + _1494)) + (_664 >> uint(1))];
+                                _1557 = _819.x[(p.x_stride * (_928 + _1537)) + (_680 >> uint(1))];
                             }
-                            float4 param[4];
-                            spvArrayCopyFromStackToStack1(param, _1967);
-                            for (uint _1496 = 0u; _1496 < 4u; )
+                            float4 _1275[4];
+                            spvArrayCopyFromStackToStack1(_1275, _2008);
+                            for (uint _1540 = 0u; _1540 < 4u; )
                             {
-                                param_1[_1496] = fma(param[_1496].w, _1514.w, fma(param[_1496].z, _1514.z, fma(param[_1496].y, _1514.y, spvFMul(param[_1496].x, _1514.x))));
-                                _1496++;
+                                _1277[_1540] = fma(_1275[_1540].w, _1557.w, fma(_1275[_1540].z, _1557.z, fma(_1275[_1540].y, _1557.y, spvFMul(_1275[_1540].x, _1557.x))));
+                                _1540++;
                                 continue;
                             }
-                            uint _972 = (_864 * TOKENS) + _1494;
-                            uint _995 = _1494 * 4u;
-                            bool _1009 = ((_1490 >> _1494) & 1u) != 0u;
-                            float _1501;
-                            if (_1009)
+                            uint _1010 = (_880 * TOKENS) + _1537;
+                            uint _1033 = _1537 * 4u;
+                            bool _1045 = (((_1533 >> _1537) & 1u) != 0u) && true;
+                            float _1544;
+                            if (_1045)
                             {
-                                _1501 = fma(spvFMul(slot_weight[_972], 1.0), param_1[0], acc[_995]);
+                                _1544 = fma(spvFMul(slot_weight[_1010], 1.0), _1277[0], acc[_1033]);
                             }
                             else
                             {
-                                _1501 = acc[_995];
+                                _1544 = acc[_1033];
                             }
-                            acc[_995] = _1501;
-                            uint _1863 = _995 + 1u;
-                            float _1879;
-                            if (_1009)
+                            acc[_1033] = _1544;
+                            uint _1905 = _1033 + 1u;
+                            float _1919;
+                            if (_1045)
                             {
-                                _1879 = fma(slot_weight[_972], param_1[1], acc[_1863]);
+                                _1919 = fma(slot_weight[_1010], _1277[1], acc[_1905]);
                             }
                             else
                             {
-                                _1879 = acc[_1863];
+                                _1919 = acc[_1905];
                             }
-                            acc[_1863] = _1879;
-                            uint _1894 = _995 + 2u;
-                            float _1910;
-                            if (_1009)
+                            acc[_1905] = _1919;
+                            uint _1934 = _1033 + 2u;
+                            float _1948;
+                            if (_1045)
                             {
-                                _1910 = fma(slot_weight[_972], param_1[2], acc[_1894]);
+                                _1948 = fma(slot_weight[_1010], _1277[2], acc[_1934]);
                             }
                             else
                             {
-                                _1910 = acc[_1894];
+                                _1948 = acc[_1934];
                             }
-                            acc[_1894] = _1910;
-                            uint _1925 = _995 + 3u;
-                            float _1941;
-                            if (_1009)
+                            acc[_1934] = _1948;
+                            uint _1963 = _1033 + 3u;
+                            float _1977;
+                            if (_1045)
                             {
-                                _1941 = fma(slot_weight[_972], param_1[3], acc[_1925]);
+                                _1977 = fma(slot_weight[_1010], _1277[3], acc[_1963]);
                             }
                             else
                             {
-                                _1941 = acc[_1925];
+                                _1977 = acc[_1963];
                             }
-                            acc[_1925] = _1941;
+                            acc[_1963] = _1977;
                         }
                     }
                 }
             }
         }
-        float param_2[32];
-        spvArrayCopyFromStackToStack1(param_2, acc);
-        for (uint _1459 = 0u; _1459 < _307; )
+        float param[32];
+        spvArrayCopyFromStackToStack1(param, acc);
+        for (uint _1502 = 0u; _1502 < _323; )
         {
-            partial[(_1459 * THREADS) + gl_LocalInvocationID.x] = param_2[_1459];
-            _1459++;
+            partial[(_1502 * THREADS) + gl_LocalInvocationID.x] = param[_1502];
+            _1502++;
             continue;
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
-        for (uint _1460 = gl_LocalInvocationID.x; _1460 < _336; _1460 += THREADS)
+        for (uint _1503 = gl_LocalInvocationID.x; _1503 < _352; _1503 += THREADS)
         {
-            uint _1383 = (((_1460 / 16u) * THREADS) + ((_1460 / 8u) % 2u)) + (2u * (_1460 % 8u));
-            float _1467;
-            _1467 = partial[_1383];
-            for (uint _1465 = 16u; _1465 < THREADS; )
+            uint _1426 = (((_1503 / 16u) * THREADS) + ((_1503 / 8u) % 2u)) + (2u * (_1503 % 8u));
+            float _1510;
+            _1510 = partial[_1426];
+            for (uint _1508 = 16u; _1508 < THREADS; )
             {
-                _1467 = spvFAdd(_1467, partial[_1383 + _1465]);
-                _1465 += 16u;
+                _1510 = spvFAdd(_1510, partial[_1426 + _1508]);
+                _1508 += 16u;
                 continue;
             }
-            chunk_sums[_1460] = _1467;
+            chunk_sums[_1503] = _1510;
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
-        uint _1049 = (gl_WorkGroupID.x * 8u) + (gl_LocalInvocationID.x % 8u);
-        uint _1054 = _424 + (gl_LocalInvocationID.x / 8u);
-        bool _1057 = gl_LocalInvocationID.x >= _1056;
-        bool _1066;
-        if (!_1057)
+        uint _1085 = (gl_WorkGroupID.x * 8u) + (gl_LocalInvocationID.x % 8u);
+        uint _1090 = _440 + (gl_LocalInvocationID.x / 8u);
+        bool _1093 = gl_LocalInvocationID.x >= _1092;
+        bool _1102;
+        if (!_1093)
         {
-            _1066 = _1049 >= p.rows;
+            _1102 = _1085 >= p.rows;
         }
         else
         {
-            _1066 = _1057;
+            _1102 = _1093;
         }
-        if (_1066)
+        if (_1102)
         {
             break;
         }
-        uint _1077 = (_1054 * p.y_stride) + _1049;
-        uint _1082 = gl_LocalInvocationID.x % 8u;
-        uint _1424 = (((((gl_LocalInvocationID.x / 8u) * 4u) + (_1082 % 4u)) * 2u) + (_1082 / 4u)) * 8u;
-        float _1708 = (((((spvFAdd(chunk_sums[_1424], chunk_sums[_1424 + 1u]) + chunk_sums[_1424 + 2u]) + chunk_sums[_1424 + 3u]) + chunk_sums[_1424 + 4u]) + chunk_sums[_1424 + 5u]) + chunk_sums[_1424 + 6u]) + chunk_sums[_1424 + 7u];
-        float _1463;
+        uint _1113 = (_1090 * p.y_stride) + _1085;
+        uint _1118 = gl_LocalInvocationID.x % 8u;
+        uint _1467 = (((((gl_LocalInvocationID.x / 8u) * 4u) + (_1118 % 4u)) * 2u) + (_1118 / 4u)) * 8u;
+        float _1750 = (((((spvFAdd(chunk_sums[_1467], chunk_sums[_1467 + 1u]) + chunk_sums[_1467 + 2u]) + chunk_sums[_1467 + 3u]) + chunk_sums[_1467 + 4u]) + chunk_sums[_1467 + 5u]) + chunk_sums[_1467 + 6u]) + chunk_sums[_1467 + 7u];
+        float _1506;
         if ((p.flags & 1u) != 0u)
         {
-            _1463 = spvFAdd(_1708, _1096.y[_1077]);
+            _1506 = spvFAdd(_1750, _1132.y[_1113]);
         }
         else
         {
-            _1463 = _1708;
+            _1506 = _1750;
         }
-        float _1464;
+        float _1507;
         if ((p.flags & 2u) != 0u)
         {
-            _1464 = spvFAdd(_1463, _1112.residual[(_1054 * p.residual_stride) + _1049]);
+            _1507 = spvFAdd(_1506, _1148.residual[(_1090 * p.residual_stride) + _1085]);
         }
         else
         {
-            _1464 = _1463;
+            _1507 = _1506;
         }
-        _1096.y[_1077] = _1464;
+        _1132.y[_1113] = _1507;
         break;
     } while(false);
 }

@@ -36,16 +36,16 @@ struct Weights
 #define BLOCKFFN_TOKENS 1u
 #endif
 constant uint TOKENS = BLOCKFFN_TOKENS;
-constant uint _539 = (TOKENS * 4u);
+constant uint _538 = (TOKENS * 4u);
 #ifndef BLOCKFFN_THREADS
 #define BLOCKFFN_THREADS 64u
 #endif
 constant uint THREADS = BLOCKFFN_THREADS;
-constant uint _542 = (THREADS * TOKENS);
-constant uint _543 = (_542 * 4u);
-constant uint _568 = (64u * TOKENS);
-constant uint _604 = (64u * TOKENS);
-constant bool _656 = (TOKENS > 1u);
+constant uint _541 = (THREADS * TOKENS);
+constant uint _542 = (_541 * 4u);
+constant uint _567 = (64u * TOKENS);
+constant uint _603 = (64u * TOKENS);
+constant bool _655 = (TOKENS > 1u);
 
 struct Step
 {
@@ -69,37 +69,37 @@ struct Push
     uint residual_stride;
 };
 
-constant uint _718 = (TOKENS * 4u);
+constant uint _717 = (TOKENS * 4u);
 
 struct Route
 {
     uint route[1];
 };
 
-constant uint _835 = (1u << TOKENS);
-constant uint _836 = (_835 - 1u);
-constant uint _849 = (64u * TOKENS);
-constant bool _940 = (TOKENS == 1u);
-constant int _941 = _940 ? 4 : 4;
-constant uint _942 = (uint(_941) + 0u);
-constant bool _960 = (TOKENS == 1u);
-constant bool _1015 = (TOKENS == 1u);
+constant uint _834 = (1u << TOKENS);
+constant uint _835 = (_834 - 1u);
+constant uint _848 = (64u * TOKENS);
+constant bool _939 = (TOKENS == 1u);
+constant int _940 = _939 ? 4 : 4;
+constant uint _941 = (uint(_940) + 0u);
+constant bool _959 = (TOKENS == 1u);
+constant bool _1014 = (TOKENS == 1u);
 
 struct X
 {
     float4 x[1];
 };
 
-constant bool _1067 = (TOKENS == 1u);
-constant int _1068 = _1067 ? 4 : 4;
-constant uint _1069 = (uint(_1068) + 0u);
-constant bool _1074 = (TOKENS != 1u);
-constant bool _1110 = (TOKENS != 1u);
+constant bool _1066 = (TOKENS == 1u);
+constant int _1067 = _1066 ? 4 : 4;
+constant uint _1068 = (uint(_1067) + 0u);
+constant bool _1073 = (TOKENS != 1u);
+constant bool _1109 = (TOKENS != 1u);
 constant bool _1164 = (TOKENS == 1u);
-constant bool _1270 = (TOKENS == 1u);
-constant int _1271 = _1270 ? 4 : 4;
-constant uint _1272 = (uint(_1271) + 0u);
-constant uint _1297 = (8u * TOKENS);
+constant bool _1389 = (TOKENS == 1u);
+constant int _1390 = _1389 ? 4 : 4;
+constant uint _1391 = (uint(_1390) + 0u);
+constant uint _1416 = (8u * TOKENS);
 
 struct Y
 {
@@ -114,403 +114,422 @@ struct Residual
 #ifndef BLOCKFFN_THREADS
 #define BLOCKFFN_THREADS 64u
 #endif
-constant uint _1368 = BLOCKFFN_THREADS;
-constant uint3 gl_WorkGroupSize [[maybe_unused]] = uint3(_1368, 1u, 1u);
+constant uint _1487 = BLOCKFFN_THREADS;
+constant uint3 gl_WorkGroupSize [[maybe_unused]] = uint3(_1487, 1u, 1u);
 
-kernel void expert_down_fp32_fp16(constant Push& p [[buffer(0)]], const device Weights& _151 [[buffer(1)]], const device X& _1034 [[buffer(2)]], device Y& _1337 [[buffer(3)]], const device Route& _737 [[buffer(4)]], const device Step& _663 [[buffer(5)]], const device Residual& _1353 [[buffer(6)]], uint3 gl_LocalInvocationID [[thread_position_in_threadgroup]], uint3 gl_WorkGroupID [[threadgroup_position_in_grid]])
+kernel void expert_down_fp32_fp16(constant Push& p [[buffer(0)]], const device Weights& _152 [[buffer(1)]], const device X& _1033 [[buffer(2)]], device Y& _1456 [[buffer(3)]], const device Route& _736 [[buffer(4)]], const device Step& _662 [[buffer(5)]], const device Residual& _1472 [[buffer(6)]], uint3 gl_LocalInvocationID [[thread_position_in_threadgroup]], uint3 gl_WorkGroupID [[threadgroup_position_in_grid]])
 {
-    threadgroup float partial[_543];
-    threadgroup float chunk_sums[_604];
+    threadgroup float partial[_542];
+    threadgroup float chunk_sums[_603];
     threadgroup uint counts[8];
     threadgroup uint slot_expert[64];
     threadgroup uint slot_mask[64];
-    threadgroup float slot_weight[_849];
+    threadgroup float slot_weight[_848];
     do
     {
-        uint _655 = gl_WorkGroupID.y * TOKENS;
-        bool _668;
-        if (_656)
+        uint _654 = gl_WorkGroupID.y * TOKENS;
+        bool _667;
+        if (_655)
         {
-            _668 = _655 >= _663.step_[0];
+            _667 = _654 >= _662.step_[0];
         }
         else
         {
-            _668 = _656;
+            _667 = _655;
         }
-        if (_668)
+        if (_667)
         {
             break;
         }
-        uint _1380 = ((p.cols + 3u) / 4u) * 2u;
-        uint _686 = THREADS / p.classes;
-        uint _690 = gl_LocalInvocationID.x / _686;
-        uint _694 = 64u / p.classes;
-        uint _1388 = ((p.all_experts + p.classes) - 1u) / p.classes;
-        uint _710 = 16u + ((_1388 * p.classes) * 4u);
+        uint _1499 = ((p.cols + 3u) / 4u) * 2u;
+        uint _685 = THREADS / p.classes;
+        uint _689 = gl_LocalInvocationID.x / _685;
+        uint _693 = 64u / p.classes;
+        uint _1507 = ((p.all_experts + p.classes) - 1u) / p.classes;
+        uint _709 = 16u + ((_1507 * p.classes) * 4u);
         float acc[32];
-        for (uint _1950 = 0u; _1950 < _718; )
+        for (uint _2069 = 0u; _2069 < _717; )
         {
-            acc[_1950] = 0.0;
-            _1950++;
+            acc[_2069] = 0.0;
+            _2069++;
             continue;
         }
         if (gl_LocalInvocationID.x < 8u)
         {
-            counts[gl_LocalInvocationID.x] = _737.route[4u + gl_LocalInvocationID.x];
+            counts[gl_LocalInvocationID.x] = _736.route[4u + gl_LocalInvocationID.x];
         }
         uint4 raw[4][4];
         float4 hidden[4][1];
-        float _1534[4];
-        uint _1962;
-        for (uint _1951 = 0u, _1963 = 1u; _1951 < _1380; _1963 = _1962, _1951 += _686)
+        float param_1[4];
+        uint _2081;
+        for (uint _2070 = 0u, _2082 = 1u; _2070 < _1499; _2082 = _2081, _2070 += _685)
         {
-            _1962 = _1963;
-            uint _2036;
-            for (uint _1961 = 0u; _1961 < _1962; _1962 = _2036, _1961 += _694)
+            _2081 = _2082;
+            uint _2179;
+            for (uint _2080 = 0u; _2080 < _2081; _2081 = _2179, _2080 += _693)
             {
                 threadgroup_barrier(mem_flags::mem_threadgroup);
-                uint _1965;
-                _1965 = gl_LocalInvocationID.x;
-                for (; _1965 < 64u; _1965 += THREADS)
+                uint _2084;
+                _2084 = gl_LocalInvocationID.x;
+                for (; _2084 < 64u; _2084 += THREADS)
                 {
-                    uint _788 = ((_1965 / _694) * _1388) + min((_1961 + (_1965 % _694)), (_1388 - 1u));
-                    uint _792 = 16u + (_788 * 4u);
-                    uint _797 = _737.route[_792] - p.first_expert;
-                    bool _806 = _797 < p.experts;
-                    slot_expert[_1965] = _806 ? _797 : 0u;
-                    uint _2038;
-                    if (_806)
+                    uint _787 = ((_2084 / _693) * _1507) + min((_2080 + (_2084 % _693)), (_1507 - 1u));
+                    uint _791 = 16u + (_787 * 4u);
+                    uint _796 = _736.route[_791] - p.first_expert;
+                    bool _805 = _796 < p.experts;
+                    slot_expert[_2084] = _805 ? _796 : 0u;
+                    uint _2181;
+                    if (_805)
                     {
-                        _2038 = (_737.route[_792 + uint((_655 < 32u) ? 1 : 2)] >> (_655 & 31u)) & _836;
+                        _2181 = (_736.route[_791 + uint((_654 < 32u) ? 1 : 2)] >> (_654 & 31u)) & _835;
                     }
                     else
                     {
-                        _2038 = 0u;
+                        _2181 = 0u;
                     }
-                    slot_mask[_1965] = _2038;
-                    for (uint _2039 = 0u; _2039 < TOKENS; )
+                    slot_mask[_2084] = _2181;
+                    for (uint _2182 = 0u; _2182 < TOKENS; )
                     {
-                        slot_weight[(_1965 * TOKENS) + _2039] = as_type<float>(_737.route[((_710 + (_788 * 64u)) + _655) + _2039]);
-                        _2039++;
+                        slot_weight[(_2084 * TOKENS) + _2182] = as_type<float>(_736.route[((_709 + (_787 * 64u)) + _654) + _2182]);
+                        _2182++;
                         continue;
                     }
                 }
                 threadgroup_barrier(mem_flags::mem_threadgroup);
-                _2036 = _1962;
-                for (uint _1966 = 0u; _1966 < p.classes; )
+                _2179 = _2081;
+                for (uint _2085 = 0u; _2085 < p.classes; )
                 {
-                    _2036 = max(_2036, counts[_1966]);
-                    _1966++;
+                    _2179 = max(_2179, counts[_2085]);
+                    _2085++;
                     continue;
                 }
-                uint _895 = _1951 + (gl_LocalInvocationID.x % _686);
-                uint _899 = _690 * _694;
-                uint _1971;
-                if ((_895 < _1380) && (counts[_690] > _1961))
+                uint _894 = _2070 + (gl_LocalInvocationID.x % _685);
+                uint _898 = _689 * _693;
+                uint _2090;
+                if ((_894 < _1499) && (counts[_689] > _2080))
                 {
-                    _1971 = min((counts[_690] - _1961), _694);
+                    _2090 = min((counts[_689] - _2080), _693);
                 }
                 else
                 {
-                    _1971 = 0u;
+                    _2090 = 0u;
                 }
-                for (uint _1972 = 0u; _1972 < _1971; _1972 += _1272)
+                for (uint _2091 = 0u; _2091 < _2090; _2091 += _1391)
                 {
-                    for (uint _1975 = 0u; _1975 < 4u; _1975++)
+                    for (uint _2094 = 0u; _2094 < 4u; _2094++)
                     {
-                        if (_1975 >= _942)
+                        if (_2094 >= _941)
                         {
                             continue;
                         }
-                        uint _951 = _1972 + _1975;
-                        uint _955 = _899 + min(_951, (_1971 - 1u));
-                        bool _976;
-                        if (!_960)
+                        uint _950 = _2091 + _2094;
+                        uint _954 = _898 + min(_950, (_2090 - 1u));
+                        bool _975;
+                        if (!_959)
                         {
-                            bool _968 = _951 < _1971;
-                            bool _975;
-                            if (_968)
+                            bool _967 = _950 < _2090;
+                            bool _974;
+                            if (_967)
                             {
-                                _975 = slot_mask[_955] != 0u;
+                                _974 = slot_mask[_954] != 0u;
                             }
                             else
                             {
-                                _975 = _968;
+                                _974 = _967;
                             }
-                            _976 = _975;
+                            _975 = _974;
                         }
                         else
                         {
-                            _976 = _960;
+                            _975 = _959;
                         }
-                        if (_976)
+                        if (_975)
                         {
-                            uint _1395 = _895 >> uint(1);
-                            uint _1396 = _1395 * 4u;
-                            uint _1403 = (((p.first + (slot_expert[_955] * p.expert_vectors)) + (gl_WorkGroupID.x * p.tile_vectors)) + (_1395 * 8u)) + (_895 & 1u);
-                            uint4 _2032;
-                            if (_1396 < p.cols)
+                            uint _1514 = _894 >> uint(1);
+                            uint _1515 = _1514 * 4u;
+                            uint _1522 = (((p.first + (slot_expert[_954] * p.expert_vectors)) + (gl_WorkGroupID.x * p.tile_vectors)) + (_1514 * 8u)) + (_894 & 1u);
+                            uint4 _2175;
+                            if (_1515 < p.cols)
                             {
-                                _2032 = _151.weights[_1403];
+                                _2175 = _152.weights[_1522];
                             }
                             else
                             {
-                                _2032 = uint4(0u);
+                                _2175 = uint4(0u);
                             }
-                            uint4 _2278;
-                            if ((_1396 + 1u) < p.cols)
+                            uint4 _2442;
+                            if ((_1515 + 1u) < p.cols)
                             {
-                                _2278 = _151.weights[_1403 + 2u];
+                                _2442 = _152.weights[_1522 + 2u];
                             }
                             else
                             {
-                                _2278 = uint4(0u);
+                                _2442 = uint4(0u);
                             }
-                            uint4 _2296;
-                            if ((_1396 + 2u) < p.cols)
+                            uint4 _2460;
+                            if ((_1515 + 2u) < p.cols)
                             {
-                                _2296 = _151.weights[_1403 + 4u];
+                                _2460 = _152.weights[_1522 + 4u];
                             }
                             else
                             {
-                                _2296 = uint4(0u);
+                                _2460 = uint4(0u);
                             }
-                            uint4 _2314;
-                            if ((_1396 + 3u) < p.cols)
+                            uint4 _2478;
+                            if ((_1515 + 3u) < p.cols)
                             {
-                                _2314 = _151.weights[_1403 + 6u];
+                                _2478 = _152.weights[_1522 + 6u];
                             }
                             else
                             {
-                                _2314 = uint4(0u);
+                                _2478 = uint4(0u);
                             }
-                            uint4 _2848[4] = { _2032, _2278, _2296, _2314 };
-                            spvArrayCopyFromStackToStack1(raw[_1975], _2848);
+                            uint4 _3062[4] = { _2175, _2442, _2460, _2478 };
+                            spvArrayCopyFromStackToStack1(raw[_2094], _3062);
                         }
-                        if (_1015)
+                        if (_1014)
                         {
-                            hidden[_1975][0u] = _1034.x[(((p.first_expert + slot_expert[_955]) * 64u) * p.x_stride) + (_895 >> uint(1))];
+                            hidden[_2094][0u] = _1033.x[(((p.first_expert + slot_expert[_954]) * 64u) * p.x_stride) + (_894 >> uint(1))];
                         }
                     }
-                    for (uint _1976 = 0u; _1976 < 4u; _1976++)
+                    for (uint _2095 = 0u; _2095 < 4u; _2095++)
                     {
-                        bool _1070 = _1976 >= _1069;
-                        bool _1083;
-                        if (!_1070)
+                        bool _1069 = _2095 >= _1068;
+                        bool _1082;
+                        if (!_1069)
                         {
-                            bool _1082;
-                            if (_1074)
+                            bool _1081;
+                            if (_1073)
                             {
-                                _1082 = (_1972 + _1976) >= _1971;
+                                _1081 = (_2091 + _2095) >= _2090;
                             }
                             else
                             {
-                                _1082 = _1074;
+                                _1081 = _1073;
                             }
-                            _1083 = _1082;
+                            _1082 = _1081;
                         }
                         else
                         {
-                            _1083 = _1070;
+                            _1082 = _1069;
                         }
-                        if (_1083)
+                        if (_1082)
                         {
                             continue;
                         }
-                        uint _1095 = _899 + min((_1972 + _1976), (_1971 - 1u));
-                        uint _1983;
-                        if ((_1972 + _1976) < _1971)
+                        uint _1094 = _898 + min((_2091 + _2095), (_2090 - 1u));
+                        uint _2102;
+                        if ((_2091 + _2095) < _2090)
                         {
-                            _1983 = slot_mask[_1095];
+                            _2102 = slot_mask[_1094];
                         }
                         else
                         {
-                            _1983 = 0u;
+                            _2102 = 0u;
                         }
-                        if (_1110 && (_1983 == 0u))
+                        if (_1109 && (_2102 == 0u))
                         {
                             continue;
                         }
-                        float4 _1451 = float4(as_type<float>(raw[_1976][0].x), as_type<float>(raw[_1976][1].x), as_type<float>(raw[_1976][2].x), as_type<float>(raw[_1976][3].x)) * 64.0;
-                        half2 _1456 = half2(_1451.xz);
-                        half2 _1463 = half2(_1451.yw);
-                        float4 _2388 = float4(as_type<float>(raw[_1976][0].y), as_type<float>(raw[_1976][1].y), as_type<float>(raw[_1976][2].y), as_type<float>(raw[_1976][3].y)) * 64.0;
-                        half2 _2391 = half2(_2388.xz);
-                        half2 _2396 = half2(_2388.yw);
-                        float4 _2407 = float4(as_type<float>(raw[_1976][0].z), as_type<float>(raw[_1976][1].z), as_type<float>(raw[_1976][2].z), as_type<float>(raw[_1976][3].z)) * 64.0;
-                        half2 _2410 = half2(_2407.xz);
-                        half2 _2415 = half2(_2407.yw);
-                        float4 _2426 = float4(as_type<float>(raw[_1976][0].w), as_type<float>(raw[_1976][1].w), as_type<float>(raw[_1976][2].w), as_type<float>(raw[_1976][3].w)) * 64.0;
-                        half2 _2429 = half2(_2426.xz);
-                        half2 _2434 = half2(_2426.yw);
-                        uint _1142 = ((p.first_expert + slot_expert[_1095]) * 64u) + _655;
-                        for (uint _1988 = 0u; _1988 < TOKENS; _1988++)
+                        float4 _1570 = float4(as_type<float>(raw[_2095][0].x), as_type<float>(raw[_2095][1].x), as_type<float>(raw[_2095][2].x), as_type<float>(raw[_2095][3].x)) * 64.0;
+                        half2 _1575 = half2(_1570.xz);
+                        half2 _1582 = half2(_1570.yw);
+                        float4 _2552 = float4(as_type<float>(raw[_2095][0].y), as_type<float>(raw[_2095][1].y), as_type<float>(raw[_2095][2].y), as_type<float>(raw[_2095][3].y)) * 64.0;
+                        half2 _2555 = half2(_2552.xz);
+                        half2 _2560 = half2(_2552.yw);
+                        float4 _2571 = float4(as_type<float>(raw[_2095][0].z), as_type<float>(raw[_2095][1].z), as_type<float>(raw[_2095][2].z), as_type<float>(raw[_2095][3].z)) * 64.0;
+                        half2 _2574 = half2(_2571.xz);
+                        half2 _2579 = half2(_2571.yw);
+                        float4 _2590 = float4(as_type<float>(raw[_2095][0].w), as_type<float>(raw[_2095][1].w), as_type<float>(raw[_2095][2].w), as_type<float>(raw[_2095][3].w)) * 64.0;
+                        half2 _2593 = half2(_2590.xz);
+                        half2 _2598 = half2(_2590.yw);
+                        uint _1145 = (((p.first_expert + slot_expert[_1094]) * 64u) + _654) * p.x_stride;
+                        uint _2108;
+                        _2108 = 0u;
+                        uint _1218;
+                        for (uint _2107 = 0u; _2107 < TOKENS; _2108 = _1218, _2107++)
                         {
-                            float4 _2022;
+                            float4 _2158;
                             if (_1164)
                             {
-                                _2022 = hidden[_1976][0u];
+                                _2158 = hidden[_2095][0u];
                             }
                             else
                             {
-                                _2022 = _1034.x[(p.x_stride * (_1142 + _1988)) + (_895 >> uint(1))];
+                                _2158 = _1033.x[(_1145 + (_2107 * p.x_stride)) + (_894 >> uint(1))];
                             }
-                            bool _1196 = ((_1983 >> _1988) & 1u) != 0u;
-                            half2 _1547 = half2(_2022.xz);
-                            half2 _1556 = half2(_2022.yw);
-                            half2 _1575 = max(abs(_1547), abs(_1556));
-                            half _1584 = max(_1575.x, _1575.y);
-                            half2 _1606 = max(abs(_1456), abs(_1463));
-                            half _1611 = max(_1606.x, _1606.y);
-                            half2 _2477 = max(abs(_2391), abs(_2396));
-                            half _2480 = max(_2477.x, _2477.y);
-                            half2 _2502 = max(abs(_2410), abs(_2415));
-                            half _2505 = max(_2502.x, _2502.y);
-                            half2 _2527 = max(abs(_2429), abs(_2434));
-                            half _2530 = max(_2527.x, _2527.y);
-                            half2 _1652 = fma(_1463, _1556, spvFMul(_1456, _1547));
-                            half2 _2560 = fma(_2396, _1556, _2391 * _1547);
-                            half2 _2596 = fma(_2415, _1556, _2410 * _1547);
-                            half2 _2632 = fma(_2434, _1556, _2429 * _1547);
-                            float _2961;
-                            float _2962;
-                            float _2963;
-                            float _2964;
-                            if (_1196 && (!((((((((((_1584 >= half(0.03125)) && (_1584 <= half(64.0))) && (_1611 >= half(0.03125))) && (_1611 <= half(256.0))) && (_2480 >= half(0.03125))) && (_2480 <= half(256.0))) && (_2505 >= half(0.03125))) && (_2505 <= half(256.0))) && (_2530 >= half(0.03125))) && (_2530 <= half(256.0)))))
+                            bool _1196 = ((_2102 >> _2107) & 1u) != 0u;
+                            half2 _1661 = half2(_2158.xz);
+                            half2 _1670 = half2(_2158.yw);
+                            half2 _1689 = max(abs(_1661), abs(_1670));
+                            half _1698 = max(_1689.x, _1689.y);
+                            half2 _1720 = max(abs(_1575), abs(_1582));
+                            half _1725 = max(_1720.x, _1720.y);
+                            half2 _2641 = max(abs(_2555), abs(_2560));
+                            half _2644 = max(_2641.x, _2641.y);
+                            half2 _2666 = max(abs(_2574), abs(_2579));
+                            half _2669 = max(_2666.x, _2666.y);
+                            half2 _2691 = max(abs(_2593), abs(_2598));
+                            half _2694 = max(_2691.x, _2691.y);
+                            bool _2698 = (((((((((_1698 >= half(0.03125)) && (_1698 <= half(64.0))) && (_1725 >= half(0.03125))) && (_1725 <= half(256.0))) && (_2644 >= half(0.03125))) && (_2644 <= half(256.0))) && (_2669 >= half(0.03125))) && (_2669 <= half(256.0))) && (_2694 >= half(0.03125))) && (_2694 <= half(256.0));
+                            half2 _1766 = fma(_1582, _1670, spvFMul(_1575, _1661));
+                            half2 _2724 = fma(_2560, _1670, _2555 * _1661);
+                            half2 _2760 = fma(_2579, _1670, _2574 * _1661);
+                            half2 _2796 = fma(_2598, _1670, _2593 * _1661);
+                            uint _2142;
+                            if (_1196 && (!_2698))
                             {
-                                float4 _2816[4] = { float4(as_type<float>(raw[_1976][0].x), as_type<float>(raw[_1976][1].x), as_type<float>(raw[_1976][2].x), as_type<float>(raw[_1976][3].x)), float4(as_type<float>(raw[_1976][0].y), as_type<float>(raw[_1976][1].y), as_type<float>(raw[_1976][2].y), as_type<float>(raw[_1976][3].y)), float4(as_type<float>(raw[_1976][0].z), as_type<float>(raw[_1976][1].z), as_type<float>(raw[_1976][2].z), as_type<float>(raw[_1976][3].z)), float4(as_type<float>(raw[_1976][0].w), as_type<float>(raw[_1976][1].w), as_type<float>(raw[_1976][2].w), as_type<float>(raw[_1976][3].w)) };
-                                float4 _1532[4];
-                                spvArrayCopyFromStackToStack1(_1532, _2816);
-                                for (uint _2004 = 0u; _2004 < 4u; )
-                                {
-                                    _1534[_2004] = fma(_1532[_2004].w, _2022.w, fma(_1532[_2004].z, _2022.z, fma(_1532[_2004].y, _2022.y, spvFMul(_1532[_2004].x, _2022.x))));
-                                    _2004++;
-                                    continue;
-                                }
-                                _2964 = _1534[0];
-                                _2963 = _1534[1];
-                                _2962 = _1534[2];
-                                _2961 = _1534[3];
+                                _2142 = 1u << _2107;
                             }
                             else
                             {
-                                _2964 = spvFMul(spvFAdd(float(_1652.x), float(_1652.y)), 0.015625);
-                                _2963 = (float(_2560.x) + float(_2560.y)) * 0.015625;
-                                _2962 = (float(_2596.x) + float(_2596.y)) * 0.015625;
-                                _2961 = (float(_2632.x) + float(_2632.y)) * 0.015625;
+                                _2142 = 0u;
                             }
-                            uint _1213 = (_1095 * TOKENS) + _1988;
-                            uint _1236 = _1988 * 4u;
-                            float _2014;
-                            if (_1196)
+                            _1218 = _2108 | _2142;
+                            uint _1223 = (_1094 * TOKENS) + _2107;
+                            uint _1246 = _2107 * 4u;
+                            bool _1258 = _1196 && _2698;
+                            float _2152;
+                            if (_1258)
                             {
-                                _2014 = fma(spvFMul(slot_weight[_1213], 1.0), _2964, acc[_1236]);
+                                _2152 = fma(spvFMul(slot_weight[_1223], 1.0), spvFMul(spvFAdd(float(_1766.x), float(_1766.y)), 0.015625), acc[_1246]);
                             }
                             else
                             {
-                                _2014 = acc[_1236];
+                                _2152 = acc[_1246];
                             }
-                            acc[_1236] = _2014;
-                            uint _2719 = _1236 + 1u;
-                            float _2735;
-                            if (_1196)
+                            acc[_1246] = _2152;
+                            uint _2820 = _1246 + 1u;
+                            float _2834;
+                            if (_1258)
                             {
-                                _2735 = fma(slot_weight[_1213], _2963, acc[_2719]);
+                                _2834 = fma(slot_weight[_1223], (float(_2724.x) + float(_2724.y)) * 0.015625, acc[_2820]);
                             }
                             else
                             {
-                                _2735 = acc[_2719];
+                                _2834 = acc[_2820];
                             }
-                            acc[_2719] = _2735;
-                            uint _2750 = _1236 + 2u;
-                            float _2766;
-                            if (_1196)
+                            acc[_2820] = _2834;
+                            uint _2849 = _1246 + 2u;
+                            float _2863;
+                            if (_1258)
                             {
-                                _2766 = fma(slot_weight[_1213], _2962, acc[_2750]);
+                                _2863 = fma(slot_weight[_1223], (float(_2760.x) + float(_2760.y)) * 0.015625, acc[_2849]);
                             }
                             else
                             {
-                                _2766 = acc[_2750];
+                                _2863 = acc[_2849];
                             }
-                            acc[_2750] = _2766;
-                            uint _2781 = _1236 + 3u;
-                            float _2797;
-                            if (_1196)
+                            acc[_2849] = _2863;
+                            uint _2878 = _1246 + 3u;
+                            float _2892;
+                            if (_1258)
                             {
-                                _2797 = fma(slot_weight[_1213], _2961, acc[_2781]);
+                                _2892 = fma(slot_weight[_1223], (float(_2796.x) + float(_2796.y)) * 0.015625, acc[_2878]);
                             }
                             else
                             {
-                                _2797 = acc[_2781];
+                                _2892 = acc[_2878];
                             }
-                            acc[_2781] = _2797;
+                            acc[_2878] = _2892;
+                        }
+                        if (_2108 == 0u)
+                        {
+                            continue;
+                        }
+                        float4 _3143[4] = { float4(as_type<float>(raw[_2095][0].x), as_type<float>(raw[_2095][1].x), as_type<float>(raw[_2095][2].x), as_type<float>(raw[_2095][3].x)), float4(as_type<float>(raw[_2095][0].y), as_type<float>(raw[_2095][1].y), as_type<float>(raw[_2095][2].y), as_type<float>(raw[_2095][3].y)), float4(as_type<float>(raw[_2095][0].z), as_type<float>(raw[_2095][1].z), as_type<float>(raw[_2095][2].z), as_type<float>(raw[_2095][3].z)), float4(as_type<float>(raw[_2095][0].w), as_type<float>(raw[_2095][1].w), as_type<float>(raw[_2095][2].w), as_type<float>(raw[_2095][3].w)) };
+                        for (uint _2115 = 0u; _2115 < TOKENS; _2115++)
+                        {
+                            uint _1299 = _2108 >> _2115;
+                            if ((_1299 & 1u) == 0u)
+                            {
+                                continue;
+                            }
+                            uint _1332 = ((_1145 + (_2115 * p.x_stride)) + (_894 >> uint(1))) + uint(int(popcount((~_1299) & (_1299 - 1u))));
+                            float4 param[4];
+                            spvArrayCopyFromStackToStack1(param, _3143);
+                            for (uint _2119 = 0u; _2119 < 4u; )
+                            {
+                                param_1[_2119] = fma(param[_2119].w, _1033.x[_1332].w, fma(param[_2119].z, _1033.x[_1332].z, fma(param[_2119].y, _1033.x[_1332].y, spvFMul(param[_2119].x, _1033.x[_1332].x))));
+                                _2119++;
+                                continue;
+                            }
+                            uint _1358 = (_1094 * TOKENS) + _2115;
+                            uint _1371 = _2115 * 4u;
+                            acc[_1371] = fma(spvFMul(slot_weight[_1358], 1.0), param_1[0], acc[_1371]);
+                            uint _2974 = _1371 + 1u;
+                            acc[_2974] = fma(slot_weight[_1358], param_1[1], acc[_2974]);
+                            uint _2998 = _1371 + 2u;
+                            acc[_2998] = fma(slot_weight[_1358], param_1[2], acc[_2998]);
+                            uint _3022 = _1371 + 3u;
+                            acc[_3022] = fma(slot_weight[_1358], param_1[3], acc[_3022]);
                         }
                     }
                 }
             }
         }
-        float param[32];
-        spvArrayCopyFromStackToStack1(param, acc);
-        for (uint _1952 = 0u; _1952 < _539; )
+        float param_2[32];
+        spvArrayCopyFromStackToStack1(param_2, acc);
+        for (uint _2071 = 0u; _2071 < _538; )
         {
-            partial[(_1952 * THREADS) + gl_LocalInvocationID.x] = param[_1952];
-            _1952++;
+            partial[(_2071 * THREADS) + gl_LocalInvocationID.x] = param_2[_2071];
+            _2071++;
             continue;
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
-        for (uint _1953 = gl_LocalInvocationID.x; _1953 < _568; _1953 += THREADS)
+        for (uint _2072 = gl_LocalInvocationID.x; _2072 < _567; _2072 += THREADS)
         {
-            uint _1858 = (((_1953 / 16u) * THREADS) + ((_1953 / 8u) % 2u)) + (2u * (_1953 % 8u));
-            float _1960;
-            _1960 = partial[_1858];
-            for (uint _1958 = 16u; _1958 < THREADS; )
+            uint _1977 = (((_2072 / 16u) * THREADS) + ((_2072 / 8u) % 2u)) + (2u * (_2072 % 8u));
+            float _2079;
+            _2079 = partial[_1977];
+            for (uint _2077 = 16u; _2077 < THREADS; )
             {
-                _1960 = spvFAdd(_1960, partial[_1858 + _1958]);
-                _1958 += 16u;
+                _2079 = spvFAdd(_2079, partial[_1977 + _2077]);
+                _2077 += 16u;
                 continue;
             }
-            chunk_sums[_1953] = _1960;
+            chunk_sums[_2072] = _2079;
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
-        uint _1290 = (gl_WorkGroupID.x * 8u) + (gl_LocalInvocationID.x % 8u);
-        uint _1295 = _655 + (gl_LocalInvocationID.x / 8u);
-        bool _1298 = gl_LocalInvocationID.x >= _1297;
-        bool _1307;
-        if (!_1298)
+        uint _1409 = (gl_WorkGroupID.x * 8u) + (gl_LocalInvocationID.x % 8u);
+        uint _1414 = _654 + (gl_LocalInvocationID.x / 8u);
+        bool _1417 = gl_LocalInvocationID.x >= _1416;
+        bool _1426;
+        if (!_1417)
         {
-            _1307 = _1290 >= p.rows;
+            _1426 = _1409 >= p.rows;
         }
         else
         {
-            _1307 = _1298;
+            _1426 = _1417;
         }
-        if (_1307)
+        if (_1426)
         {
             break;
         }
-        uint _1318 = (_1295 * p.y_stride) + _1290;
-        uint _1323 = gl_LocalInvocationID.x % 8u;
-        uint _1899 = (((((gl_LocalInvocationID.x / 8u) * 4u) + (_1323 % 4u)) * 2u) + (_1323 / 4u)) * 8u;
-        float _2261 = (((((spvFAdd(chunk_sums[_1899], chunk_sums[_1899 + 1u]) + chunk_sums[_1899 + 2u]) + chunk_sums[_1899 + 3u]) + chunk_sums[_1899 + 4u]) + chunk_sums[_1899 + 5u]) + chunk_sums[_1899 + 6u]) + chunk_sums[_1899 + 7u];
-        float _1956;
+        uint _1437 = (_1414 * p.y_stride) + _1409;
+        uint _1442 = gl_LocalInvocationID.x % 8u;
+        uint _2018 = (((((gl_LocalInvocationID.x / 8u) * 4u) + (_1442 % 4u)) * 2u) + (_1442 / 4u)) * 8u;
+        float _2425 = (((((spvFAdd(chunk_sums[_2018], chunk_sums[_2018 + 1u]) + chunk_sums[_2018 + 2u]) + chunk_sums[_2018 + 3u]) + chunk_sums[_2018 + 4u]) + chunk_sums[_2018 + 5u]) + chunk_sums[_2018 + 6u]) + chunk_sums[_2018 + 7u];
+        float _2075;
         if ((p.flags & 1u) != 0u)
         {
-            _1956 = spvFAdd(_2261, _1337.y[_1318]);
+            _2075 = spvFAdd(_2425, _1456.y[_1437]);
         }
         else
         {
-            _1956 = _2261;
+            _2075 = _2425;
         }
-        float _1957;
+        float _2076;
         if ((p.flags & 2u) != 0u)
         {
-            _1957 = spvFAdd(_1956, _1353.residual[(_1295 * p.residual_stride) + _1290]);
+            _2076 = spvFAdd(_2075, _1472.residual[(_1414 * p.residual_stride) + _1409]);
         }
         else
         {
-            _1957 = _1956;
+            _2076 = _2075;
         }
-        _1337.y[_1318] = _1957;
+        _1456.y[_1437] = _2076;
         break;
     } while(false);
 }

@@ -36,16 +36,16 @@ struct Weights
 #define BLOCKFFN_TOKENS 1u
 #endif
 constant uint TOKENS = BLOCKFFN_TOKENS;
-constant uint _416 = (TOKENS * 2u);
+constant uint _432 = (TOKENS * 2u);
 #ifndef BLOCKFFN_THREADS
 #define BLOCKFFN_THREADS 64u
 #endif
 constant uint THREADS = BLOCKFFN_THREADS;
-constant uint _419 = (THREADS * TOKENS);
-constant uint _420 = (_419 * 2u);
-constant uint _445 = (64u * TOKENS);
-constant uint _480 = (64u * TOKENS);
-constant bool _532 = (TOKENS > 1u);
+constant uint _435 = (THREADS * TOKENS);
+constant uint _436 = (_435 * 2u);
+constant uint _461 = (64u * TOKENS);
+constant uint _496 = (64u * TOKENS);
+constant bool _548 = (TOKENS > 1u);
 
 struct Step
 {
@@ -69,37 +69,37 @@ struct Push
     uint residual_stride;
 };
 
-constant uint _593 = (TOKENS * 2u);
+constant uint _609 = (TOKENS * 2u);
 
 struct Route
 {
     uint route[1];
 };
 
-constant uint _708 = (1u << TOKENS);
-constant uint _709 = (_708 - 1u);
-constant uint _722 = (64u * TOKENS);
-constant bool _813 = (TOKENS == 1u);
-constant int _814 = _813 ? 4 : 4;
-constant uint _815 = (uint(_814) + 0u);
-constant bool _833 = (TOKENS == 1u);
-constant bool _888 = (TOKENS == 1u);
+constant uint _724 = (1u << TOKENS);
+constant uint _725 = (_724 - 1u);
+constant uint _738 = (64u * TOKENS);
+constant bool _829 = (TOKENS == 1u);
+constant int _830 = _829 ? 4 : 4;
+constant uint _831 = (uint(_830) + 0u);
+constant bool _849 = (TOKENS == 1u);
+constant bool _904 = (TOKENS == 1u);
 
 struct X
 {
     float4 x[1];
 };
 
-constant bool _940 = (TOKENS == 1u);
-constant int _941 = _940 ? 4 : 4;
-constant uint _942 = (uint(_941) + 0u);
-constant bool _947 = (TOKENS != 1u);
-constant bool _983 = (TOKENS != 1u);
-constant bool _1037 = (TOKENS == 1u);
-constant bool _1133 = (TOKENS == 1u);
-constant int _1134 = _1133 ? 4 : 4;
-constant uint _1135 = (uint(_1134) + 0u);
-constant uint _1160 = (8u * TOKENS);
+constant bool _956 = (TOKENS == 1u);
+constant int _957 = _956 ? 4 : 4;
+constant uint _958 = (uint(_957) + 0u);
+constant bool _963 = (TOKENS != 1u);
+constant bool _999 = (TOKENS != 1u);
+constant bool _1054 = (TOKENS == 1u);
+constant bool _1169 = (TOKENS == 1u);
+constant int _1170 = _1169 ? 4 : 4;
+constant uint _1171 = (uint(_1170) + 0u);
+constant uint _1196 = (8u * TOKENS);
 
 struct Y
 {
@@ -114,316 +114,316 @@ struct Residual
 #ifndef BLOCKFFN_THREADS
 #define BLOCKFFN_THREADS 64u
 #endif
-constant uint _1230 = BLOCKFFN_THREADS;
-constant uint3 gl_WorkGroupSize [[maybe_unused]] = uint3(_1230, 1u, 1u);
+constant uint _1266 = BLOCKFFN_THREADS;
+constant uint3 gl_WorkGroupSize [[maybe_unused]] = uint3(_1266, 1u, 1u);
 
-kernel void expert_down_int4(constant Push& p [[buffer(0)]], const device Weights& _114 [[buffer(1)]], const device X& _907 [[buffer(2)]], device Y& _1199 [[buffer(3)]], const device Route& _612 [[buffer(4)]], const device Step& _539 [[buffer(5)]], const device Residual& _1215 [[buffer(6)]], uint3 gl_LocalInvocationID [[thread_position_in_threadgroup]], uint3 gl_WorkGroupID [[threadgroup_position_in_grid]])
+kernel void expert_down_int4(constant Push& p [[buffer(0)]], const device Weights& _121 [[buffer(1)]], const device X& _923 [[buffer(2)]], device Y& _1235 [[buffer(3)]], const device Route& _628 [[buffer(4)]], const device Step& _555 [[buffer(5)]], const device Residual& _1251 [[buffer(6)]], uint3 gl_LocalInvocationID [[thread_position_in_threadgroup]], uint3 gl_WorkGroupID [[threadgroup_position_in_grid]])
 {
-    threadgroup float partial[_420];
-    threadgroup float chunk_sums[_480];
+    threadgroup float partial[_436];
+    threadgroup float chunk_sums[_496];
     threadgroup uint counts[8];
     threadgroup uint slot_expert[64];
     threadgroup uint slot_mask[64];
-    threadgroup float slot_weight[_722];
+    threadgroup float slot_weight[_738];
     do
     {
-        uint _531 = gl_WorkGroupID.y * TOKENS;
-        bool _543;
-        if (_532)
+        uint _547 = gl_WorkGroupID.y * TOKENS;
+        bool _559;
+        if (_548)
         {
-            _543 = _531 >= _539.step_[0];
+            _559 = _547 >= _555.step_[0];
         }
         else
         {
-            _543 = _532;
+            _559 = _548;
         }
-        if (_543)
+        if (_559)
         {
             break;
         }
-        uint _1243 = ((p.cols + 31u) / 32u) * 8u;
-        uint _561 = THREADS / p.classes;
-        uint _565 = gl_LocalInvocationID.x / _561;
-        uint _569 = 64u / p.classes;
-        uint _1251 = ((p.all_experts + p.classes) - 1u) / p.classes;
-        uint _585 = 16u + ((_1251 * p.classes) * 4u);
+        uint _1277 = ((p.cols + 31u) / 32u) * 8u;
+        uint _577 = THREADS / p.classes;
+        uint _581 = gl_LocalInvocationID.x / _577;
+        uint _585 = 64u / p.classes;
+        uint _1285 = ((p.all_experts + p.classes) - 1u) / p.classes;
+        uint _601 = 16u + ((_1285 * p.classes) * 4u);
         float acc[16];
-        for (uint _1767 = 0u; _1767 < _593; )
+        for (uint _1810 = 0u; _1810 < _609; )
         {
-            acc[_1767] = 0.0;
-            _1767++;
+            acc[_1810] = 0.0;
+            _1810++;
             continue;
         }
         if (gl_LocalInvocationID.x < 8u)
         {
-            counts[gl_LocalInvocationID.x] = _612.route[4u + gl_LocalInvocationID.x];
+            counts[gl_LocalInvocationID.x] = _628.route[4u + gl_LocalInvocationID.x];
         }
         uint4 raw[4][1];
         uint pair[4];
         float4 hidden[4][4];
-        uint _1779;
-        for (uint _1768 = 0u, _1780 = 1u; _1768 < _1243; _1780 = _1779, _1768 += _561)
+        uint _1822;
+        for (uint _1811 = 0u, _1823 = 1u; _1811 < _1277; _1823 = _1822, _1811 += _577)
         {
-            _1779 = _1780;
-            uint _1838;
-            for (uint _1778 = 0u; _1778 < _1779; _1779 = _1838, _1778 += _569)
+            _1822 = _1823;
+            uint _1881;
+            for (uint _1821 = 0u; _1821 < _1822; _1822 = _1881, _1821 += _585)
             {
                 threadgroup_barrier(mem_flags::mem_threadgroup);
-                uint _1782;
-                _1782 = gl_LocalInvocationID.x;
-                for (; _1782 < 64u; _1782 += THREADS)
+                uint _1825;
+                _1825 = gl_LocalInvocationID.x;
+                for (; _1825 < 64u; _1825 += THREADS)
                 {
-                    uint _663 = ((_1782 / _569) * _1251) + min((_1778 + (_1782 % _569)), (_1251 - 1u));
-                    uint _667 = 16u + (_663 * 4u);
-                    uint _672 = _612.route[_667] - p.first_expert;
-                    bool _680 = _672 < p.experts;
-                    slot_expert[_1782] = _680 ? _672 : 0u;
-                    uint _1840;
-                    if (_680)
+                    uint _679 = ((_1825 / _585) * _1285) + min((_1821 + (_1825 % _585)), (_1285 - 1u));
+                    uint _683 = 16u + (_679 * 4u);
+                    uint _688 = _628.route[_683] - p.first_expert;
+                    bool _696 = _688 < p.experts;
+                    slot_expert[_1825] = _696 ? _688 : 0u;
+                    uint _1883;
+                    if (_696)
                     {
-                        _1840 = (_612.route[_667 + uint((_531 < 32u) ? 1 : 2)] >> (_531 & 31u)) & _709;
+                        _1883 = (_628.route[_683 + uint((_547 < 32u) ? 1 : 2)] >> (_547 & 31u)) & _725;
                     }
                     else
                     {
-                        _1840 = 0u;
+                        _1883 = 0u;
                     }
-                    slot_mask[_1782] = _1840;
-                    for (uint _1841 = 0u; _1841 < TOKENS; )
+                    slot_mask[_1825] = _1883;
+                    for (uint _1884 = 0u; _1884 < TOKENS; )
                     {
-                        slot_weight[(_1782 * TOKENS) + _1841] = as_type<float>(_612.route[((_585 + (_663 * 64u)) + _531) + _1841]);
-                        _1841++;
+                        slot_weight[(_1825 * TOKENS) + _1884] = as_type<float>(_628.route[((_601 + (_679 * 64u)) + _547) + _1884]);
+                        _1884++;
                         continue;
                     }
                 }
                 threadgroup_barrier(mem_flags::mem_threadgroup);
-                _1838 = _1779;
-                for (uint _1783 = 0u; _1783 < p.classes; )
+                _1881 = _1822;
+                for (uint _1826 = 0u; _1826 < p.classes; )
                 {
-                    _1838 = max(_1838, counts[_1783]);
-                    _1783++;
+                    _1881 = max(_1881, counts[_1826]);
+                    _1826++;
                     continue;
                 }
-                uint _768 = _1768 + (gl_LocalInvocationID.x % _561);
-                uint _772 = _565 * _569;
-                uint _1788;
-                if ((_768 < _1243) && (counts[_565] > _1778))
+                uint _784 = _1811 + (gl_LocalInvocationID.x % _577);
+                uint _788 = _581 * _585;
+                uint _1831;
+                if ((_784 < _1277) && (counts[_581] > _1821))
                 {
-                    _1788 = min((counts[_565] - _1778), _569);
+                    _1831 = min((counts[_581] - _1821), _585);
                 }
                 else
                 {
-                    _1788 = 0u;
+                    _1831 = 0u;
                 }
-                for (uint _1789 = 0u; _1789 < _1788; _1789 += _1135)
+                for (uint _1832 = 0u; _1832 < _1831; _1832 += _1171)
                 {
-                    for (uint _1792 = 0u; _1792 < 4u; _1792++)
+                    for (uint _1835 = 0u; _1835 < 4u; _1835++)
                     {
-                        if (_1792 >= _815)
+                        if (_1835 >= _831)
                         {
                             continue;
                         }
-                        uint _824 = _1789 + _1792;
-                        uint _828 = _772 + min(_824, (_1788 - 1u));
-                        bool _849;
-                        if (!_833)
+                        uint _840 = _1832 + _1835;
+                        uint _844 = _788 + min(_840, (_1831 - 1u));
+                        bool _865;
+                        if (!_849)
                         {
-                            bool _841 = _824 < _1788;
-                            bool _848;
-                            if (_841)
+                            bool _857 = _840 < _1831;
+                            bool _864;
+                            if (_857)
                             {
-                                _848 = slot_mask[_828] != 0u;
+                                _864 = slot_mask[_844] != 0u;
                             }
                             else
                             {
-                                _848 = _841;
+                                _864 = _857;
                             }
-                            _849 = _848;
+                            _865 = _864;
                         }
                         else
                         {
-                            _849 = _833;
+                            _865 = _849;
                         }
-                        if (_849)
+                        if (_865)
                         {
-                            uint _864 = (p.first + (slot_expert[_828] * p.expert_vectors)) + (gl_WorkGroupID.x * p.tile_vectors);
-                            uint4 _1757[1] = { _114.weights[_864 + _768] };
-                            spvArrayCopyFromStackToStack1(raw[_1792], _1757);
-                            pair[_1792] = ((device uint*)&_114.weights[(_864 + _1243) + (_768 >> uint(3))])[_768 & 3u];
+                            uint _880 = (p.first + (slot_expert[_844] * p.expert_vectors)) + (gl_WorkGroupID.x * p.tile_vectors);
+                            uint4 _1800[1] = { _121.weights[_880 + _784] };
+                            spvArrayCopyFromStackToStack1(raw[_1835], _1800);
+                            pair[_1835] = ((device uint*)&_121.weights[(_880 + _1277) + (_784 >> uint(3))])[_784 & 3u];
                         }
-                        if (_888)
+                        if (_904)
                         {
-                            uint _916 = ((p.first_expert + slot_expert[_828]) * 64u) * p.x_stride;
-                            uint _1278 = ((_768 >> uint(3)) * 8u) + (((_768 >> uint(2)) & 1u) * 2u);
-                            hidden[_1792][0u] = _907.x[_916 + _1278];
-                            hidden[_1792][1u] = _907.x[_916 + (_1278 + 1u)];
-                            hidden[_1792][2u] = _907.x[_916 + (_1278 + 4u)];
-                            hidden[_1792][3u] = _907.x[_916 + (_1278 + 5u)];
+                            uint _932 = ((p.first_expert + slot_expert[_844]) * 64u) * p.x_stride;
+                            uint _1312 = ((_784 >> uint(3)) * 8u) + (((_784 >> uint(2)) & 1u) * 2u);
+                            hidden[_1835][0u] = _923.x[_932 + _1312];
+                            hidden[_1835][1u] = _923.x[_932 + (_1312 + 1u)];
+                            hidden[_1835][2u] = _923.x[_932 + (_1312 + 4u)];
+                            hidden[_1835][3u] = _923.x[_932 + (_1312 + 5u)];
                         }
                     }
-                    for (uint _1793 = 0u; _1793 < 4u; _1793++)
+                    for (uint _1836 = 0u; _1836 < 4u; _1836++)
                     {
-                        bool _943 = _1793 >= _942;
-                        bool _956;
-                        if (!_943)
+                        bool _959 = _1836 >= _958;
+                        bool _972;
+                        if (!_959)
                         {
-                            bool _955;
-                            if (_947)
+                            bool _971;
+                            if (_963)
                             {
-                                _955 = (_1789 + _1793) >= _1788;
+                                _971 = (_1832 + _1836) >= _1831;
                             }
                             else
                             {
-                                _955 = _947;
+                                _971 = _963;
                             }
-                            _956 = _955;
+                            _972 = _971;
                         }
                         else
                         {
-                            _956 = _943;
+                            _972 = _959;
                         }
-                        if (_956)
+                        if (_972)
                         {
                             continue;
                         }
-                        uint _968 = _772 + min((_1789 + _1793), (_1788 - 1u));
-                        uint _1800;
-                        if ((_1789 + _1793) < _1788)
+                        uint _984 = _788 + min((_1832 + _1836), (_1831 - 1u));
+                        uint _1843;
+                        if ((_1832 + _1836) < _1831)
                         {
-                            _1800 = slot_mask[_968];
+                            _1843 = slot_mask[_984];
                         }
                         else
                         {
-                            _1800 = 0u;
+                            _1843 = 0u;
                         }
-                        if (_983 && (_1800 == 0u))
+                        if (_999 && (_1843 == 0u))
                         {
                             continue;
                         }
-                        float _1368 = as_type<float>((raw[_1793][0].x & 15u) | 1258291200u) - 8388616.0;
-                        float _1376 = as_type<float>(((raw[_1793][0].x >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
-                        float _1384 = as_type<float>(((raw[_1793][0].x >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
-                        float _1392 = as_type<float>(((raw[_1793][0].x >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
-                        uint _1324 = raw[_1793][0].x >> uint(4);
-                        float _1426 = as_type<float>((_1324 & 15u) | 1258291200u) - 8388616.0;
-                        float _1434 = as_type<float>(((_1324 >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
-                        float _1442 = as_type<float>(((_1324 >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
-                        float _1450 = as_type<float>(((_1324 >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
-                        float _2122 = as_type<float>((raw[_1793][0].y & 15u) | 1258291200u) - 8388616.0;
-                        float _2127 = as_type<float>(((raw[_1793][0].y >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
-                        float _2132 = as_type<float>(((raw[_1793][0].y >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
-                        float _2137 = as_type<float>(((raw[_1793][0].y >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
-                        uint _2147 = raw[_1793][0].y >> uint(4);
-                        float _2151 = as_type<float>((_2147 & 15u) | 1258291200u) - 8388616.0;
-                        float _2156 = as_type<float>(((_2147 >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
-                        float _2161 = as_type<float>(((_2147 >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
-                        float _2166 = as_type<float>(((_2147 >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
-                        float _2189 = as_type<float>((raw[_1793][0].z & 15u) | 1258291200u) - 8388616.0;
-                        float _2194 = as_type<float>(((raw[_1793][0].z >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
-                        float _2199 = as_type<float>(((raw[_1793][0].z >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
-                        float _2204 = as_type<float>(((raw[_1793][0].z >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
-                        uint _2214 = raw[_1793][0].z >> uint(4);
-                        float _2218 = as_type<float>((_2214 & 15u) | 1258291200u) - 8388616.0;
-                        float _2223 = as_type<float>(((_2214 >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
-                        float _2228 = as_type<float>(((_2214 >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
-                        float _2233 = as_type<float>(((_2214 >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
-                        float _2251 = as_type<float>((raw[_1793][0].w & 15u) | 1258291200u) - 8388616.0;
-                        float _2256 = as_type<float>(((raw[_1793][0].w >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
-                        float _2261 = as_type<float>(((raw[_1793][0].w >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
-                        float _2266 = as_type<float>(((raw[_1793][0].w >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
-                        uint _2276 = raw[_1793][0].w >> uint(4);
-                        float _2280 = as_type<float>((_2276 & 15u) | 1258291200u) - 8388616.0;
-                        float _2285 = as_type<float>(((_2276 >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
-                        float _2290 = as_type<float>(((_2276 >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
-                        float _2295 = as_type<float>(((_2276 >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
-                        uint _1455 = pair[_1793] & 65535u;
-                        uint _1470 = _1455 & 32767u;
-                        uint _1472 = _1470 << uint(13);
-                        float _1487 = (_1470 < 1024u) ? (as_type<float>(947912704u | _1472) - 6.103515625e-05) : as_type<float>(_1472 + ((_1470 < 31744u) ? 939524096u : 1879048192u));
-                        float _1804;
-                        if ((_1455 & 32768u) != 0u)
+                        float _1402 = as_type<float>((raw[_1836][0].x & 15u) | 1258291200u) - 8388616.0;
+                        float _1410 = as_type<float>(((raw[_1836][0].x >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
+                        float _1418 = as_type<float>(((raw[_1836][0].x >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
+                        float _1426 = as_type<float>(((raw[_1836][0].x >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
+                        uint _1358 = raw[_1836][0].x >> uint(4);
+                        float _1460 = as_type<float>((_1358 & 15u) | 1258291200u) - 8388616.0;
+                        float _1468 = as_type<float>(((_1358 >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
+                        float _1476 = as_type<float>(((_1358 >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
+                        float _1484 = as_type<float>(((_1358 >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
+                        float _2164 = as_type<float>((raw[_1836][0].y & 15u) | 1258291200u) - 8388616.0;
+                        float _2169 = as_type<float>(((raw[_1836][0].y >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
+                        float _2174 = as_type<float>(((raw[_1836][0].y >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
+                        float _2179 = as_type<float>(((raw[_1836][0].y >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
+                        uint _2189 = raw[_1836][0].y >> uint(4);
+                        float _2193 = as_type<float>((_2189 & 15u) | 1258291200u) - 8388616.0;
+                        float _2198 = as_type<float>(((_2189 >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
+                        float _2203 = as_type<float>(((_2189 >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
+                        float _2208 = as_type<float>(((_2189 >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
+                        float _2231 = as_type<float>((raw[_1836][0].z & 15u) | 1258291200u) - 8388616.0;
+                        float _2236 = as_type<float>(((raw[_1836][0].z >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
+                        float _2241 = as_type<float>(((raw[_1836][0].z >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
+                        float _2246 = as_type<float>(((raw[_1836][0].z >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
+                        uint _2256 = raw[_1836][0].z >> uint(4);
+                        float _2260 = as_type<float>((_2256 & 15u) | 1258291200u) - 8388616.0;
+                        float _2265 = as_type<float>(((_2256 >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
+                        float _2270 = as_type<float>(((_2256 >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
+                        float _2275 = as_type<float>(((_2256 >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
+                        float _2293 = as_type<float>((raw[_1836][0].w & 15u) | 1258291200u) - 8388616.0;
+                        float _2298 = as_type<float>(((raw[_1836][0].w >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
+                        float _2303 = as_type<float>(((raw[_1836][0].w >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
+                        float _2308 = as_type<float>(((raw[_1836][0].w >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
+                        uint _2318 = raw[_1836][0].w >> uint(4);
+                        float _2322 = as_type<float>((_2318 & 15u) | 1258291200u) - 8388616.0;
+                        float _2327 = as_type<float>(((_2318 >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
+                        float _2332 = as_type<float>(((_2318 >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
+                        float _2337 = as_type<float>(((_2318 >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
+                        uint _1489 = pair[_1836] & 65535u;
+                        uint _1504 = _1489 & 32767u;
+                        uint _1506 = _1504 << uint(13);
+                        float _1521 = (_1504 < 1024u) ? (as_type<float>(947912704u | _1506) - 6.103515625e-05) : as_type<float>(_1506 + ((_1504 < 31744u) ? 939524096u : 1879048192u));
+                        float _1847;
+                        if ((_1489 & 32768u) != 0u)
                         {
-                            _1804 = -_1487;
+                            _1847 = -_1521;
                         }
                         else
                         {
-                            _1804 = _1487;
+                            _1847 = _1521;
                         }
-                        uint _1459 = pair[_1793] >> uint(16);
-                        uint _1506 = _1459 & 32767u;
-                        uint _1508 = _1506 << uint(13);
-                        float _1523 = (_1506 < 1024u) ? (as_type<float>(947912704u | _1508) - 6.103515625e-05) : as_type<float>(_1508 + ((_1506 < 31744u) ? 939524096u : 1879048192u));
-                        float _1805;
-                        if ((_1459 & 32768u) != 0u)
+                        uint _1493 = pair[_1836] >> uint(16);
+                        uint _1540 = _1493 & 32767u;
+                        uint _1542 = _1540 << uint(13);
+                        float _1557 = (_1540 < 1024u) ? (as_type<float>(947912704u | _1542) - 6.103515625e-05) : as_type<float>(_1542 + ((_1540 < 31744u) ? 939524096u : 1879048192u));
+                        float _1848;
+                        if ((_1493 & 32768u) != 0u)
                         {
-                            _1805 = -_1523;
+                            _1848 = -_1557;
                         }
                         else
                         {
-                            _1805 = _1523;
+                            _1848 = _1557;
                         }
-                        uint _1018 = (((p.first_expert + slot_expert[_968]) * 64u) + _531) * p.x_stride;
-                        for (uint _1806 = 0u; _1806 < TOKENS; _1806++)
+                        uint _1035 = (((p.first_expert + slot_expert[_984]) * 64u) + _547) * p.x_stride;
+                        for (uint _1849 = 0u; _1849 < TOKENS; _1849++)
                         {
-                            float4 _1826;
-                            if (_1037)
+                            float4 _1869;
+                            if (_1054)
                             {
-                                _1826 = hidden[_1793][0u];
+                                _1869 = hidden[_1836][0u];
                             }
                             else
                             {
-                                _1826 = _907.x[(_1018 + (_1806 * p.x_stride)) + (((_768 >> uint(3)) * 8u) + (((_768 >> uint(2)) & 1u) * 2u))];
+                                _1869 = _923.x[(_1035 + (_1849 * p.x_stride)) + (((_784 >> uint(3)) * 8u) + (((_784 >> uint(2)) & 1u) * 2u))];
                             }
-                            float4 _2331;
-                            if (_1037)
+                            float4 _2373;
+                            if (_1054)
                             {
-                                _2331 = hidden[_1793][1u];
+                                _2373 = hidden[_1836][1u];
                             }
                             else
                             {
-                                _2331 = _907.x[(_1018 + (_1806 * p.x_stride)) + ((((_768 >> uint(3)) * 8u) + (((_768 >> uint(2)) & 1u) * 2u)) + 1u)];
+                                _2373 = _923.x[(_1035 + (_1849 * p.x_stride)) + ((((_784 >> uint(3)) * 8u) + (((_784 >> uint(2)) & 1u) * 2u)) + 1u)];
                             }
-                            float4 _2363;
-                            if (_1037)
+                            float4 _2405;
+                            if (_1054)
                             {
-                                _2363 = hidden[_1793][2u];
+                                _2405 = hidden[_1836][2u];
                             }
                             else
                             {
-                                _2363 = _907.x[(_1018 + (_1806 * p.x_stride)) + ((((_768 >> uint(3)) * 8u) + (((_768 >> uint(2)) & 1u) * 2u)) + 4u)];
+                                _2405 = _923.x[(_1035 + (_1849 * p.x_stride)) + ((((_784 >> uint(3)) * 8u) + (((_784 >> uint(2)) & 1u) * 2u)) + 4u)];
                             }
-                            float4 _2395;
-                            if (_1037)
+                            float4 _2437;
+                            if (_1054)
                             {
-                                _2395 = hidden[_1793][3u];
+                                _2437 = hidden[_1836][3u];
                             }
                             else
                             {
-                                _2395 = _907.x[(_1018 + (_1806 * p.x_stride)) + ((((_768 >> uint(3)) * 8u) + (((_768 >> uint(2)) & 1u) * 2u)) + 5u)];
+                                _2437 = _923.x[(_1035 + (_1849 * p.x_stride)) + ((((_784 >> uint(3)) * 8u) + (((_784 >> uint(2)) & 1u) * 2u)) + 5u)];
                             }
-                            uint _1076 = (_968 * TOKENS) + _1806;
-                            uint _1099 = _1806 * 2u;
-                            bool _1113 = ((_1800 >> _1806) & 1u) != 0u;
-                            float _1813;
-                            if (_1113)
+                            uint _1114 = (_984 * TOKENS) + _1849;
+                            uint _1137 = _1849 * 2u;
+                            bool _1149 = (((_1843 >> _1849) & 1u) != 0u) && true;
+                            float _1856;
+                            if (_1149)
                             {
-                                _1813 = fma(spvFMul(slot_weight[_1076], _1804), fma(_2166, _2395.w, fma(_2161, _2395.z, fma(_2156, _2395.y, fma(_2151, _2395.x, fma(_1450, _2363.w, fma(_1442, _2363.z, fma(_1434, _2363.y, fma(_1426, _2363.x, fma(_2137, _2331.w, fma(_2132, _2331.z, fma(_2127, _2331.y, fma(_2122, _2331.x, fma(_1392, _1826.w, fma(_1384, _1826.z, fma(_1376, _1826.y, spvFMul(_1368, _1826.x)))))))))))))))), acc[_1099]);
+                                _1856 = fma(spvFMul(slot_weight[_1114], _1847), fma(_2208, _2437.w, fma(_2203, _2437.z, fma(_2198, _2437.y, fma(_2193, _2437.x, fma(_1484, _2405.w, fma(_1476, _2405.z, fma(_1468, _2405.y, fma(_1460, _2405.x, fma(_2179, _2373.w, fma(_2174, _2373.z, fma(_2169, _2373.y, fma(_2164, _2373.x, fma(_1426, _1869.w, fma(_1418, _1869.z, fma(_1410, _1869.y, spvFMul(_1402, _1869.x)))))))))))))))), acc[_1137]);
                             }
                             else
                             {
-                                _1813 = acc[_1099];
+                                _1856 = acc[_1137];
                             }
-                            acc[_1099] = _1813;
-                            uint _2617 = _1099 + 1u;
-                            float _2633;
-                            if (_1113)
+                            acc[_1137] = _1856;
+                            uint _2659 = _1137 + 1u;
+                            float _2673;
+                            if (_1149)
                             {
-                                _2633 = fma(slot_weight[_1076] * _1805, fma(_2295, _2395.w, fma(_2290, _2395.z, fma(_2285, _2395.y, fma(_2280, _2395.x, fma(_2233, _2363.w, fma(_2228, _2363.z, fma(_2223, _2363.y, fma(_2218, _2363.x, fma(_2266, _2331.w, fma(_2261, _2331.z, fma(_2256, _2331.y, fma(_2251, _2331.x, fma(_2204, _1826.w, fma(_2199, _1826.z, fma(_2194, _1826.y, _2189 * _1826.x))))))))))))))), acc[_2617]);
+                                _2673 = fma(slot_weight[_1114] * _1848, fma(_2337, _2437.w, fma(_2332, _2437.z, fma(_2327, _2437.y, fma(_2322, _2437.x, fma(_2275, _2405.w, fma(_2270, _2405.z, fma(_2265, _2405.y, fma(_2260, _2405.x, fma(_2308, _2373.w, fma(_2303, _2373.z, fma(_2298, _2373.y, fma(_2293, _2373.x, fma(_2246, _1869.w, fma(_2241, _1869.z, fma(_2236, _1869.y, _2231 * _1869.x))))))))))))))), acc[_2659]);
                             }
                             else
                             {
-                                _2633 = acc[_2617];
+                                _2673 = acc[_2659];
                             }
-                            acc[_2617] = _2633;
+                            acc[_2659] = _2673;
                         }
                     }
                 }
@@ -431,66 +431,66 @@ kernel void expert_down_int4(constant Push& p [[buffer(0)]], const device Weight
         }
         float param[16];
         spvArrayCopyFromStackToStack1(param, acc);
-        for (uint _1769 = 0u; _1769 < _416; )
+        for (uint _1812 = 0u; _1812 < _432; )
         {
-            partial[(_1769 * THREADS) + gl_LocalInvocationID.x] = param[_1769];
-            _1769++;
+            partial[(_1812 * THREADS) + gl_LocalInvocationID.x] = param[_1812];
+            _1812++;
             continue;
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
-        for (uint _1770 = gl_LocalInvocationID.x; _1770 < _445; _1770 += THREADS)
+        for (uint _1813 = gl_LocalInvocationID.x; _1813 < _461; _1813 += THREADS)
         {
-            uint _1693 = (((_1770 / 32u) * THREADS) + ((_1770 / 8u) % 4u)) + (4u * (_1770 % 8u));
-            float _1777;
-            _1777 = partial[_1693];
-            for (uint _1775 = 32u; _1775 < THREADS; )
+            uint _1736 = (((_1813 / 32u) * THREADS) + ((_1813 / 8u) % 4u)) + (4u * (_1813 % 8u));
+            float _1820;
+            _1820 = partial[_1736];
+            for (uint _1818 = 32u; _1818 < THREADS; )
             {
-                _1777 = spvFAdd(_1777, partial[_1693 + _1775]);
-                _1775 += 32u;
+                _1820 = spvFAdd(_1820, partial[_1736 + _1818]);
+                _1818 += 32u;
                 continue;
             }
-            chunk_sums[_1770] = _1777;
+            chunk_sums[_1813] = _1820;
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
-        uint _1153 = (gl_WorkGroupID.x * 8u) + (gl_LocalInvocationID.x % 8u);
-        uint _1158 = _531 + (gl_LocalInvocationID.x / 8u);
-        bool _1161 = gl_LocalInvocationID.x >= _1160;
-        bool _1170;
-        if (!_1161)
+        uint _1189 = (gl_WorkGroupID.x * 8u) + (gl_LocalInvocationID.x % 8u);
+        uint _1194 = _547 + (gl_LocalInvocationID.x / 8u);
+        bool _1197 = gl_LocalInvocationID.x >= _1196;
+        bool _1206;
+        if (!_1197)
         {
-            _1170 = _1153 >= p.rows;
+            _1206 = _1189 >= p.rows;
         }
         else
         {
-            _1170 = _1161;
+            _1206 = _1197;
         }
-        if (_1170)
+        if (_1206)
         {
             break;
         }
-        uint _1180 = (_1158 * p.y_stride) + _1153;
-        uint _1185 = gl_LocalInvocationID.x % 8u;
-        uint _1734 = (((((gl_LocalInvocationID.x / 8u) * 2u) + (_1185 % 2u)) * 4u) + (_1185 / 2u)) * 8u;
-        float _2018 = (((((spvFAdd(chunk_sums[_1734], chunk_sums[_1734 + 1u]) + chunk_sums[_1734 + 2u]) + chunk_sums[_1734 + 3u]) + chunk_sums[_1734 + 4u]) + chunk_sums[_1734 + 5u]) + chunk_sums[_1734 + 6u]) + chunk_sums[_1734 + 7u];
-        float _1773;
+        uint _1216 = (_1194 * p.y_stride) + _1189;
+        uint _1221 = gl_LocalInvocationID.x % 8u;
+        uint _1777 = (((((gl_LocalInvocationID.x / 8u) * 2u) + (_1221 % 2u)) * 4u) + (_1221 / 2u)) * 8u;
+        float _2060 = (((((spvFAdd(chunk_sums[_1777], chunk_sums[_1777 + 1u]) + chunk_sums[_1777 + 2u]) + chunk_sums[_1777 + 3u]) + chunk_sums[_1777 + 4u]) + chunk_sums[_1777 + 5u]) + chunk_sums[_1777 + 6u]) + chunk_sums[_1777 + 7u];
+        float _1816;
         if ((p.flags & 1u) != 0u)
         {
-            _1773 = spvFAdd(_2018, _1199.y[_1180]);
+            _1816 = spvFAdd(_2060, _1235.y[_1216]);
         }
         else
         {
-            _1773 = _2018;
+            _1816 = _2060;
         }
-        float _1774;
+        float _1817;
         if ((p.flags & 2u) != 0u)
         {
-            _1774 = spvFAdd(_1773, _1215.residual[(_1158 * p.residual_stride) + _1153]);
+            _1817 = spvFAdd(_1816, _1251.residual[(_1194 * p.residual_stride) + _1189]);
         }
         else
         {
-            _1774 = _1773;
+            _1817 = _1816;
         }
-        _1199.y[_1180] = _1774;
+        _1235.y[_1216] = _1817;
         break;
     } while(false);
 }

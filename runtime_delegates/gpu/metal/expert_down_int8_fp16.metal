@@ -36,16 +36,16 @@ struct Weights
 #define BLOCKFFN_TOKENS 1u
 #endif
 constant uint TOKENS = BLOCKFFN_TOKENS;
-constant uint _565 = (TOKENS * 2u);
+constant uint _564 = (TOKENS * 2u);
 #ifndef BLOCKFFN_THREADS
 #define BLOCKFFN_THREADS 64u
 #endif
 constant uint THREADS = BLOCKFFN_THREADS;
-constant uint _568 = (THREADS * TOKENS);
-constant uint _569 = (_568 * 2u);
-constant uint _594 = (64u * TOKENS);
-constant uint _630 = (64u * TOKENS);
-constant bool _682 = (TOKENS > 1u);
+constant uint _567 = (THREADS * TOKENS);
+constant uint _568 = (_567 * 2u);
+constant uint _593 = (64u * TOKENS);
+constant uint _629 = (64u * TOKENS);
+constant bool _681 = (TOKENS > 1u);
 
 struct Step
 {
@@ -69,37 +69,37 @@ struct Push
     uint residual_stride;
 };
 
-constant uint _743 = (TOKENS * 2u);
+constant uint _742 = (TOKENS * 2u);
 
 struct Route
 {
     uint route[1];
 };
 
-constant uint _861 = (1u << TOKENS);
-constant uint _862 = (_861 - 1u);
-constant uint _875 = (64u * TOKENS);
-constant bool _966 = (TOKENS == 1u);
-constant int _967 = _966 ? 8 : 4;
-constant uint _968 = (uint(_967) + 0u);
-constant bool _986 = (TOKENS == 1u);
-constant bool _1040 = (TOKENS == 1u);
+constant uint _860 = (1u << TOKENS);
+constant uint _861 = (_860 - 1u);
+constant uint _874 = (64u * TOKENS);
+constant bool _965 = (TOKENS == 1u);
+constant int _966 = _965 ? 8 : 4;
+constant uint _967 = (uint(_966) + 0u);
+constant bool _985 = (TOKENS == 1u);
+constant bool _1039 = (TOKENS == 1u);
 
 struct X
 {
     float4 x[1];
 };
 
-constant bool _1092 = (TOKENS == 1u);
-constant int _1093 = _1092 ? 8 : 4;
-constant uint _1094 = (uint(_1093) + 0u);
-constant bool _1099 = (TOKENS != 1u);
-constant bool _1135 = (TOKENS != 1u);
+constant bool _1091 = (TOKENS == 1u);
+constant int _1092 = _1091 ? 8 : 4;
+constant uint _1093 = (uint(_1092) + 0u);
+constant bool _1098 = (TOKENS != 1u);
+constant bool _1134 = (TOKENS != 1u);
 constant bool _1189 = (TOKENS == 1u);
-constant bool _1295 = (TOKENS == 1u);
-constant int _1296 = _1295 ? 8 : 4;
-constant uint _1297 = (uint(_1296) + 0u);
-constant uint _1322 = (8u * TOKENS);
+constant bool _1414 = (TOKENS == 1u);
+constant int _1415 = _1414 ? 8 : 4;
+constant uint _1416 = (uint(_1415) + 0u);
+constant uint _1441 = (8u * TOKENS);
 
 struct Y
 {
@@ -114,296 +114,337 @@ struct Residual
 #ifndef BLOCKFFN_THREADS
 #define BLOCKFFN_THREADS 64u
 #endif
-constant uint _1392 = BLOCKFFN_THREADS;
-constant uint3 gl_WorkGroupSize [[maybe_unused]] = uint3(_1392, 1u, 1u);
+constant uint _1511 = BLOCKFFN_THREADS;
+constant uint3 gl_WorkGroupSize [[maybe_unused]] = uint3(_1511, 1u, 1u);
 
-kernel void expert_down_int8_fp16(constant Push& p [[buffer(0)]], const device Weights& _133 [[buffer(1)]], const device X& _1059 [[buffer(2)]], device Y& _1361 [[buffer(3)]], const device Route& _762 [[buffer(4)]], const device Step& _689 [[buffer(5)]], const device Residual& _1377 [[buffer(6)]], uint3 gl_LocalInvocationID [[thread_position_in_threadgroup]], uint3 gl_WorkGroupID [[threadgroup_position_in_grid]])
+kernel void expert_down_int8_fp16(constant Push& p [[buffer(0)]], const device Weights& _134 [[buffer(1)]], const device X& _1058 [[buffer(2)]], device Y& _1480 [[buffer(3)]], const device Route& _761 [[buffer(4)]], const device Step& _688 [[buffer(5)]], const device Residual& _1496 [[buffer(6)]], uint3 gl_LocalInvocationID [[thread_position_in_threadgroup]], uint3 gl_WorkGroupID [[threadgroup_position_in_grid]])
 {
-    threadgroup float partial[_569];
-    threadgroup float chunk_sums[_630];
+    threadgroup float partial[_568];
+    threadgroup float chunk_sums[_629];
     threadgroup uint counts[8];
     threadgroup uint slot_expert[64];
     threadgroup uint slot_mask[64];
-    threadgroup float slot_weight[_875];
+    threadgroup float slot_weight[_874];
     do
     {
-        uint _681 = gl_WorkGroupID.y * TOKENS;
-        bool _693;
-        if (_682)
+        uint _680 = gl_WorkGroupID.y * TOKENS;
+        bool _692;
+        if (_681)
         {
-            _693 = _681 >= _689.step_[0];
+            _692 = _680 >= _688.step_[0];
         }
         else
         {
-            _693 = _682;
+            _692 = _681;
         }
-        if (_693)
+        if (_692)
         {
             break;
         }
-        uint _1404 = ((p.cols + 7u) / 8u) * 4u;
-        uint _711 = THREADS / p.classes;
-        uint _715 = gl_LocalInvocationID.x / _711;
-        uint _719 = 64u / p.classes;
-        uint _1412 = ((p.all_experts + p.classes) - 1u) / p.classes;
-        uint _735 = 16u + ((_1412 * p.classes) * 4u);
+        uint _1523 = ((p.cols + 7u) / 8u) * 4u;
+        uint _710 = THREADS / p.classes;
+        uint _714 = gl_LocalInvocationID.x / _710;
+        uint _718 = 64u / p.classes;
+        uint _1531 = ((p.all_experts + p.classes) - 1u) / p.classes;
+        uint _734 = 16u + ((_1531 * p.classes) * 4u);
         float acc[16];
-        for (uint _1990 = 0u; _1990 < _743; )
+        for (uint _2112 = 0u; _2112 < _742; )
         {
-            acc[_1990] = 0.0;
-            _1990++;
+            acc[_2112] = 0.0;
+            _2112++;
             continue;
         }
         if (gl_LocalInvocationID.x < 8u)
         {
-            counts[gl_LocalInvocationID.x] = _762.route[4u + gl_LocalInvocationID.x];
+            counts[gl_LocalInvocationID.x] = _761.route[4u + gl_LocalInvocationID.x];
         }
         uint4 raw[8][1];
         uint pair[8];
         float4 hidden[8][2];
-        uint _2002;
-        for (uint _1991 = 0u, _2003 = 1u; _1991 < _1404; _2003 = _2002, _1991 += _711)
+        uint _2124;
+        for (uint _2113 = 0u, _2125 = 1u; _2113 < _1523; _2125 = _2124, _2113 += _710)
         {
-            _2002 = _2003;
-            uint _2068;
-            for (uint _2001 = 0u; _2001 < _2002; _2002 = _2068, _2001 += _719)
+            _2124 = _2125;
+            uint _2214;
+            for (uint _2123 = 0u; _2123 < _2124; _2124 = _2214, _2123 += _718)
             {
                 threadgroup_barrier(mem_flags::mem_threadgroup);
-                uint _2005;
-                _2005 = gl_LocalInvocationID.x;
-                for (; _2005 < 64u; _2005 += THREADS)
+                uint _2127;
+                _2127 = gl_LocalInvocationID.x;
+                for (; _2127 < 64u; _2127 += THREADS)
                 {
-                    uint _813 = ((_2005 / _719) * _1412) + min((_2001 + (_2005 % _719)), (_1412 - 1u));
-                    uint _817 = 16u + (_813 * 4u);
-                    uint _823 = _762.route[_817] - p.first_expert;
-                    bool _832 = _823 < p.experts;
-                    slot_expert[_2005] = _832 ? _823 : 0u;
-                    uint _2070;
-                    if (_832)
+                    uint _812 = ((_2127 / _718) * _1531) + min((_2123 + (_2127 % _718)), (_1531 - 1u));
+                    uint _816 = 16u + (_812 * 4u);
+                    uint _822 = _761.route[_816] - p.first_expert;
+                    bool _831 = _822 < p.experts;
+                    slot_expert[_2127] = _831 ? _822 : 0u;
+                    uint _2216;
+                    if (_831)
                     {
-                        _2070 = (_762.route[_817 + uint((_681 < 32u) ? 1 : 2)] >> (_681 & 31u)) & _862;
+                        _2216 = (_761.route[_816 + uint((_680 < 32u) ? 1 : 2)] >> (_680 & 31u)) & _861;
                     }
                     else
                     {
-                        _2070 = 0u;
+                        _2216 = 0u;
                     }
-                    slot_mask[_2005] = _2070;
-                    for (uint _2071 = 0u; _2071 < TOKENS; )
+                    slot_mask[_2127] = _2216;
+                    for (uint _2217 = 0u; _2217 < TOKENS; )
                     {
-                        slot_weight[(_2005 * TOKENS) + _2071] = as_type<float>(_762.route[((_735 + (_813 * 64u)) + _681) + _2071]);
-                        _2071++;
+                        slot_weight[(_2127 * TOKENS) + _2217] = as_type<float>(_761.route[((_734 + (_812 * 64u)) + _680) + _2217]);
+                        _2217++;
                         continue;
                     }
                 }
                 threadgroup_barrier(mem_flags::mem_threadgroup);
-                _2068 = _2002;
-                for (uint _2006 = 0u; _2006 < p.classes; )
+                _2214 = _2124;
+                for (uint _2128 = 0u; _2128 < p.classes; )
                 {
-                    _2068 = max(_2068, counts[_2006]);
-                    _2006++;
+                    _2214 = max(_2214, counts[_2128]);
+                    _2128++;
                     continue;
                 }
-                uint _921 = _1991 + (gl_LocalInvocationID.x % _711);
-                uint _925 = _715 * _719;
-                uint _2011;
-                if ((_921 < _1404) && (counts[_715] > _2001))
+                uint _920 = _2113 + (gl_LocalInvocationID.x % _710);
+                uint _924 = _714 * _718;
+                uint _2133;
+                if ((_920 < _1523) && (counts[_714] > _2123))
                 {
-                    _2011 = min((counts[_715] - _2001), _719);
+                    _2133 = min((counts[_714] - _2123), _718);
                 }
                 else
                 {
-                    _2011 = 0u;
+                    _2133 = 0u;
                 }
-                for (uint _2012 = 0u; _2012 < _2011; _2012 += _1297)
+                for (uint _2134 = 0u; _2134 < _2133; _2134 += _1416)
                 {
-                    for (uint _2015 = 0u; _2015 < 8u; _2015++)
+                    for (uint _2137 = 0u; _2137 < 8u; _2137++)
                     {
-                        if (_2015 >= _968)
+                        if (_2137 >= _967)
                         {
                             continue;
                         }
-                        uint _977 = _2012 + _2015;
-                        uint _981 = _925 + min(_977, (_2011 - 1u));
-                        bool _1002;
-                        if (!_986)
+                        uint _976 = _2134 + _2137;
+                        uint _980 = _924 + min(_976, (_2133 - 1u));
+                        bool _1001;
+                        if (!_985)
                         {
-                            bool _994 = _977 < _2011;
-                            bool _1001;
-                            if (_994)
+                            bool _993 = _976 < _2133;
+                            bool _1000;
+                            if (_993)
                             {
-                                _1001 = slot_mask[_981] != 0u;
+                                _1000 = slot_mask[_980] != 0u;
                             }
                             else
                             {
-                                _1001 = _994;
+                                _1000 = _993;
                             }
-                            _1002 = _1001;
+                            _1001 = _1000;
                         }
                         else
                         {
-                            _1002 = _986;
+                            _1001 = _985;
                         }
-                        if (_1002)
+                        if (_1001)
                         {
-                            uint _1017 = (p.first + (slot_expert[_981] * p.expert_vectors)) + (gl_WorkGroupID.x * p.tile_vectors);
-                            uint4 _1977[1] = { _133.weights[_1017 + _921] };
-                            spvArrayCopyFromStackToStack1(raw[_2015], _1977);
-                            pair[_2015] = ((device uint*)&_133.weights[_1017 + _1404])[_921 & 3u];
+                            uint _1016 = (p.first + (slot_expert[_980] * p.expert_vectors)) + (gl_WorkGroupID.x * p.tile_vectors);
+                            uint4 _2096[1] = { _134.weights[_1016 + _920] };
+                            spvArrayCopyFromStackToStack1(raw[_2137], _2096);
+                            pair[_2137] = ((device uint*)&_134.weights[_1016 + _1523])[_920 & 3u];
                         }
-                        if (_1040)
+                        if (_1039)
                         {
-                            uint _1068 = ((p.first_expert + slot_expert[_981]) * 64u) * p.x_stride;
-                            uint _1431 = (_921 >> uint(2)) * 2u;
-                            hidden[_2015][0u] = _1059.x[_1068 + _1431];
-                            hidden[_2015][1u] = _1059.x[_1068 + (_1431 + 1u)];
+                            uint _1067 = ((p.first_expert + slot_expert[_980]) * 64u) * p.x_stride;
+                            uint _1550 = (_920 >> uint(2)) * 2u;
+                            hidden[_2137][0u] = _1058.x[_1067 + _1550];
+                            hidden[_2137][1u] = _1058.x[_1067 + (_1550 + 1u)];
                         }
                     }
-                    for (uint _2016 = 0u; _2016 < 8u; _2016++)
+                    for (uint _2138 = 0u; _2138 < 8u; _2138++)
                     {
-                        bool _1095 = _2016 >= _1094;
-                        bool _1108;
-                        if (!_1095)
+                        bool _1094 = _2138 >= _1093;
+                        bool _1107;
+                        if (!_1094)
                         {
-                            bool _1107;
-                            if (_1099)
+                            bool _1106;
+                            if (_1098)
                             {
-                                _1107 = (_2012 + _2016) >= _2011;
+                                _1106 = (_2134 + _2138) >= _2133;
                             }
                             else
                             {
-                                _1107 = _1099;
+                                _1106 = _1098;
                             }
-                            _1108 = _1107;
+                            _1107 = _1106;
                         }
                         else
                         {
-                            _1108 = _1095;
+                            _1107 = _1094;
                         }
-                        if (_1108)
+                        if (_1107)
                         {
                             continue;
                         }
-                        uint _1120 = _925 + min((_2012 + _2016), (_2011 - 1u));
-                        uint _2023;
-                        if ((_2012 + _2016) < _2011)
+                        uint _1119 = _924 + min((_2134 + _2138), (_2133 - 1u));
+                        uint _2145;
+                        if ((_2134 + _2138) < _2133)
                         {
-                            _2023 = slot_mask[_1120];
+                            _2145 = slot_mask[_1119];
                         }
                         else
                         {
-                            _2023 = 0u;
+                            _2145 = 0u;
                         }
-                        if (_1135 && (_2023 == 0u))
+                        if (_1134 && (_2145 == 0u))
                         {
                             continue;
                         }
-                        uint _1445 = raw[_2016][0].x ^ 2155905152u;
-                        half2 _1452 = as_type<half2>((_1445 & 16711935u) | 1677747200u) - half2(half(1152.0));
-                        half2 _1462 = as_type<half2>(((_1445 >> uint(8)) & 16711935u) | 1677747200u) - half2(half(1152.0));
-                        uint _2309 = raw[_2016][0].y ^ 2155905152u;
-                        half2 _2314 = as_type<half2>((_2309 & 16711935u) | 1677747200u) - half2(half(1152.0));
-                        half2 _2322 = as_type<half2>(((_2309 >> uint(8)) & 16711935u) | 1677747200u) - half2(half(1152.0));
-                        uint _2333 = raw[_2016][0].z ^ 2155905152u;
-                        half2 _2338 = as_type<half2>((_2333 & 16711935u) | 1677747200u) - half2(half(1152.0));
-                        half2 _2346 = as_type<half2>(((_2333 >> uint(8)) & 16711935u) | 1677747200u) - half2(half(1152.0));
-                        uint _2357 = raw[_2016][0].w ^ 2155905152u;
-                        half2 _2362 = as_type<half2>((_2357 & 16711935u) | 1677747200u) - half2(half(1152.0));
-                        half2 _2370 = as_type<half2>(((_2357 >> uint(8)) & 16711935u) | 1677747200u) - half2(half(1152.0));
-                        uint _1472 = pair[_2016] & 65535u;
-                        uint _1487 = _1472 & 32767u;
-                        uint _1489 = _1487 << uint(13);
-                        float _1504 = (_1487 < 1024u) ? (as_type<float>(947912704u | _1489) - 6.103515625e-05) : as_type<float>(_1489 + ((_1487 < 31744u) ? 939524096u : 1879048192u));
-                        float _2027;
-                        if ((_1472 & 32768u) != 0u)
+                        uint _1564 = raw[_2138][0].x ^ 2155905152u;
+                        half2 _1571 = as_type<half2>((_1564 & 16711935u) | 1677747200u) - half2(half(1152.0));
+                        half2 _1581 = as_type<half2>(((_1564 >> uint(8)) & 16711935u) | 1677747200u) - half2(half(1152.0));
+                        uint _2476 = raw[_2138][0].y ^ 2155905152u;
+                        half2 _2481 = as_type<half2>((_2476 & 16711935u) | 1677747200u) - half2(half(1152.0));
+                        half2 _2489 = as_type<half2>(((_2476 >> uint(8)) & 16711935u) | 1677747200u) - half2(half(1152.0));
+                        uint _2500 = raw[_2138][0].z ^ 2155905152u;
+                        half2 _2505 = as_type<half2>((_2500 & 16711935u) | 1677747200u) - half2(half(1152.0));
+                        half2 _2513 = as_type<half2>(((_2500 >> uint(8)) & 16711935u) | 1677747200u) - half2(half(1152.0));
+                        uint _2524 = raw[_2138][0].w ^ 2155905152u;
+                        half2 _2529 = as_type<half2>((_2524 & 16711935u) | 1677747200u) - half2(half(1152.0));
+                        half2 _2537 = as_type<half2>(((_2524 >> uint(8)) & 16711935u) | 1677747200u) - half2(half(1152.0));
+                        uint _1591 = pair[_2138] & 65535u;
+                        uint _1606 = _1591 & 32767u;
+                        uint _1608 = _1606 << uint(13);
+                        float _1623 = (_1606 < 1024u) ? (as_type<float>(947912704u | _1608) - 6.103515625e-05) : as_type<float>(_1608 + ((_1606 < 31744u) ? 939524096u : 1879048192u));
+                        float _2149;
+                        if ((_1591 & 32768u) != 0u)
                         {
-                            _2027 = -_1504;
+                            _2149 = -_1623;
                         }
                         else
                         {
-                            _2027 = _1504;
+                            _2149 = _1623;
                         }
-                        uint _1476 = pair[_2016] >> uint(16);
-                        uint _1523 = _1476 & 32767u;
-                        uint _1525 = _1523 << uint(13);
-                        float _1540 = (_1523 < 1024u) ? (as_type<float>(947912704u | _1525) - 6.103515625e-05) : as_type<float>(_1525 + ((_1523 < 31744u) ? 939524096u : 1879048192u));
-                        float _2028;
-                        if ((_1476 & 32768u) != 0u)
+                        uint _1595 = pair[_2138] >> uint(16);
+                        uint _1642 = _1595 & 32767u;
+                        uint _1644 = _1642 << uint(13);
+                        float _1659 = (_1642 < 1024u) ? (as_type<float>(947912704u | _1644) - 6.103515625e-05) : as_type<float>(_1644 + ((_1642 < 31744u) ? 939524096u : 1879048192u));
+                        float _2150;
+                        if ((_1595 & 32768u) != 0u)
                         {
-                            _2028 = -_1540;
+                            _2150 = -_1659;
                         }
                         else
                         {
-                            _2028 = _1540;
+                            _2150 = _1659;
                         }
-                        uint _1170 = (((p.first_expert + slot_expert[_1120]) * 64u) + _681) * p.x_stride;
-                        for (uint _2029 = 0u; _2029 < TOKENS; _2029++)
+                        uint _1170 = (((p.first_expert + slot_expert[_1119]) * 64u) + _680) * p.x_stride;
+                        uint _2152;
+                        _2152 = 0u;
+                        uint _1243;
+                        for (uint _2151 = 0u; _2151 < TOKENS; _2152 = _1243, _2151++)
                         {
-                            float4 _2058;
+                            float4 _2197;
                             if (_1189)
                             {
-                                _2058 = hidden[_2016][0u];
+                                _2197 = hidden[_2138][0u];
                             }
                             else
                             {
-                                _2058 = _1059.x[(_1170 + (_2029 * p.x_stride)) + ((_921 >> uint(2)) * 2u)];
+                                _2197 = _1058.x[(_1170 + (_2151 * p.x_stride)) + ((_920 >> uint(2)) * 2u)];
                             }
-                            float4 _2394;
+                            float4 _2561;
                             if (_1189)
                             {
-                                _2394 = hidden[_2016][1u];
+                                _2561 = hidden[_2138][1u];
                             }
                             else
                             {
-                                _2394 = _1059.x[(_1170 + (_2029 * p.x_stride)) + (((_921 >> uint(2)) * 2u) + 1u)];
+                                _2561 = _1058.x[(_1170 + (_2151 * p.x_stride)) + (((_920 >> uint(2)) * 2u) + 1u)];
                             }
-                            bool _1221 = ((_2023 >> _2029) & 1u) != 0u;
-                            half2 _1586 = half2(_2058.xz);
-                            half2 _1595 = half2(_2058.yw);
-                            half2 _2407 = half2(_2394.xz);
-                            half2 _2414 = half2(_2394.yw);
-                            half2 _2439 = max(max(max(abs(_1586), abs(_1595)), abs(_2407)), abs(_2414));
-                            half _1623 = max(_2439.x, _2439.y);
-                            half2 _2471 = fma(_2322, _2414, fma(_2314, _2407, fma(_1462, _1595, spvFMul(_1452, _1586))));
-                            half2 _2525 = fma(_2370, _2414, fma(_2362, _2407, fma(_2346, _1595, _2338 * _1586)));
-                            float _2879;
-                            float _2880;
-                            if (_1221 && (!((_1623 >= half(0.03125)) && (_1623 <= half(64.0)))))
+                            bool _1221 = ((_2145 >> _2151) & 1u) != 0u;
+                            half2 _1700 = half2(_2197.xz);
+                            half2 _1709 = half2(_2197.yw);
+                            half2 _2574 = half2(_2561.xz);
+                            half2 _2581 = half2(_2561.yw);
+                            half2 _2606 = max(max(max(abs(_1700), abs(_1709)), abs(_2574)), abs(_2581));
+                            half _1737 = max(_2606.x, _2606.y);
+                            bool _1742 = (_1737 >= half(0.03125)) && (_1737 <= half(64.0));
+                            half2 _2638 = fma(_2489, _2581, fma(_2481, _2574, fma(_1581, _1709, spvFMul(_1571, _1700))));
+                            half2 _2692 = fma(_2537, _2581, fma(_2529, _2574, fma(_2513, _1709, _2505 * _1700)));
+                            uint _2182;
+                            if (_1221 && (!_1742))
                             {
-                                uint _1720 = raw[_2016][0].x ^ 2155905152u;
-                                uint _2544 = raw[_2016][0].y ^ 2155905152u;
-                                uint _2574 = raw[_2016][0].z ^ 2155905152u;
-                                uint _2604 = raw[_2016][0].w ^ 2155905152u;
-                                _2880 = fma(as_type<float>((_2544 >> uint(24)) | 1258291200u) - 8388736.0, _2394.w, fma(as_type<float>(((_2544 >> uint(16)) & 255u) | 1258291200u) - 8388736.0, _2394.z, fma(as_type<float>(((_2544 >> uint(8)) & 255u) | 1258291200u) - 8388736.0, _2394.y, fma(as_type<float>((_2544 & 255u) | 1258291200u) - 8388736.0, _2394.x, fma(as_type<float>((_1720 >> uint(24)) | 1258291200u) - 8388736.0, _2058.w, fma(as_type<float>(((_1720 >> uint(16)) & 255u) | 1258291200u) - 8388736.0, _2058.z, fma(as_type<float>(((_1720 >> uint(8)) & 255u) | 1258291200u) - 8388736.0, _2058.y, spvFMul(as_type<float>((_1720 & 255u) | 1258291200u) - 8388736.0, _2058.x))))))));
-                                _2879 = fma(as_type<float>((_2604 >> uint(24)) | 1258291200u) - 8388736.0, _2394.w, fma(as_type<float>(((_2604 >> uint(16)) & 255u) | 1258291200u) - 8388736.0, _2394.z, fma(as_type<float>(((_2604 >> uint(8)) & 255u) | 1258291200u) - 8388736.0, _2394.y, fma(as_type<float>((_2604 & 255u) | 1258291200u) - 8388736.0, _2394.x, fma(as_type<float>((_2574 >> uint(24)) | 1258291200u) - 8388736.0, _2058.w, fma(as_type<float>(((_2574 >> uint(16)) & 255u) | 1258291200u) - 8388736.0, _2058.z, fma(as_type<float>(((_2574 >> uint(8)) & 255u) | 1258291200u) - 8388736.0, _2058.y, (as_type<float>((_2574 & 255u) | 1258291200u) - 8388736.0) * _2058.x)))))));
+                                _2182 = 1u << _2151;
                             }
                             else
                             {
-                                _2880 = spvFAdd(float(_2471.x), float(_2471.y));
-                                _2879 = float(_2525.x) + float(_2525.y);
+                                _2182 = 0u;
                             }
-                            uint _1238 = (_1120 * TOKENS) + _2029;
-                            uint _1261 = _2029 * 2u;
-                            float _2050;
-                            if (_1221)
+                            _1243 = _2152 | _2182;
+                            uint _1248 = (_1119 * TOKENS) + _2151;
+                            uint _1271 = _2151 * 2u;
+                            bool _1283 = _1221 && _1742;
+                            float _2191;
+                            if (_1283)
                             {
-                                _2050 = fma(spvFMul(slot_weight[_1238], _2027), _2880, acc[_1261]);
+                                _2191 = fma(spvFMul(slot_weight[_1248], _2149), spvFAdd(float(_2638.x), float(_2638.y)), acc[_1271]);
                             }
                             else
                             {
-                                _2050 = acc[_1261];
+                                _2191 = acc[_1271];
                             }
-                            acc[_1261] = _2050;
-                            uint _2705 = _1261 + 1u;
-                            float _2721;
-                            if (_1221)
+                            acc[_1271] = _2191;
+                            uint _2715 = _1271 + 1u;
+                            float _2729;
+                            if (_1283)
                             {
-                                _2721 = fma(slot_weight[_1238] * _2028, _2879, acc[_2705]);
+                                _2729 = fma(slot_weight[_1248] * _2150, float(_2692.x) + float(_2692.y), acc[_2715]);
                             }
                             else
                             {
-                                _2721 = acc[_2705];
+                                _2729 = acc[_2715];
                             }
-                            acc[_2705] = _2721;
+                            acc[_2715] = _2729;
+                        }
+                        if (_2152 == 0u)
+                        {
+                            continue;
+                        }
+                        uint _1822 = raw[_2138][0].x ^ 2155905152u;
+                        float _1845 = as_type<float>((_1822 & 255u) | 1258291200u) - 8388736.0;
+                        float _1853 = as_type<float>(((_1822 >> uint(8)) & 255u) | 1258291200u) - 8388736.0;
+                        float _1861 = as_type<float>(((_1822 >> uint(16)) & 255u) | 1258291200u) - 8388736.0;
+                        float _1869 = as_type<float>((_1822 >> uint(24)) | 1258291200u) - 8388736.0;
+                        uint _2740 = raw[_2138][0].y ^ 2155905152u;
+                        float _2744 = as_type<float>((_2740 & 255u) | 1258291200u) - 8388736.0;
+                        float _2749 = as_type<float>(((_2740 >> uint(8)) & 255u) | 1258291200u) - 8388736.0;
+                        float _2754 = as_type<float>(((_2740 >> uint(16)) & 255u) | 1258291200u) - 8388736.0;
+                        float _2758 = as_type<float>((_2740 >> uint(24)) | 1258291200u) - 8388736.0;
+                        uint _2770 = raw[_2138][0].z ^ 2155905152u;
+                        float _2774 = as_type<float>((_2770 & 255u) | 1258291200u) - 8388736.0;
+                        float _2779 = as_type<float>(((_2770 >> uint(8)) & 255u) | 1258291200u) - 8388736.0;
+                        float _2784 = as_type<float>(((_2770 >> uint(16)) & 255u) | 1258291200u) - 8388736.0;
+                        float _2788 = as_type<float>((_2770 >> uint(24)) | 1258291200u) - 8388736.0;
+                        uint _2800 = raw[_2138][0].w ^ 2155905152u;
+                        float _2804 = as_type<float>((_2800 & 255u) | 1258291200u) - 8388736.0;
+                        float _2809 = as_type<float>(((_2800 >> uint(8)) & 255u) | 1258291200u) - 8388736.0;
+                        float _2814 = as_type<float>(((_2800 >> uint(16)) & 255u) | 1258291200u) - 8388736.0;
+                        float _2818 = as_type<float>((_2800 >> uint(24)) | 1258291200u) - 8388736.0;
+                        for (uint _2159 = 0u; _2159 < TOKENS; _2159++)
+                        {
+                            uint _1324 = _2152 >> _2159;
+                            if ((_1324 & 1u) == 0u)
+                            {
+                                continue;
+                            }
+                            uint _1345 = _1170 + (_2159 * p.x_stride);
+                            uint _1874 = (_920 >> uint(2)) * 2u;
+                            uint _1889 = uint(int(popcount((~_1324) & (_1324 - 1u))));
+                            uint _1357 = (_1345 + _1874) + _1889;
+                            uint _2842 = (_1345 + (_1874 + 1u)) + _1889;
+                            uint _1383 = (_1119 * TOKENS) + _2159;
+                            uint _1396 = _2159 * 2u;
+                            acc[_1396] = fma(spvFMul(slot_weight[_1383], _2149), fma(_2758, _1058.x[_2842].w, fma(_2754, _1058.x[_2842].z, fma(_2749, _1058.x[_2842].y, fma(_2744, _1058.x[_2842].x, fma(_1869, _1058.x[_1357].w, fma(_1861, _1058.x[_1357].z, fma(_1853, _1058.x[_1357].y, spvFMul(_1845, _1058.x[_1357].x)))))))), acc[_1396]);
+                            uint _2930 = _1396 + 1u;
+                            acc[_2930] = fma(slot_weight[_1383] * _2150, fma(_2818, _1058.x[_2842].w, fma(_2814, _1058.x[_2842].z, fma(_2809, _1058.x[_2842].y, fma(_2804, _1058.x[_2842].x, fma(_2788, _1058.x[_1357].w, fma(_2784, _1058.x[_1357].z, fma(_2779, _1058.x[_1357].y, _2774 * _1058.x[_1357].x))))))), acc[_2930]);
                         }
                     }
                 }
@@ -411,66 +452,66 @@ kernel void expert_down_int8_fp16(constant Push& p [[buffer(0)]], const device W
         }
         float param[16];
         spvArrayCopyFromStackToStack1(param, acc);
-        for (uint _1992 = 0u; _1992 < _565; )
+        for (uint _2114 = 0u; _2114 < _564; )
         {
-            partial[(_1992 * THREADS) + gl_LocalInvocationID.x] = param[_1992];
-            _1992++;
+            partial[(_2114 * THREADS) + gl_LocalInvocationID.x] = param[_2114];
+            _2114++;
             continue;
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
-        for (uint _1993 = gl_LocalInvocationID.x; _1993 < _594; _1993 += THREADS)
+        for (uint _2115 = gl_LocalInvocationID.x; _2115 < _593; _2115 += THREADS)
         {
-            uint _1910 = (((_1993 / 32u) * THREADS) + ((_1993 / 8u) % 4u)) + (4u * (_1993 % 8u));
-            float _2000;
-            _2000 = partial[_1910];
-            for (uint _1998 = 32u; _1998 < THREADS; )
+            uint _2032 = (((_2115 / 32u) * THREADS) + ((_2115 / 8u) % 4u)) + (4u * (_2115 % 8u));
+            float _2122;
+            _2122 = partial[_2032];
+            for (uint _2120 = 32u; _2120 < THREADS; )
             {
-                _2000 = spvFAdd(_2000, partial[_1910 + _1998]);
-                _1998 += 32u;
+                _2122 = spvFAdd(_2122, partial[_2032 + _2120]);
+                _2120 += 32u;
                 continue;
             }
-            chunk_sums[_1993] = _2000;
+            chunk_sums[_2115] = _2122;
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
-        uint _1315 = (gl_WorkGroupID.x * 8u) + (gl_LocalInvocationID.x % 8u);
-        uint _1320 = _681 + (gl_LocalInvocationID.x / 8u);
-        bool _1323 = gl_LocalInvocationID.x >= _1322;
-        bool _1332;
-        if (!_1323)
+        uint _1434 = (gl_WorkGroupID.x * 8u) + (gl_LocalInvocationID.x % 8u);
+        uint _1439 = _680 + (gl_LocalInvocationID.x / 8u);
+        bool _1442 = gl_LocalInvocationID.x >= _1441;
+        bool _1451;
+        if (!_1442)
         {
-            _1332 = _1315 >= p.rows;
+            _1451 = _1434 >= p.rows;
         }
         else
         {
-            _1332 = _1323;
+            _1451 = _1442;
         }
-        if (_1332)
+        if (_1451)
         {
             break;
         }
-        uint _1342 = (_1320 * p.y_stride) + _1315;
-        uint _1347 = gl_LocalInvocationID.x % 8u;
-        uint _1951 = (((((gl_LocalInvocationID.x / 8u) * 2u) + (_1347 % 2u)) * 4u) + (_1347 / 2u)) * 8u;
-        float _2278 = (((((spvFAdd(chunk_sums[_1951], chunk_sums[_1951 + 1u]) + chunk_sums[_1951 + 2u]) + chunk_sums[_1951 + 3u]) + chunk_sums[_1951 + 4u]) + chunk_sums[_1951 + 5u]) + chunk_sums[_1951 + 6u]) + chunk_sums[_1951 + 7u];
-        float _1996;
+        uint _1461 = (_1439 * p.y_stride) + _1434;
+        uint _1466 = gl_LocalInvocationID.x % 8u;
+        uint _2073 = (((((gl_LocalInvocationID.x / 8u) * 2u) + (_1466 % 2u)) * 4u) + (_1466 / 2u)) * 8u;
+        float _2445 = (((((spvFAdd(chunk_sums[_2073], chunk_sums[_2073 + 1u]) + chunk_sums[_2073 + 2u]) + chunk_sums[_2073 + 3u]) + chunk_sums[_2073 + 4u]) + chunk_sums[_2073 + 5u]) + chunk_sums[_2073 + 6u]) + chunk_sums[_2073 + 7u];
+        float _2118;
         if ((p.flags & 1u) != 0u)
         {
-            _1996 = spvFAdd(_2278, _1361.y[_1342]);
+            _2118 = spvFAdd(_2445, _1480.y[_1461]);
         }
         else
         {
-            _1996 = _2278;
+            _2118 = _2445;
         }
-        float _1997;
+        float _2119;
         if ((p.flags & 2u) != 0u)
         {
-            _1997 = spvFAdd(_1996, _1377.residual[(_1320 * p.residual_stride) + _1315]);
+            _2119 = spvFAdd(_2118, _1496.residual[(_1439 * p.residual_stride) + _1434]);
         }
         else
         {
-            _1997 = _1996;
+            _2119 = _2118;
         }
-        _1361.y[_1342] = _1997;
+        _1480.y[_1461] = _2119;
         break;
     } while(false);
 }

@@ -36,15 +36,15 @@ struct Weights
 #define BLOCKFFN_TOKENS 1u
 #endif
 constant uint TOKENS = BLOCKFFN_TOKENS;
-constant uint _470 = (TOKENS * 2u);
+constant uint _486 = (TOKENS * 2u);
 #ifndef BLOCKFFN_THREADS
 #define BLOCKFFN_THREADS 64u
 #endif
 constant uint THREADS = BLOCKFFN_THREADS;
-constant uint _473 = (THREADS * TOKENS);
-constant uint _474 = (_473 * 2u);
-constant uint _499 = (64u * TOKENS);
-constant uint _535 = (64u * TOKENS);
+constant uint _489 = (THREADS * TOKENS);
+constant uint _490 = (_489 * 2u);
+constant uint _515 = (64u * TOKENS);
+constant uint _551 = (64u * TOKENS);
 
 struct Push
 {
@@ -59,7 +59,7 @@ struct Push
     uint score_stride;
 };
 
-constant bool _595 = (TOKENS == 1u);
+constant bool _611 = (TOKENS == 1u);
 
 struct Step
 {
@@ -71,272 +71,272 @@ struct Scores
     float scores[1];
 };
 
-constant bool _737 = (TOKENS == 1u);
-constant uint _810 = (TOKENS * 2u);
-constant bool _842 = (TOKENS >= 4u);
-constant bool _844 = (_842 && true);
-constant int _846 = _844 ? 2 : 4;
-constant uint _847 = (uint(_846) + 0u);
-constant bool _903 = (TOKENS >= 4u);
-constant bool _904 = (_903 && true);
-constant int _905 = _904 ? 2 : 4;
-constant uint _906 = (uint(_905) + 0u);
+constant bool _753 = (TOKENS == 1u);
+constant uint _826 = (TOKENS * 2u);
+constant bool _858 = (TOKENS >= 4u);
+constant bool _859 = (_858 && true);
+constant int _861 = _859 ? 2 : 4;
+constant uint _862 = (uint(_861) + 0u);
+constant bool _918 = (TOKENS >= 4u);
+constant bool _919 = (_918 && true);
+constant int _920 = _919 ? 2 : 4;
+constant uint _921 = (uint(_920) + 0u);
 
 struct X
 {
     float4 x[1];
 };
 
-constant bool _1026 = (TOKENS >= 4u);
-constant bool _1027 = (_1026 && true);
-constant int _1028 = _1027 ? 2 : 4;
-constant uint _1029 = (uint(_1028) + 0u);
-constant uint _1030 = (_1029 * THREADS);
+constant bool _1066 = (TOKENS >= 4u);
+constant bool _1067 = (_1066 && true);
+constant int _1068 = _1067 ? 2 : 4;
+constant uint _1069 = (uint(_1068) + 0u);
+constant uint _1070 = (_1069 * THREADS);
 
 struct Y
 {
     float y[1];
 };
 
-constant bool _1100 = (TOKENS > 1u);
+constant bool _1140 = (TOKENS > 1u);
 #ifndef BLOCKFFN_THREADS
 #define BLOCKFFN_THREADS 64u
 #endif
-constant uint _1106 = BLOCKFFN_THREADS;
-constant uint3 gl_WorkGroupSize [[maybe_unused]] = uint3(_1106, 1u, 1u);
+constant uint _1146 = BLOCKFFN_THREADS;
+constant uint3 gl_WorkGroupSize [[maybe_unused]] = uint3(_1146, 1u, 1u);
 
-kernel void expert_up_int8(constant Push& p [[buffer(0)]], const device Weights& _196 [[buffer(1)]], const device X& _969 [[buffer(2)]], device Y& _1082 [[buffer(3)]], const device Scores& _632 [[buffer(4)]], const device Step& _603 [[buffer(5)]], uint3 gl_LocalInvocationID [[thread_position_in_threadgroup]], uint3 gl_WorkGroupID [[threadgroup_position_in_grid]])
+kernel void expert_up_int8(constant Push& p [[buffer(0)]], const device Weights& _202 [[buffer(1)]], const device X& _985 [[buffer(2)]], device Y& _1122 [[buffer(3)]], const device Scores& _648 [[buffer(4)]], const device Step& _619 [[buffer(5)]], uint3 gl_LocalInvocationID [[thread_position_in_threadgroup]], uint3 gl_WorkGroupID [[threadgroup_position_in_grid]])
 {
-    threadgroup float partial[_474];
-    threadgroup float chunk_sums[_535];
+    threadgroup float partial[_490];
+    threadgroup float chunk_sums[_551];
     do
     {
-        uint _593 = p.first_expert + gl_WorkGroupID.y;
-        uint _1576;
-        if (_595)
+        uint _609 = p.first_expert + gl_WorkGroupID.y;
+        uint _1624;
+        if (_611)
         {
-            _1576 = 1u;
+            _1624 = 1u;
         }
         else
         {
-            _1576 = _603.step_[0];
+            _1624 = _619.step_[0];
         }
         uint2 mask = uint2(0u);
-        for (uint _1577 = 0u; _1577 < _1576; _1577 += TOKENS)
+        for (uint _1625 = 0u; _1625 < _1624; _1625 += TOKENS)
         {
-            for (uint _1654 = 0u; _1654 < TOKENS; _1654++)
+            for (uint _1705 = 0u; _1705 < TOKENS; _1705++)
             {
-                uint _635 = _1577 + _1654;
-                if ((_635 < _1576) && (_632.scores[(_635 * p.score_stride) + _593] > 0.0))
+                uint _651 = _1625 + _1705;
+                if ((_651 < _1624) && (_648.scores[(_651 * p.score_stride) + _609] > 0.0))
                 {
-                    uint _657 = _635 / 32u;
-                    mask[_657] |= (1u << (_635 % 32u));
+                    uint _673 = _651 / 32u;
+                    mask[_673] |= (1u << (_651 % 32u));
                 }
             }
         }
-        uint _685 = (p.first + (gl_WorkGroupID.y * p.expert_vectors)) + (gl_WorkGroupID.x * p.tile_vectors);
-        uint _692 = (gl_WorkGroupID.x * 8u) + (gl_LocalInvocationID.x % 8u);
-        uint _701 = uint(int(popcount(mask.x)) + int(popcount(mask.y)));
-        if (_701 == 0u)
+        uint _701 = (p.first + (gl_WorkGroupID.y * p.expert_vectors)) + (gl_WorkGroupID.x * p.tile_vectors);
+        uint _708 = (gl_WorkGroupID.x * 8u) + (gl_LocalInvocationID.x % 8u);
+        uint _717 = uint(int(popcount(mask.x)) + int(popcount(mask.y)));
+        if (_717 == 0u)
         {
             break;
         }
-        uint _709 = gl_LocalInvocationID.x % 8u;
-        uint _1149 = ((p.cols + 7u) / 8u) * 4u;
-        uint _1127 = _685 + _1149;
-        uint _1129 = _709 / 2u;
-        uint _1578;
-        if ((_709 & 1u) == 0u)
+        uint _725 = gl_LocalInvocationID.x % 8u;
+        uint _1188 = ((p.cols + 7u) / 8u) * 4u;
+        uint _1166 = _701 + _1188;
+        uint _1168 = _725 / 2u;
+        uint _1626;
+        if ((_725 & 1u) == 0u)
         {
-            _1578 = ((device uint*)&_196.weights[_1127])[_1129] & 65535u;
+            _1626 = ((device uint*)&_202.weights[_1166])[_1168] & 65535u;
         }
         else
         {
-            _1578 = ((device uint*)&_196.weights[_1127])[_1129] >> uint(16);
+            _1626 = ((device uint*)&_202.weights[_1166])[_1168] >> uint(16);
         }
-        uint _1158 = _1578 & 32767u;
-        uint _1160 = _1158 << uint(13);
-        float _1175 = (_1158 < 1024u) ? (as_type<float>(947912704u | _1160) - 6.103515625e-05) : as_type<float>(_1160 + ((_1158 < 31744u) ? 939524096u : 1879048192u));
-        float _1579;
-        if ((_1578 & 32768u) != 0u)
+        uint _1197 = _1626 & 32767u;
+        uint _1199 = _1197 << uint(13);
+        float _1214 = (_1197 < 1024u) ? (as_type<float>(947912704u | _1199) - 6.103515625e-05) : as_type<float>(_1199 + ((_1197 < 31744u) ? 939524096u : 1879048192u));
+        float _1627;
+        if ((_1626 & 32768u) != 0u)
         {
-            _1579 = -_1175;
+            _1627 = -_1214;
         }
         else
         {
-            _1579 = _1175;
+            _1627 = _1214;
         }
-        uint _1099;
+        uint _1139;
         uint token[8];
         uint x_at[8];
         float acc[16];
         uint4 raw[4][1];
-        for (uint _1580 = _701; _1580 != 0u; _1580 = _1099)
+        for (uint _1628 = _717; _1628 != 0u; _1628 = _1139)
         {
-            uint _728 = min(_1580, TOKENS);
-            uint _1650;
-            for (uint _1583 = 0u, _1651 = 0u; _1583 < TOKENS; _1651 = _1650, _1583++)
+            uint _744 = min(_1628, TOKENS);
+            uint _1701;
+            for (uint _1631 = 0u, _1702 = 0u; _1631 < TOKENS; _1702 = _1701, _1631++)
             {
-                if (_737)
+                if (_753)
                 {
                     mask.x = 0u;
-                    _1650 = _1651;
+                    _1701 = _1702;
                 }
                 else
                 {
-                    uint _1652;
+                    uint _1703;
                     if (mask.x != 0u)
                     {
-                        uint _748 = mask.x;
-                        uint _751 = mask.x;
+                        uint _764 = mask.x;
+                        uint _767 = mask.x;
                         mask.x &= (mask.x - 1u);
-                        _1652 = uint(int(popcount((~_748) & (_751 - 1u))));
+                        _1703 = uint(int(popcount((~_764) & (_767 - 1u))));
                     }
                     else
                     {
-                        uint _1653;
+                        uint _1704;
                         if (mask.y != 0u)
                         {
-                            uint _771 = mask.y;
-                            uint _774 = mask.y;
+                            uint _787 = mask.y;
+                            uint _790 = mask.y;
                             mask.y &= (mask.y - 1u);
-                            _1653 = uint(32 + int(popcount((~_771) & (_774 - 1u))));
+                            _1704 = uint(32 + int(popcount((~_787) & (_790 - 1u))));
                         }
                         else
                         {
-                            _1653 = _1651;
+                            _1704 = _1702;
                         }
-                        _1652 = _1653;
+                        _1703 = _1704;
                     }
-                    _1650 = _1652;
+                    _1701 = _1703;
                 }
-                token[_1583] = _1650;
-                x_at[_1583] = _1650 * p.x_stride;
+                token[_1631] = _1701;
+                x_at[_1631] = _1701 * p.x_stride;
             }
-            for (uint _1584 = 0u; _1584 < _810; )
+            for (uint _1632 = 0u; _1632 < _826; )
             {
-                acc[_1584] = 0.0;
-                _1584++;
+                acc[_1632] = 0.0;
+                _1632++;
                 continue;
             }
-            uint _1585;
-            _1585 = gl_LocalInvocationID.x;
-            bool _832;
+            uint _1633;
+            _1633 = gl_LocalInvocationID.x;
+            bool _848;
             for (;;)
             {
-                _832 = _1585 < _1149;
-                if (_832)
+                _848 = _1633 < _1188;
+                if (_848)
                 {
-                    bool _848 = 0u < _847;
-                    bool _857;
-                    if (_848)
+                    bool _863 = 0u < _862;
+                    bool _872;
+                    if (_863)
                     {
-                        _857 = _832;
+                        _872 = _848;
                     }
                     else
                     {
-                        _857 = _848;
+                        _872 = _863;
                     }
-                    if (_857)
+                    if (_872)
                     {
-                        uint4 _1572[1] = { _196.weights[_685 + _1585] };
-                        spvArrayCopyFromStackToStack1(raw[0u], _1572);
+                        uint4 _1620[1] = { _202.weights[_701 + _1633] };
+                        spvArrayCopyFromStackToStack1(raw[0u], _1620);
                     }
-                    bool _1699 = 1u < _847;
-                    bool _1705;
-                    if (_1699)
+                    bool _1754 = 1u < _862;
+                    bool _1760;
+                    if (_1754)
                     {
-                        _1705 = (_1585 + THREADS) < _1149;
-                    }
-                    else
-                    {
-                        _1705 = _1699;
-                    }
-                    if (_1705)
-                    {
-                        uint4 _1712[1] = { _196.weights[_685 + (_1585 + THREADS)] };
-                        spvArrayCopyFromStackToStack1(raw[1u], _1712);
-                    }
-                    bool _1722 = 2u < _847;
-                    bool _1728;
-                    if (_1722)
-                    {
-                        _1728 = (_1585 + (2u * THREADS)) < _1149;
+                        _1760 = (_1633 + THREADS) < _1188;
                     }
                     else
                     {
-                        _1728 = _1722;
+                        _1760 = _1754;
                     }
-                    if (_1728)
+                    if (_1760)
                     {
-                        uint4 _1735[1] = { _196.weights[_685 + (_1585 + (2u * THREADS))] };
-                        spvArrayCopyFromStackToStack1(raw[2u], _1735);
+                        uint4 _1767[1] = { _202.weights[_701 + (_1633 + THREADS)] };
+                        spvArrayCopyFromStackToStack1(raw[1u], _1767);
                     }
-                    bool _1745 = 3u < _847;
-                    bool _1751;
-                    if (_1745)
+                    bool _1777 = 2u < _862;
+                    bool _1783;
+                    if (_1777)
                     {
-                        _1751 = (_1585 + (3u * THREADS)) < _1149;
+                        _1783 = (_1633 + (2u * THREADS)) < _1188;
                     }
                     else
                     {
-                        _1751 = _1745;
+                        _1783 = _1777;
                     }
-                    if (_1751)
+                    if (_1783)
                     {
-                        uint4 _1758[1] = { _196.weights[_685 + (_1585 + (3u * THREADS))] };
-                        spvArrayCopyFromStackToStack1(raw[3u], _1758);
+                        uint4 _1790[1] = { _202.weights[_701 + (_1633 + (2u * THREADS))] };
+                        spvArrayCopyFromStackToStack1(raw[2u], _1790);
                     }
-                    for (uint _1612 = 0u; _1612 < 4u; _1612++)
+                    bool _1800 = 3u < _862;
+                    bool _1806;
+                    if (_1800)
                     {
-                        uint _901 = _1585 + (_1612 * THREADS);
-                        if ((_1612 >= _906) || (_901 >= _1149))
+                        _1806 = (_1633 + (3u * THREADS)) < _1188;
+                    }
+                    else
+                    {
+                        _1806 = _1800;
+                    }
+                    if (_1806)
+                    {
+                        uint4 _1813[1] = { _202.weights[_701 + (_1633 + (3u * THREADS))] };
+                        spvArrayCopyFromStackToStack1(raw[3u], _1813);
+                    }
+                    for (uint _1660 = 0u; _1660 < 4u; _1660++)
+                    {
+                        uint _916 = _1633 + (_1660 * THREADS);
+                        if ((_1660 >= _921) || (_916 >= _1188))
                         {
                             continue;
                         }
-                        uint _1236 = raw[_1612][0].x ^ 2155905152u;
-                        float _1259 = as_type<float>((_1236 & 255u) | 1258291200u) - 8388736.0;
-                        float _1267 = as_type<float>(((_1236 >> uint(8)) & 255u) | 1258291200u) - 8388736.0;
-                        float _1275 = as_type<float>(((_1236 >> uint(16)) & 255u) | 1258291200u) - 8388736.0;
-                        float _1283 = as_type<float>((_1236 >> uint(24)) | 1258291200u) - 8388736.0;
-                        uint _1770 = raw[_1612][0].y ^ 2155905152u;
-                        float _1774 = as_type<float>((_1770 & 255u) | 1258291200u) - 8388736.0;
-                        float _1779 = as_type<float>(((_1770 >> uint(8)) & 255u) | 1258291200u) - 8388736.0;
-                        float _1784 = as_type<float>(((_1770 >> uint(16)) & 255u) | 1258291200u) - 8388736.0;
-                        float _1788 = as_type<float>((_1770 >> uint(24)) | 1258291200u) - 8388736.0;
-                        uint _1800 = raw[_1612][0].z ^ 2155905152u;
-                        float _1804 = as_type<float>((_1800 & 255u) | 1258291200u) - 8388736.0;
-                        float _1809 = as_type<float>(((_1800 >> uint(8)) & 255u) | 1258291200u) - 8388736.0;
-                        float _1814 = as_type<float>(((_1800 >> uint(16)) & 255u) | 1258291200u) - 8388736.0;
-                        float _1818 = as_type<float>((_1800 >> uint(24)) | 1258291200u) - 8388736.0;
-                        uint _1830 = raw[_1612][0].w ^ 2155905152u;
-                        float _1834 = as_type<float>((_1830 & 255u) | 1258291200u) - 8388736.0;
-                        float _1839 = as_type<float>(((_1830 >> uint(8)) & 255u) | 1258291200u) - 8388736.0;
-                        float _1844 = as_type<float>(((_1830 >> uint(16)) & 255u) | 1258291200u) - 8388736.0;
-                        float _1848 = as_type<float>((_1830 >> uint(24)) | 1258291200u) - 8388736.0;
-                        for (uint _1616 = 0u; _1616 < TOKENS; _1616 += 4u)
+                        uint _1275 = raw[_1660][0].x ^ 2155905152u;
+                        float _1298 = as_type<float>((_1275 & 255u) | 1258291200u) - 8388736.0;
+                        float _1306 = as_type<float>(((_1275 >> uint(8)) & 255u) | 1258291200u) - 8388736.0;
+                        float _1314 = as_type<float>(((_1275 >> uint(16)) & 255u) | 1258291200u) - 8388736.0;
+                        float _1322 = as_type<float>((_1275 >> uint(24)) | 1258291200u) - 8388736.0;
+                        uint _1825 = raw[_1660][0].y ^ 2155905152u;
+                        float _1829 = as_type<float>((_1825 & 255u) | 1258291200u) - 8388736.0;
+                        float _1834 = as_type<float>(((_1825 >> uint(8)) & 255u) | 1258291200u) - 8388736.0;
+                        float _1839 = as_type<float>(((_1825 >> uint(16)) & 255u) | 1258291200u) - 8388736.0;
+                        float _1843 = as_type<float>((_1825 >> uint(24)) | 1258291200u) - 8388736.0;
+                        uint _1855 = raw[_1660][0].z ^ 2155905152u;
+                        float _1859 = as_type<float>((_1855 & 255u) | 1258291200u) - 8388736.0;
+                        float _1864 = as_type<float>(((_1855 >> uint(8)) & 255u) | 1258291200u) - 8388736.0;
+                        float _1869 = as_type<float>(((_1855 >> uint(16)) & 255u) | 1258291200u) - 8388736.0;
+                        float _1873 = as_type<float>((_1855 >> uint(24)) | 1258291200u) - 8388736.0;
+                        uint _1885 = raw[_1660][0].w ^ 2155905152u;
+                        float _1889 = as_type<float>((_1885 & 255u) | 1258291200u) - 8388736.0;
+                        float _1894 = as_type<float>(((_1885 >> uint(8)) & 255u) | 1258291200u) - 8388736.0;
+                        float _1899 = as_type<float>(((_1885 >> uint(16)) & 255u) | 1258291200u) - 8388736.0;
+                        float _1903 = as_type<float>((_1885 >> uint(24)) | 1258291200u) - 8388736.0;
+                        for (uint _1664 = 0u; _1664 < TOKENS; _1664 += 4u)
                         {
-                            if ((_1616 != 0u) && (_1616 >= _1580))
+                            if ((_1664 != 0u) && (_1664 >= _1628))
                             {
                                 continue;
                             }
-                            for (uint _1621 = _1616; _1621 < (_1616 + 4u); _1621++)
+                            for (uint _1669 = _1664; _1669 < (_1664 + 4u); _1669++)
                             {
-                                if (_1621 >= TOKENS)
+                                if (_1669 >= TOKENS)
                                 {
                                     continue;
                                 }
-                                uint _1288 = (_901 >> uint(2)) * 2u;
-                                uint _978 = x_at[_1621] + _1288;
-                                uint _1863 = x_at[_1621] + (_1288 + 1u);
-                                uint _1003 = _1621 * 2u;
-                                acc[_1003] = spvFAdd(acc[_1003], fma(_1788, _969.x[_1863].w, fma(_1784, _969.x[_1863].z, fma(_1779, _969.x[_1863].y, fma(_1774, _969.x[_1863].x, fma(_1283, _969.x[_978].w, fma(_1275, _969.x[_978].z, fma(_1267, _969.x[_978].y, spvFMul(_1259, _969.x[_978].x)))))))));
-                                uint _1942 = _1003 + 1u;
-                                acc[_1942] += fma(_1848, _969.x[_1863].w, fma(_1844, _969.x[_1863].z, fma(_1839, _969.x[_1863].y, fma(_1834, _969.x[_1863].x, fma(_1818, _969.x[_978].w, fma(_1814, _969.x[_978].z, fma(_1809, _969.x[_978].y, _1804 * _969.x[_978].x)))))));
+                                uint _1327 = (_916 >> uint(2)) * 2u;
+                                uint _994 = x_at[_1669] + _1327;
+                                uint _1918 = x_at[_1669] + (_1327 + 1u);
+                                uint _1031 = _1669 * 2u;
+                                acc[_1031] = spvFAdd(acc[_1031], fma(_1843, _985.x[_1918].w, fma(_1839, _985.x[_1918].z, fma(_1834, _985.x[_1918].y, fma(_1829, _985.x[_1918].x, fma(_1322, _985.x[_994].w, fma(_1314, _985.x[_994].z, fma(_1306, _985.x[_994].y, spvFMul(_1298, _985.x[_994].x)))))))));
+                                uint _1997 = _1031 + 1u;
+                                acc[_1997] += fma(_1903, _985.x[_1918].w, fma(_1899, _985.x[_1918].z, fma(_1894, _985.x[_1918].y, fma(_1889, _985.x[_1918].x, fma(_1873, _985.x[_994].w, fma(_1869, _985.x[_994].z, fma(_1864, _985.x[_994].y, _1859 * _985.x[_994].x)))))));
                             }
                         }
                     }
-                    _1585 += _1030;
+                    _1633 += _1070;
                     continue;
                 }
                 else
@@ -346,82 +346,82 @@ kernel void expert_up_int8(constant Push& p [[buffer(0)]], const device Weights&
             }
             float param[16];
             spvArrayCopyFromStackToStack1(param, acc);
-            for (uint _1586 = 0u; _1586 < _470; )
+            for (uint _1634 = 0u; _1634 < _486; )
             {
-                partial[(_1586 * THREADS) + gl_LocalInvocationID.x] = param[_1586];
-                _1586++;
+                partial[(_1634 * THREADS) + gl_LocalInvocationID.x] = param[_1634];
+                _1634++;
                 continue;
             }
             threadgroup_barrier(mem_flags::mem_threadgroup);
-            for (uint _1587 = gl_LocalInvocationID.x; _1587 < _499; _1587 += THREADS)
+            for (uint _1635 = gl_LocalInvocationID.x; _1635 < _515; _1635 += THREADS)
             {
-                uint _1433 = (((_1587 / 32u) * THREADS) + ((_1587 / 8u) % 4u)) + (4u * (_1587 % 8u));
-                float _1610;
-                _1610 = partial[_1433];
-                for (uint _1608 = 32u; _1608 < THREADS; )
+                uint _1481 = (((_1635 / 32u) * THREADS) + ((_1635 / 8u) % 4u)) + (4u * (_1635 % 8u));
+                float _1658;
+                _1658 = partial[_1481];
+                for (uint _1656 = 32u; _1656 < THREADS; )
                 {
-                    _1610 = spvFAdd(_1610, partial[_1433 + _1608]);
-                    _1608 += 32u;
+                    _1658 = spvFAdd(_1658, partial[_1481 + _1656]);
+                    _1656 += 32u;
                     continue;
                 }
-                chunk_sums[_1587] = _1610;
+                chunk_sums[_1635] = _1658;
             }
             threadgroup_barrier(mem_flags::mem_threadgroup);
-            uint _1593;
-            _1593 = 0u;
-            uint _1658;
-            for (uint _1588 = 0u; _1588 < TOKENS; _1593 = _1658, _1588++)
+            uint _1641;
+            _1641 = 0u;
+            uint _1709;
+            for (uint _1636 = 0u; _1636 < TOKENS; _1641 = _1709, _1636++)
             {
-                if ((gl_LocalInvocationID.x / 8u) == _1588)
+                if ((gl_LocalInvocationID.x / 8u) == _1636)
                 {
-                    _1658 = token[_1588];
+                    _1709 = token[_1636];
                 }
                 else
                 {
-                    _1658 = _1593;
+                    _1709 = _1641;
                 }
             }
-            bool _1059 = gl_LocalInvocationID.x < (8u * _728);
-            bool _1066;
-            if (_1059)
+            bool _1099 = gl_LocalInvocationID.x < (8u * _744);
+            bool _1106;
+            if (_1099)
             {
-                _1066 = _692 < p.rows;
+                _1106 = _708 < p.rows;
             }
             else
             {
-                _1066 = _1059;
+                _1106 = _1099;
             }
-            if (_1066)
+            if (_1106)
             {
-                uint _1474 = (((((gl_LocalInvocationID.x / 8u) * 2u) + (_709 % 2u)) * 4u) + _1129) * 8u;
-                float _1078 = spvFMul((((((spvFAdd(chunk_sums[_1474], chunk_sums[_1474 + 1u]) + chunk_sums[_1474 + 2u]) + chunk_sums[_1474 + 3u]) + chunk_sums[_1474 + 4u]) + chunk_sums[_1474 + 5u]) + chunk_sums[_1474 + 6u]) + chunk_sums[_1474 + 7u], _1579);
-                float _1502 = -abs(_1078);
-                float _1594;
+                uint _1522 = (((((gl_LocalInvocationID.x / 8u) * 2u) + (_725 % 2u)) * 4u) + _1168) * 8u;
+                float _1118 = spvFMul((((((spvFAdd(chunk_sums[_1522], chunk_sums[_1522 + 1u]) + chunk_sums[_1522 + 2u]) + chunk_sums[_1522 + 3u]) + chunk_sums[_1522 + 4u]) + chunk_sums[_1522 + 5u]) + chunk_sums[_1522 + 6u]) + chunk_sums[_1522 + 7u], _1627);
+                float _1550 = -abs(_1118);
+                float _1642;
                 do
                 {
-                    if (_1502 < (-87.0))
+                    if (_1550 < (-87.0))
                     {
-                        _1594 = 0.0;
+                        _1642 = 0.0;
                         break;
                     }
-                    float _1531 = floor(fma(_1502, 1.44269502162933349609375, 0.5));
-                    float _1537 = fma(_1531, 0.00021219444170128554105758666992188, fma(_1531, -0.693359375, _1502));
-                    _1594 = spvFAdd(fma(spvFMul(fma(fma(fma(fma(fma(0.00019875691214110702276229858398438, _1537, 0.00139819993637502193450927734375), _1537, 0.008333452045917510986328125), _1537, 0.0416657961905002593994140625), _1537, 0.1666666567325592041015625), _1537, 0.5), _1537), _1537, _1537), 1.0) * as_type<float>(uint(int(_1531) + 127) << uint(23));
+                    float _1579 = floor(fma(_1550, 1.44269502162933349609375, 0.5));
+                    float _1585 = fma(_1579, 0.00021219444170128554105758666992188, fma(_1579, -0.693359375, _1550));
+                    _1642 = spvFAdd(fma(spvFMul(fma(fma(fma(fma(fma(0.00019875691214110702276229858398438, _1585, 0.00139819993637502193450927734375), _1585, 0.008333452045917510986328125), _1585, 0.0416657961905002593994140625), _1585, 0.1666666567325592041015625), _1585, 0.5), _1585), _1585, _1585), 1.0) * as_type<float>(uint(int(_1579) + 127) << uint(23));
                     break;
                 } while(false);
-                float _1595;
-                if (_1078 < 0.0)
+                float _1643;
+                if (_1118 < 0.0)
                 {
-                    _1595 = _1078 * _1594;
+                    _1643 = _1118 * _1642;
                 }
                 else
                 {
-                    _1595 = _1078;
+                    _1643 = _1118;
                 }
-                _1082.y[(((_593 * 64u) + _1593) * p.y_stride) + _692] = _1595 / (1.0 + _1594);
+                _1122.y[(((_609 * 64u) + _1641) * p.y_stride) + _708] = _1643 / (1.0 + _1642);
             }
-            _1099 = _1580 - _728;
-            if (_1100 && (_1099 != 0u))
+            _1139 = _1628 - _744;
+            if (_1140 && (_1139 != 0u))
             {
                 threadgroup_barrier(mem_flags::mem_threadgroup);
             }

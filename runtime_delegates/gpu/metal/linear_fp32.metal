@@ -36,16 +36,16 @@ struct Weights
 #define BLOCKFFN_TOKENS 1u
 #endif
 constant uint TOKENS = BLOCKFFN_TOKENS;
-constant uint _287 = (TOKENS * 4u);
+constant uint _303 = (TOKENS * 4u);
 #ifndef BLOCKFFN_THREADS
 #define BLOCKFFN_THREADS 64u
 #endif
 constant uint THREADS = BLOCKFFN_THREADS;
-constant uint _290 = (THREADS * TOKENS);
-constant uint _291 = (_290 * 4u);
-constant uint _316 = (64u * TOKENS);
-constant uint _353 = (64u * TOKENS);
-constant bool _409 = (TOKENS == 1u);
+constant uint _306 = (THREADS * TOKENS);
+constant uint _307 = (_306 * 4u);
+constant uint _332 = (64u * TOKENS);
+constant uint _369 = (64u * TOKENS);
+constant bool _425 = (TOKENS == 1u);
 
 struct Step
 {
@@ -70,33 +70,33 @@ struct Push
     uint residual_stride;
 };
 
-constant uint _479 = (8u * TOKENS);
+constant uint _495 = (8u * TOKENS);
 
 struct Y
 {
     float y[1];
 };
 
-constant uint _580 = (TOKENS * 4u);
-constant bool _612 = (TOKENS >= 4u);
-constant bool _614 = (_612 && false);
-constant int _615 = _614 ? 2 : 2;
-constant uint _616 = (uint(_615) + 0u);
-constant bool _672 = (TOKENS >= 4u);
-constant bool _673 = (_672 && false);
-constant int _674 = _673 ? 2 : 2;
-constant uint _675 = (uint(_674) + 0u);
+constant uint _596 = (TOKENS * 4u);
+constant bool _628 = (TOKENS >= 4u);
+constant bool _630 = (_628 && false);
+constant int _631 = _630 ? 2 : 2;
+constant uint _632 = (uint(_631) + 0u);
+constant bool _688 = (TOKENS >= 4u);
+constant bool _689 = (_688 && false);
+constant int _690 = _689 ? 2 : 2;
+constant uint _691 = (uint(_690) + 0u);
 
 struct X
 {
     float4 x[1];
 };
 
-constant bool _795 = (TOKENS >= 4u);
-constant bool _796 = (_795 && false);
-constant int _797 = _796 ? 2 : 2;
-constant uint _798 = (uint(_797) + 0u);
-constant uint _799 = (_798 * THREADS);
+constant bool _835 = (TOKENS >= 4u);
+constant bool _836 = (_835 && false);
+constant int _837 = _836 ? 2 : 2;
+constant uint _838 = (uint(_837) + 0u);
+constant uint _839 = (_838 * THREADS);
 
 struct Bias
 {
@@ -111,231 +111,231 @@ struct Residual
 #ifndef BLOCKFFN_THREADS
 #define BLOCKFFN_THREADS 64u
 #endif
-constant uint _877 = BLOCKFFN_THREADS;
-constant uint3 gl_WorkGroupSize [[maybe_unused]] = uint3(_877, 1u, 1u);
+constant uint _917 = BLOCKFFN_THREADS;
+constant uint3 gl_WorkGroupSize [[maybe_unused]] = uint3(_917, 1u, 1u);
 
-kernel void linear_fp32(constant Push& p [[buffer(0)]], const device Weights& _122 [[buffer(1)]], const device X& _738 [[buffer(2)]], device Y& _505 [[buffer(3)]], const device Bias& _829 [[buffer(4)]], const device Step& _417 [[buffer(5)]], const device Residual& _853 [[buffer(6)]], uint3 gl_LocalInvocationID [[thread_position_in_threadgroup]], uint3 gl_WorkGroupID [[threadgroup_position_in_grid]])
+kernel void linear_fp32(constant Push& p [[buffer(0)]], const device Weights& _128 [[buffer(1)]], const device X& _755 [[buffer(2)]], device Y& _521 [[buffer(3)]], const device Bias& _869 [[buffer(4)]], const device Step& _433 [[buffer(5)]], const device Residual& _893 [[buffer(6)]], uint3 gl_LocalInvocationID [[thread_position_in_threadgroup]], uint3 gl_WorkGroupID [[threadgroup_position_in_grid]])
 {
-    threadgroup float partial[_291];
-    threadgroup float chunk_sums[_353];
+    threadgroup float partial[_307];
+    threadgroup float chunk_sums[_369];
     do
     {
-        uint _407 = gl_WorkGroupID.z * TOKENS;
-        uint _1182;
-        if (_409)
+        uint _423 = gl_WorkGroupID.z * TOKENS;
+        uint _1230;
+        if (_425)
         {
-            _1182 = 1u;
+            _1230 = 1u;
         }
         else
         {
-            _1182 = _417.step_[0];
+            _1230 = _433.step_[0];
         }
-        uint _1183;
+        uint _1231;
         if ((p.flags & 2u) != 0u)
         {
-            _1183 = _417.step_[2];
+            _1231 = _433.step_[2];
         }
         else
         {
-            _1183 = 0u;
+            _1231 = 0u;
         }
-        if (_407 >= _1182)
+        if (_423 >= _1230)
         {
             break;
         }
-        uint _456 = (p.row_offset + (gl_WorkGroupID.x * 8u)) + (gl_LocalInvocationID.x % 8u);
-        uint _461 = _407 + (gl_LocalInvocationID.x / 8u);
-        uint _472 = gl_WorkGroupID.y * p.y_group;
-        uint _475 = ((_461 * p.y_stride) + _472) + _456;
-        bool _480 = gl_LocalInvocationID.x < _479;
-        bool _488;
-        if (_480)
+        uint _472 = (p.row_offset + (gl_WorkGroupID.x * 8u)) + (gl_LocalInvocationID.x % 8u);
+        uint _477 = _423 + (gl_LocalInvocationID.x / 8u);
+        uint _488 = gl_WorkGroupID.y * p.y_group;
+        uint _491 = ((_477 * p.y_stride) + _488) + _472;
+        bool _496 = gl_LocalInvocationID.x < _495;
+        bool _504;
+        if (_496)
         {
-            _488 = _456 < p.rows;
+            _504 = _472 < p.rows;
         }
         else
         {
-            _488 = _480;
+            _504 = _496;
         }
-        bool _491 = _461 < _1182;
-        bool _492 = _488 && _491;
-        if ((_407 + TOKENS) <= _1183)
+        bool _507 = _477 < _1230;
+        bool _508 = _504 && _507;
+        if ((_423 + TOKENS) <= _1231)
         {
-            if (_492)
+            if (_508)
             {
-                _505.y[_475] = 0.0;
+                _521.y[_491] = 0.0;
             }
             break;
         }
-        uint _524 = p.first + (((gl_WorkGroupID.y * p.tiles_per_group) + gl_WorkGroupID.x) * p.tile_vectors);
+        uint _540 = p.first + (((gl_WorkGroupID.y * p.tiles_per_group) + gl_WorkGroupID.x) * p.tile_vectors);
         uint x_at[8];
-        for (uint _1184 = 0u; _1184 < TOKENS; )
+        for (uint _1232 = 0u; _1232 < TOKENS; )
         {
-            x_at[_1184] = ((_407 + _1184) * p.x_stride) + (gl_WorkGroupID.y * p.x_group);
-            _1184++;
+            x_at[_1232] = ((_423 + _1232) * p.x_stride) + (gl_WorkGroupID.y * p.x_group);
+            _1232++;
             continue;
         }
-        uint _556 = _1182 - _407;
+        uint _572 = _1230 - _423;
         float acc[32];
-        for (uint _1185 = 0u; _1185 < _580; )
+        for (uint _1233 = 0u; _1233 < _596; )
         {
-            acc[_1185] = 0.0;
-            _1185++;
+            acc[_1233] = 0.0;
+            _1233++;
             continue;
         }
-        uint _890 = ((p.cols + 3u) / 4u) * 2u;
+        uint _929 = ((p.cols + 3u) / 4u) * 2u;
         uint4 raw[2][4];
-        float param_1[4];
-        for (uint _1186 = gl_LocalInvocationID.x; _1186 < _890; _1186 += _799)
+        float _1007[4];
+        for (uint _1234 = gl_LocalInvocationID.x; _1234 < _929; _1234 += _839)
         {
-            for (uint _1196 = 0u; _1196 < 2u; _1196++)
+            for (uint _1244 = 0u; _1244 < 2u; _1244++)
             {
-                bool _617 = _1196 < _616;
-                bool _626;
-                if (_617)
+                bool _633 = _1244 < _632;
+                bool _642;
+                if (_633)
                 {
-                    _626 = (_1186 + (_1196 * THREADS)) < _890;
+                    _642 = (_1234 + (_1244 * THREADS)) < _929;
                 }
                 else
                 {
-                    _626 = _617;
+                    _642 = _633;
                 }
-                if (_626)
+                if (_642)
                 {
-                    uint _632 = _1186 + (_1196 * THREADS);
-                    uint _897 = _632 >> uint(1);
-                    uint _898 = _897 * 4u;
-                    uint _905 = (_524 + (_897 * 8u)) + (_632 & 1u);
-                    uint4 _1230;
-                    if (_898 < p.cols)
+                    uint _648 = _1234 + (_1244 * THREADS);
+                    uint _936 = _648 >> uint(1);
+                    uint _937 = _936 * 4u;
+                    uint _944 = (_540 + (_936 * 8u)) + (_648 & 1u);
+                    uint4 _1281;
+                    if (_937 < p.cols)
                     {
-                        _1230 = _122.weights[_905];
+                        _1281 = _128.weights[_944];
                     }
                     else
                     {
-                        _1230 = uint4(0u);
+                        _1281 = uint4(0u);
                     }
-                    uint4 _1339;
-                    if ((_898 + 1u) < p.cols)
+                    uint4 _1392;
+                    if ((_937 + 1u) < p.cols)
                     {
-                        _1339 = _122.weights[_905 + 2u];
+                        _1392 = _128.weights[_944 + 2u];
                     }
                     else
                     {
-                        _1339 = uint4(0u);
+                        _1392 = uint4(0u);
                     }
-                    uint4 _1357;
-                    if ((_898 + 2u) < p.cols)
+                    uint4 _1410;
+                    if ((_937 + 2u) < p.cols)
                     {
-                        _1357 = _122.weights[_905 + 4u];
+                        _1410 = _128.weights[_944 + 4u];
                     }
                     else
                     {
-                        _1357 = uint4(0u);
+                        _1410 = uint4(0u);
                     }
-                    uint4 _1375;
-                    if ((_898 + 3u) < p.cols)
+                    uint4 _1428;
+                    if ((_937 + 3u) < p.cols)
                     {
-                        _1375 = _122.weights[_905 + 6u];
+                        _1428 = _128.weights[_944 + 6u];
                     }
                     else
                     {
-                        _1375 = uint4(0u);
+                        _1428 = uint4(0u);
                     }
-                    uint4 _1505[4] = { _1230, _1339, _1357, _1375 };
-                    spvArrayCopyFromStackToStack1(raw[_1196], _1505);
+                    uint4 _1587[4] = { _1281, _1392, _1410, _1428 };
+                    spvArrayCopyFromStackToStack1(raw[_1244], _1587);
                 }
             }
-            for (uint _1197 = 0u; _1197 < 2u; _1197++)
+            for (uint _1245 = 0u; _1245 < 2u; _1245++)
             {
-                uint _670 = _1186 + (_1197 * THREADS);
-                if ((_1197 >= _675) || (_670 >= _890))
+                uint _686 = _1234 + (_1245 * THREADS);
+                if ((_1245 >= _691) || (_686 >= _929))
                 {
                     continue;
                 }
-                float4 _1514[4] = { float4(as_type<float>(raw[_1197][0].x), as_type<float>(raw[_1197][1].x), as_type<float>(raw[_1197][2].x), as_type<float>(raw[_1197][3].x)), float4(as_type<float>(raw[_1197][0].y), as_type<float>(raw[_1197][1].y), as_type<float>(raw[_1197][2].y), as_type<float>(raw[_1197][3].y)), float4(as_type<float>(raw[_1197][0].z), as_type<float>(raw[_1197][1].z), as_type<float>(raw[_1197][2].z), as_type<float>(raw[_1197][3].z)), float4(as_type<float>(raw[_1197][0].w), as_type<float>(raw[_1197][1].w), as_type<float>(raw[_1197][2].w), as_type<float>(raw[_1197][3].w)) };
-                for (uint _1201 = 0u; _1201 < TOKENS; _1201 += 4u)
+                float4 _1596[4] = { float4(as_type<float>(raw[_1245][0].x), as_type<float>(raw[_1245][1].x), as_type<float>(raw[_1245][2].x), as_type<float>(raw[_1245][3].x)), float4(as_type<float>(raw[_1245][0].y), as_type<float>(raw[_1245][1].y), as_type<float>(raw[_1245][2].y), as_type<float>(raw[_1245][3].y)), float4(as_type<float>(raw[_1245][0].z), as_type<float>(raw[_1245][1].z), as_type<float>(raw[_1245][2].z), as_type<float>(raw[_1245][3].z)), float4(as_type<float>(raw[_1245][0].w), as_type<float>(raw[_1245][1].w), as_type<float>(raw[_1245][2].w), as_type<float>(raw[_1245][3].w)) };
+                for (uint _1249 = 0u; _1249 < TOKENS; _1249 += 4u)
                 {
-                    if ((_1201 != 0u) && (_1201 >= _556))
+                    if ((_1249 != 0u) && (_1249 >= _572))
                     {
                         continue;
                     }
-                    for (uint _1202 = _1201; _1202 < (_1201 + 4u); _1202++)
+                    for (uint _1250 = _1249; _1250 < (_1249 + 4u); _1250++)
                     {
-                        if (_1202 >= TOKENS)
+                        if (_1250 >= TOKENS)
                         {
                             continue;
                         }
-                        uint _747 = x_at[_1202] + (_670 >> uint(1));
-                        float4 param[4];
-                        spvArrayCopyFromStackToStack1(param, _1514);
-                        for (uint _1205 = 0u; _1205 < 4u; )
+                        uint _764 = x_at[_1250] + (_686 >> uint(1));
+                        float4 _1005[4];
+                        spvArrayCopyFromStackToStack1(_1005, _1596);
+                        for (uint _1253 = 0u; _1253 < 4u; )
                         {
-                            param_1[_1205] = fma(param[_1205].w, _738.x[_747].w, fma(param[_1205].z, _738.x[_747].z, fma(param[_1205].y, _738.x[_747].y, spvFMul(param[_1205].x, _738.x[_747].x))));
-                            _1205++;
+                            _1007[_1253] = fma(_1005[_1253].w, _755.x[_764].w, fma(_1005[_1253].z, _755.x[_764].z, fma(_1005[_1253].y, _755.x[_764].y, spvFMul(_1005[_1253].x, _755.x[_764].x))));
+                            _1253++;
                             continue;
                         }
-                        uint _772 = _1202 * 4u;
-                        acc[_772] = spvFAdd(acc[_772], param_1[0]);
-                        uint _1448 = _772 + 1u;
-                        acc[_1448] += param_1[1];
-                        uint _1465 = _772 + 2u;
-                        acc[_1465] += param_1[2];
-                        uint _1482 = _772 + 3u;
-                        acc[_1482] += param_1[3];
+                        uint _800 = _1250 * 4u;
+                        acc[_800] = spvFAdd(acc[_800], _1007[0]);
+                        uint _1501 = _800 + 1u;
+                        acc[_1501] += _1007[1];
+                        uint _1526 = _800 + 2u;
+                        acc[_1526] += _1007[2];
+                        uint _1551 = _800 + 3u;
+                        acc[_1551] += _1007[3];
                     }
                 }
             }
         }
-        float param_2[32];
-        spvArrayCopyFromStackToStack1(param_2, acc);
-        for (uint _1187 = 0u; _1187 < _287; )
+        float param[32];
+        spvArrayCopyFromStackToStack1(param, acc);
+        for (uint _1235 = 0u; _1235 < _303; )
         {
-            partial[(_1187 * THREADS) + gl_LocalInvocationID.x] = param_2[_1187];
-            _1187++;
+            partial[(_1235 * THREADS) + gl_LocalInvocationID.x] = param[_1235];
+            _1235++;
             continue;
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
-        for (uint _1188 = gl_LocalInvocationID.x; _1188 < _316; _1188 += THREADS)
+        for (uint _1236 = gl_LocalInvocationID.x; _1236 < _332; _1236 += THREADS)
         {
-            uint _1108 = (((_1188 / 16u) * THREADS) + ((_1188 / 8u) % 2u)) + (2u * (_1188 % 8u));
-            float _1195;
-            _1195 = partial[_1108];
-            for (uint _1193 = 16u; _1193 < THREADS; )
+            uint _1156 = (((_1236 / 16u) * THREADS) + ((_1236 / 8u) % 2u)) + (2u * (_1236 % 8u));
+            float _1243;
+            _1243 = partial[_1156];
+            for (uint _1241 = 16u; _1241 < THREADS; )
             {
-                _1195 = spvFAdd(_1195, partial[_1108 + _1193]);
-                _1193 += 16u;
+                _1243 = spvFAdd(_1243, partial[_1156 + _1241]);
+                _1241 += 16u;
                 continue;
             }
-            chunk_sums[_1188] = _1195;
+            chunk_sums[_1236] = _1243;
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
-        if (!_492)
+        if (!_508)
         {
             break;
         }
-        uint _814 = gl_LocalInvocationID.x % 8u;
-        uint _1149 = (((((gl_LocalInvocationID.x / 8u) * 4u) + (_814 % 4u)) * 2u) + (_814 / 4u)) * 8u;
-        float _819 = spvFMul((((((spvFAdd(chunk_sums[_1149], chunk_sums[_1149 + 1u]) + chunk_sums[_1149 + 2u]) + chunk_sums[_1149 + 3u]) + chunk_sums[_1149 + 4u]) + chunk_sums[_1149 + 5u]) + chunk_sums[_1149 + 6u]) + chunk_sums[_1149 + 7u], spvFMul(p.scale, 1.0));
-        float _1191;
+        uint _854 = gl_LocalInvocationID.x % 8u;
+        uint _1197 = (((((gl_LocalInvocationID.x / 8u) * 4u) + (_854 % 4u)) * 2u) + (_854 / 4u)) * 8u;
+        float _859 = spvFMul((((((spvFAdd(chunk_sums[_1197], chunk_sums[_1197 + 1u]) + chunk_sums[_1197 + 2u]) + chunk_sums[_1197 + 3u]) + chunk_sums[_1197 + 4u]) + chunk_sums[_1197 + 5u]) + chunk_sums[_1197 + 6u]) + chunk_sums[_1197 + 7u], spvFMul(p.scale, 1.0));
+        float _1239;
         if ((p.flags & 1u) != 0u)
         {
-            _1191 = spvFAdd(_819, _829.bias0[(p.bias_at + (gl_WorkGroupID.y * p.rows)) + _456]);
+            _1239 = spvFAdd(_859, _869.bias0[(p.bias_at + (gl_WorkGroupID.y * p.rows)) + _472]);
         }
         else
         {
-            _1191 = _819;
+            _1239 = _859;
         }
-        float _1192;
+        float _1240;
         if ((p.flags & 4u) != 0u)
         {
-            _1192 = spvFAdd(_1191, _853.residual[((_461 * p.residual_stride) + _472) + _456]);
+            _1240 = spvFAdd(_1239, _893.residual[((_477 * p.residual_stride) + _488) + _472]);
         }
         else
         {
-            _1192 = _1191;
+            _1240 = _1239;
         }
-        _505.y[_475] = (_461 < _1183) ? 0.0 : _1192;
+        _521.y[_491] = (_477 < _1231) ? 0.0 : _1240;
         break;
     } while(false);
 }

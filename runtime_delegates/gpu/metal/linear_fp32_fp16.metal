@@ -36,16 +36,16 @@ struct Weights
 #define BLOCKFFN_TOKENS 1u
 #endif
 constant uint TOKENS = BLOCKFFN_TOKENS;
-constant uint _519 = (TOKENS * 4u);
+constant uint _518 = (TOKENS * 4u);
 #ifndef BLOCKFFN_THREADS
 #define BLOCKFFN_THREADS 64u
 #endif
 constant uint THREADS = BLOCKFFN_THREADS;
-constant uint _522 = (THREADS * TOKENS);
-constant uint _523 = (_522 * 4u);
-constant uint _548 = (64u * TOKENS);
-constant uint _584 = (64u * TOKENS);
-constant bool _640 = (TOKENS == 1u);
+constant uint _521 = (THREADS * TOKENS);
+constant uint _522 = (_521 * 4u);
+constant uint _547 = (64u * TOKENS);
+constant uint _583 = (64u * TOKENS);
+constant bool _639 = (TOKENS == 1u);
 
 struct Step
 {
@@ -70,33 +70,33 @@ struct Push
     uint residual_stride;
 };
 
-constant uint _709 = (8u * TOKENS);
+constant uint _708 = (8u * TOKENS);
 
 struct Y
 {
     float y[1];
 };
 
-constant uint _810 = (TOKENS * 4u);
-constant bool _842 = (TOKENS >= 4u);
-constant bool _844 = (_842 && false);
-constant int _845 = _844 ? 2 : 2;
-constant uint _846 = (uint(_845) + 0u);
-constant bool _902 = (TOKENS >= 4u);
-constant bool _903 = (_902 && false);
-constant int _904 = _903 ? 2 : 2;
-constant uint _905 = (uint(_904) + 0u);
+constant uint _809 = (TOKENS * 4u);
+constant bool _841 = (TOKENS >= 4u);
+constant bool _843 = (_841 && false);
+constant int _844 = _843 ? 2 : 2;
+constant uint _845 = (uint(_844) + 0u);
+constant bool _901 = (TOKENS >= 4u);
+constant bool _902 = (_901 && false);
+constant int _903 = _902 ? 2 : 2;
+constant uint _904 = (uint(_903) + 0u);
 
 struct X
 {
     float4 x[1];
 };
 
-constant bool _1033 = (TOKENS >= 4u);
-constant bool _1034 = (_1033 && false);
-constant int _1035 = _1034 ? 2 : 2;
-constant uint _1036 = (uint(_1035) + 0u);
-constant uint _1037 = (_1036 * THREADS);
+constant bool _1149 = (TOKENS >= 4u);
+constant bool _1150 = (_1149 && false);
+constant int _1151 = _1150 ? 2 : 2;
+constant uint _1152 = (uint(_1151) + 0u);
+constant uint _1153 = (_1152 * THREADS);
 
 struct Bias
 {
@@ -111,277 +111,336 @@ struct Residual
 #ifndef BLOCKFFN_THREADS
 #define BLOCKFFN_THREADS 64u
 #endif
-constant uint _1115 = BLOCKFFN_THREADS;
-constant uint3 gl_WorkGroupSize [[maybe_unused]] = uint3(_1115, 1u, 1u);
+constant uint _1231 = BLOCKFFN_THREADS;
+constant uint3 gl_WorkGroupSize [[maybe_unused]] = uint3(_1231, 1u, 1u);
 
-kernel void linear_fp32_fp16(constant Push& p [[buffer(0)]], const device Weights& _141 [[buffer(1)]], const device X& _968 [[buffer(2)]], device Y& _735 [[buffer(3)]], const device Bias& _1067 [[buffer(4)]], const device Step& _648 [[buffer(5)]], const device Residual& _1091 [[buffer(6)]], uint3 gl_LocalInvocationID [[thread_position_in_threadgroup]], uint3 gl_WorkGroupID [[threadgroup_position_in_grid]])
+kernel void linear_fp32_fp16(constant Push& p [[buffer(0)]], const device Weights& _142 [[buffer(1)]], const device X& _968 [[buffer(2)]], device Y& _734 [[buffer(3)]], const device Bias& _1183 [[buffer(4)]], const device Step& _647 [[buffer(5)]], const device Residual& _1207 [[buffer(6)]], uint3 gl_LocalInvocationID [[thread_position_in_threadgroup]], uint3 gl_WorkGroupID [[threadgroup_position_in_grid]])
 {
-    threadgroup float partial[_523];
-    threadgroup float chunk_sums[_584];
+    threadgroup float partial[_522];
+    threadgroup float chunk_sums[_583];
     do
     {
-        uint _638 = gl_WorkGroupID.z * TOKENS;
-        uint _1673;
-        if (_640)
+        uint _637 = gl_WorkGroupID.z * TOKENS;
+        uint _1789;
+        if (_639)
         {
-            _1673 = 1u;
+            _1789 = 1u;
         }
         else
         {
-            _1673 = _648.step_[0];
+            _1789 = _647.step_[0];
         }
-        uint _1674;
+        uint _1790;
         if ((p.flags & 2u) != 0u)
         {
-            _1674 = _648.step_[2];
+            _1790 = _647.step_[2];
         }
         else
         {
-            _1674 = 0u;
+            _1790 = 0u;
         }
-        if (_638 >= _1673)
+        if (_637 >= _1789)
         {
             break;
         }
-        uint _687 = (p.row_offset + (gl_WorkGroupID.x * 8u)) + (gl_LocalInvocationID.x % 8u);
-        uint _692 = _638 + (gl_LocalInvocationID.x / 8u);
-        uint _703 = gl_WorkGroupID.y * p.y_group;
-        uint _706 = ((_692 * p.y_stride) + _703) + _687;
-        bool _710 = gl_LocalInvocationID.x < _709;
-        bool _718;
-        if (_710)
+        uint _686 = (p.row_offset + (gl_WorkGroupID.x * 8u)) + (gl_LocalInvocationID.x % 8u);
+        uint _691 = _637 + (gl_LocalInvocationID.x / 8u);
+        uint _702 = gl_WorkGroupID.y * p.y_group;
+        uint _705 = ((_691 * p.y_stride) + _702) + _686;
+        bool _709 = gl_LocalInvocationID.x < _708;
+        bool _717;
+        if (_709)
         {
-            _718 = _687 < p.rows;
+            _717 = _686 < p.rows;
         }
         else
         {
-            _718 = _710;
+            _717 = _709;
         }
-        bool _721 = _692 < _1673;
-        bool _722 = _718 && _721;
-        if ((_638 + TOKENS) <= _1674)
+        bool _720 = _691 < _1789;
+        bool _721 = _717 && _720;
+        if ((_637 + TOKENS) <= _1790)
         {
-            if (_722)
+            if (_721)
             {
-                _735.y[_706] = 0.0;
+                _734.y[_705] = 0.0;
             }
             break;
         }
-        uint _754 = p.first + (((gl_WorkGroupID.y * p.tiles_per_group) + gl_WorkGroupID.x) * p.tile_vectors);
+        uint _753 = p.first + (((gl_WorkGroupID.y * p.tiles_per_group) + gl_WorkGroupID.x) * p.tile_vectors);
         uint x_at[8];
-        for (uint _1675 = 0u; _1675 < TOKENS; )
+        for (uint _1791 = 0u; _1791 < TOKENS; )
         {
-            x_at[_1675] = ((_638 + _1675) * p.x_stride) + (gl_WorkGroupID.y * p.x_group);
-            _1675++;
+            x_at[_1791] = ((_637 + _1791) * p.x_stride) + (gl_WorkGroupID.y * p.x_group);
+            _1791++;
             continue;
         }
-        uint _786 = _1673 - _638;
+        uint _785 = _1789 - _637;
         float acc[32];
-        for (uint _1676 = 0u; _1676 < _810; )
+        for (uint _1792 = 0u; _1792 < _809; )
         {
-            acc[_1676] = 0.0;
-            _1676++;
+            acc[_1792] = 0.0;
+            _1792++;
             continue;
         }
-        uint _1128 = ((p.cols + 3u) / 4u) * 2u;
+        uint _1244 = ((p.cols + 3u) / 4u) * 2u;
         uint4 raw[2][4];
-        float _1257[4];
-        for (uint _1677 = gl_LocalInvocationID.x; _1677 < _1128; _1677 += _1037)
+        float param_1[4];
+        for (uint _1793 = gl_LocalInvocationID.x; _1793 < _1244; _1793 += _1153)
         {
-            for (uint _1687 = 0u; _1687 < 2u; _1687++)
+            for (uint _1803 = 0u; _1803 < 2u; _1803++)
             {
-                bool _847 = _1687 < _846;
-                bool _856;
-                if (_847)
+                bool _846 = _1803 < _845;
+                bool _855;
+                if (_846)
                 {
-                    _856 = (_1677 + (_1687 * THREADS)) < _1128;
+                    _855 = (_1793 + (_1803 * THREADS)) < _1244;
                 }
                 else
                 {
-                    _856 = _847;
+                    _855 = _846;
                 }
-                if (_856)
+                if (_855)
                 {
-                    uint _862 = _1677 + (_1687 * THREADS);
-                    uint _1135 = _862 >> uint(1);
-                    uint _1136 = _1135 * 4u;
-                    uint _1143 = (_754 + (_1135 * 8u)) + (_862 & 1u);
-                    uint4 _1735;
-                    if (_1136 < p.cols)
+                    uint _861 = _1793 + (_1803 * THREADS);
+                    uint _1251 = _861 >> uint(1);
+                    uint _1252 = _1251 * 4u;
+                    uint _1259 = (_753 + (_1251 * 8u)) + (_861 & 1u);
+                    uint4 _1876;
+                    if (_1252 < p.cols)
                     {
-                        _1735 = _141.weights[_1143];
+                        _1876 = _142.weights[_1259];
                     }
                     else
                     {
-                        _1735 = uint4(0u);
+                        _1876 = uint4(0u);
                     }
-                    uint4 _1873;
-                    if ((_1136 + 1u) < p.cols)
+                    uint4 _2028;
+                    if ((_1252 + 1u) < p.cols)
                     {
-                        _1873 = _141.weights[_1143 + 2u];
+                        _2028 = _142.weights[_1259 + 2u];
                     }
                     else
                     {
-                        _1873 = uint4(0u);
+                        _2028 = uint4(0u);
                     }
-                    uint4 _1891;
-                    if ((_1136 + 2u) < p.cols)
+                    uint4 _2046;
+                    if ((_1252 + 2u) < p.cols)
                     {
-                        _1891 = _141.weights[_1143 + 4u];
+                        _2046 = _142.weights[_1259 + 4u];
                     }
                     else
                     {
-                        _1891 = uint4(0u);
+                        _2046 = uint4(0u);
                     }
-                    uint4 _1909;
-                    if ((_1136 + 3u) < p.cols)
+                    uint4 _2064;
+                    if ((_1252 + 3u) < p.cols)
                     {
-                        _1909 = _141.weights[_1143 + 6u];
+                        _2064 = _142.weights[_1259 + 6u];
                     }
                     else
                     {
-                        _1909 = uint4(0u);
+                        _2064 = uint4(0u);
                     }
-                    uint4 _2376[4] = { _1735, _1873, _1891, _1909 };
-                    spvArrayCopyFromStackToStack1(raw[_1687], _2376);
+                    uint4 _2591[4] = { _1876, _2028, _2046, _2064 };
+                    spvArrayCopyFromStackToStack1(raw[_1803], _2591);
                 }
             }
-            for (uint _1688 = 0u; _1688 < 2u; _1688++)
+            for (uint _1804 = 0u; _1804 < 2u; _1804++)
             {
-                uint _900 = _1677 + (_1688 * THREADS);
-                if ((_1688 >= _905) || (_900 >= _1128))
+                uint _899 = _1793 + (_1804 * THREADS);
+                if ((_1804 >= _904) || (_899 >= _1244))
                 {
                     continue;
                 }
-                float4 _1187 = float4(as_type<float>(raw[_1688][0].x), as_type<float>(raw[_1688][1].x), as_type<float>(raw[_1688][2].x), as_type<float>(raw[_1688][3].x)) * 64.0;
-                half2 _1192 = half2(_1187.xz);
-                half2 _1199 = half2(_1187.yw);
-                float4 _1983 = float4(as_type<float>(raw[_1688][0].y), as_type<float>(raw[_1688][1].y), as_type<float>(raw[_1688][2].y), as_type<float>(raw[_1688][3].y)) * 64.0;
-                half2 _1986 = half2(_1983.xz);
-                half2 _1991 = half2(_1983.yw);
-                float4 _2002 = float4(as_type<float>(raw[_1688][0].z), as_type<float>(raw[_1688][1].z), as_type<float>(raw[_1688][2].z), as_type<float>(raw[_1688][3].z)) * 64.0;
-                half2 _2005 = half2(_2002.xz);
-                half2 _2010 = half2(_2002.yw);
-                float4 _2021 = float4(as_type<float>(raw[_1688][0].w), as_type<float>(raw[_1688][1].w), as_type<float>(raw[_1688][2].w), as_type<float>(raw[_1688][3].w)) * 64.0;
-                half2 _2024 = half2(_2021.xz);
-                half2 _2029 = half2(_2021.yw);
-                for (uint _1693 = 0u; _1693 < TOKENS; _1693 += 4u)
+                float4 _1303 = float4(as_type<float>(raw[_1804][0].x), as_type<float>(raw[_1804][1].x), as_type<float>(raw[_1804][2].x), as_type<float>(raw[_1804][3].x)) * 64.0;
+                half2 _1308 = half2(_1303.xz);
+                half2 _1315 = half2(_1303.yw);
+                float4 _2138 = float4(as_type<float>(raw[_1804][0].y), as_type<float>(raw[_1804][1].y), as_type<float>(raw[_1804][2].y), as_type<float>(raw[_1804][3].y)) * 64.0;
+                half2 _2141 = half2(_2138.xz);
+                half2 _2146 = half2(_2138.yw);
+                float4 _2157 = float4(as_type<float>(raw[_1804][0].z), as_type<float>(raw[_1804][1].z), as_type<float>(raw[_1804][2].z), as_type<float>(raw[_1804][3].z)) * 64.0;
+                half2 _2160 = half2(_2157.xz);
+                half2 _2165 = half2(_2157.yw);
+                float4 _2176 = float4(as_type<float>(raw[_1804][0].w), as_type<float>(raw[_1804][1].w), as_type<float>(raw[_1804][2].w), as_type<float>(raw[_1804][3].w)) * 64.0;
+                half2 _2179 = half2(_2176.xz);
+                half2 _2184 = half2(_2176.yw);
+                uint _1810;
+                _1810 = 0u;
+                uint _1905;
+                for (uint _1809 = 0u; _1809 < TOKENS; _1810 = _1905, _1809 += 4u)
                 {
-                    if ((_1693 != 0u) && (_1693 >= _786))
+                    if ((_1809 != 0u) && (_1809 >= _785))
                     {
+                        _1905 = _1810;
                         continue;
                     }
-                    for (uint _1694 = _1693; _1694 < (_1693 + 4u); _1694++)
+                    uint _1851;
+                    _1851 = _1810;
+                    uint _1935;
+                    for (uint _1829 = _1809; _1829 < (_1809 + 4u); _1851 = _1935, _1829++)
                     {
-                        if (_1694 >= TOKENS)
+                        if (_1829 >= TOKENS)
                         {
+                            _1935 = _1851;
                             continue;
                         }
-                        uint _977 = x_at[_1694] + (_900 >> uint(1));
-                        half2 _1270 = half2(_968.x[_977].xz);
-                        half2 _1279 = half2(_968.x[_977].yw);
-                        half2 _1298 = max(abs(_1270), abs(_1279));
-                        half _1307 = max(_1298.x, _1298.y);
-                        half2 _1329 = max(abs(_1192), abs(_1199));
-                        half _1334 = max(_1329.x, _1329.y);
-                        half2 _2048 = max(abs(_1986), abs(_1991));
-                        half _2051 = max(_2048.x, _2048.y);
-                        half2 _2073 = max(abs(_2005), abs(_2010));
-                        half _2076 = max(_2073.x, _2073.y);
-                        half2 _2098 = max(abs(_2024), abs(_2029));
-                        half _2101 = max(_2098.x, _2098.y);
-                        half2 _1375 = fma(_1199, _1279, spvFMul(_1192, _1270));
-                        half2 _2131 = fma(_1991, _1279, _1986 * _1270);
-                        half2 _2167 = fma(_2010, _1279, _2005 * _1270);
-                        half2 _2203 = fma(_2029, _1279, _2024 * _1270);
-                        float _2472;
-                        float _2473;
-                        float _2474;
-                        float _2475;
-                        if ((_1694 < _786) && (!((((((((((_1307 >= half(0.03125)) && (_1307 <= half(64.0))) && (_1334 >= half(0.03125))) && (_1334 <= half(256.0))) && (_2051 >= half(0.03125))) && (_2051 <= half(256.0))) && (_2076 >= half(0.03125))) && (_2076 <= half(256.0))) && (_2101 >= half(0.03125))) && (_2101 <= half(256.0)))))
+                        uint _977 = x_at[_1829] + (_899 >> uint(1));
+                        half2 _1381 = half2(_968.x[_977].xz);
+                        half2 _1390 = half2(_968.x[_977].yw);
+                        half2 _1409 = max(abs(_1381), abs(_1390));
+                        half _1418 = max(_1409.x, _1409.y);
+                        half2 _1440 = max(abs(_1308), abs(_1315));
+                        half _1445 = max(_1440.x, _1440.y);
+                        half2 _2203 = max(abs(_2141), abs(_2146));
+                        half _2206 = max(_2203.x, _2203.y);
+                        half2 _2228 = max(abs(_2160), abs(_2165));
+                        half _2231 = max(_2228.x, _2228.y);
+                        half2 _2253 = max(abs(_2179), abs(_2184));
+                        half _2256 = max(_2253.x, _2253.y);
+                        bool _2260 = (((((((((_1418 >= half(0.03125)) && (_1418 <= half(64.0))) && (_1445 >= half(0.03125))) && (_1445 <= half(256.0))) && (_2206 >= half(0.03125))) && (_2206 <= half(256.0))) && (_2231 >= half(0.03125))) && (_2231 <= half(256.0))) && (_2256 >= half(0.03125))) && (_2256 <= half(256.0));
+                        half2 _1486 = fma(_1315, _1390, spvFMul(_1308, _1381));
+                        half2 _2286 = fma(_2146, _1390, _2141 * _1381);
+                        half2 _2322 = fma(_2165, _1390, _2160 * _1381);
+                        half2 _2358 = fma(_2184, _1390, _2179 * _1381);
+                        uint _1844;
+                        if (_2260)
                         {
-                            float4 _2344[4] = { float4(as_type<float>(raw[_1688][0].x), as_type<float>(raw[_1688][1].x), as_type<float>(raw[_1688][2].x), as_type<float>(raw[_1688][3].x)), float4(as_type<float>(raw[_1688][0].y), as_type<float>(raw[_1688][1].y), as_type<float>(raw[_1688][2].y), as_type<float>(raw[_1688][3].y)), float4(as_type<float>(raw[_1688][0].z), as_type<float>(raw[_1688][1].z), as_type<float>(raw[_1688][2].z), as_type<float>(raw[_1688][3].z)), float4(as_type<float>(raw[_1688][0].w), as_type<float>(raw[_1688][1].w), as_type<float>(raw[_1688][2].w), as_type<float>(raw[_1688][3].w)) };
-                            float4 _1255[4];
-                            spvArrayCopyFromStackToStack1(_1255, _2344);
-                            for (uint _1711 = 0u; _1711 < 4u; )
-                            {
-                                _1257[_1711] = fma(_1255[_1711].w, _968.x[_977].w, fma(_1255[_1711].z, _968.x[_977].z, fma(_1255[_1711].y, _968.x[_977].y, spvFMul(_1255[_1711].x, _968.x[_977].x))));
-                                _1711++;
-                                continue;
-                            }
-                            _2475 = _1257[0];
-                            _2474 = _1257[1];
-                            _2473 = _1257[2];
-                            _2472 = _1257[3];
+                            _1844 = 0u;
                         }
                         else
                         {
-                            _2475 = spvFMul(spvFAdd(float(_1375.x), float(_1375.y)), 0.015625);
-                            _2474 = (float(_2131.x) + float(_2131.y)) * 0.015625;
-                            _2473 = (float(_2167.x) + float(_2167.y)) * 0.015625;
-                            _2472 = (float(_2203.x) + float(_2203.y)) * 0.015625;
+                            _1844 = 1u << _1829;
                         }
-                        uint _1010 = _1694 * 4u;
-                        acc[_1010] = spvFAdd(acc[_1010], _2475);
-                        uint _2285 = _1010 + 1u;
-                        acc[_2285] += _2474;
-                        uint _2302 = _1010 + 2u;
-                        acc[_2302] += _2473;
-                        uint _2319 = _1010 + 3u;
-                        acc[_2319] += _2472;
+                        uint _1013 = _1829 * 4u;
+                        float _1855;
+                        if (_2260)
+                        {
+                            _1855 = spvFAdd(acc[_1013], spvFMul(spvFAdd(float(_1486.x), float(_1486.y)), 0.015625));
+                        }
+                        else
+                        {
+                            _1855 = acc[_1013];
+                        }
+                        acc[_1013] = _1855;
+                        uint _2377 = _1013 + 1u;
+                        float _2392;
+                        if (_2260)
+                        {
+                            _2392 = fma(float(_2286.x) + float(_2286.y), 0.015625, acc[_2377]);
+                        }
+                        else
+                        {
+                            _2392 = acc[_2377];
+                        }
+                        acc[_2377] = _2392;
+                        uint _2402 = _1013 + 2u;
+                        float _2417;
+                        if (_2260)
+                        {
+                            _2417 = fma(float(_2322.x) + float(_2322.y), 0.015625, acc[_2402]);
+                        }
+                        else
+                        {
+                            _2417 = acc[_2402];
+                        }
+                        acc[_2402] = _2417;
+                        uint _2427 = _1013 + 3u;
+                        float _2442;
+                        if (_2260)
+                        {
+                            _2442 = fma(float(_2358.x) + float(_2358.y), 0.015625, acc[_2427]);
+                        }
+                        else
+                        {
+                            _2442 = acc[_2427];
+                        }
+                        acc[_2427] = _2442;
+                        _1935 = _1851 | _1844;
+                    }
+                    _1905 = _1851;
+                }
+                uint _1051 = _1810 & ((1u << min(_785, TOKENS)) - 1u);
+                if (_1051 != 0u)
+                {
+                    float4 _2655[4] = { float4(as_type<float>(raw[_1804][0].x), as_type<float>(raw[_1804][1].x), as_type<float>(raw[_1804][2].x), as_type<float>(raw[_1804][3].x)), float4(as_type<float>(raw[_1804][0].y), as_type<float>(raw[_1804][1].y), as_type<float>(raw[_1804][2].y), as_type<float>(raw[_1804][3].y)), float4(as_type<float>(raw[_1804][0].z), as_type<float>(raw[_1804][1].z), as_type<float>(raw[_1804][2].z), as_type<float>(raw[_1804][3].z)), float4(as_type<float>(raw[_1804][0].w), as_type<float>(raw[_1804][1].w), as_type<float>(raw[_1804][2].w), as_type<float>(raw[_1804][3].w)) };
+                    for (uint _1815 = 0u; _1815 < TOKENS; _1815++)
+                    {
+                        uint _1074 = _1051 >> _1815;
+                        if ((_1074 & 1u) == 0u)
+                        {
+                            continue;
+                        }
+                        uint _1104 = (x_at[_1815] + (_899 >> uint(1))) + uint(int(popcount((~_1074) & (_1074 - 1u))));
+                        float4 param[4];
+                        spvArrayCopyFromStackToStack1(param, _2655);
+                        for (uint _1819 = 0u; _1819 < 4u; )
+                        {
+                            param_1[_1819] = fma(param[_1819].w, _968.x[_1104].w, fma(param[_1819].z, _968.x[_1104].z, fma(param[_1819].y, _968.x[_1104].y, spvFMul(param[_1819].x, _968.x[_1104].x))));
+                            _1819++;
+                            continue;
+                        }
+                        uint _1128 = _1815 * 4u;
+                        acc[_1128] = spvFAdd(acc[_1128], param_1[0]);
+                        uint _2515 = _1128 + 1u;
+                        acc[_2515] += param_1[1];
+                        uint _2532 = _1128 + 2u;
+                        acc[_2532] += param_1[2];
+                        uint _2549 = _1128 + 3u;
+                        acc[_2549] += param_1[3];
                     }
                 }
             }
         }
-        float param[32];
-        spvArrayCopyFromStackToStack1(param, acc);
-        for (uint _1678 = 0u; _1678 < _519; )
+        float param_2[32];
+        spvArrayCopyFromStackToStack1(param_2, acc);
+        for (uint _1794 = 0u; _1794 < _518; )
         {
-            partial[(_1678 * THREADS) + gl_LocalInvocationID.x] = param[_1678];
-            _1678++;
+            partial[(_1794 * THREADS) + gl_LocalInvocationID.x] = param_2[_1794];
+            _1794++;
             continue;
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
-        for (uint _1679 = gl_LocalInvocationID.x; _1679 < _548; _1679 += THREADS)
+        for (uint _1795 = gl_LocalInvocationID.x; _1795 < _547; _1795 += THREADS)
         {
-            uint _1581 = (((_1679 / 16u) * THREADS) + ((_1679 / 8u) % 2u)) + (2u * (_1679 % 8u));
-            float _1686;
-            _1686 = partial[_1581];
-            for (uint _1684 = 16u; _1684 < THREADS; )
+            uint _1697 = (((_1795 / 16u) * THREADS) + ((_1795 / 8u) % 2u)) + (2u * (_1795 % 8u));
+            float _1802;
+            _1802 = partial[_1697];
+            for (uint _1800 = 16u; _1800 < THREADS; )
             {
-                _1686 = spvFAdd(_1686, partial[_1581 + _1684]);
-                _1684 += 16u;
+                _1802 = spvFAdd(_1802, partial[_1697 + _1800]);
+                _1800 += 16u;
                 continue;
             }
-            chunk_sums[_1679] = _1686;
+            chunk_sums[_1795] = _1802;
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
-        if (!_722)
+        if (!_721)
         {
             break;
         }
-        uint _1052 = gl_LocalInvocationID.x % 8u;
-        uint _1622 = (((((gl_LocalInvocationID.x / 8u) * 4u) + (_1052 % 4u)) * 2u) + (_1052 / 4u)) * 8u;
-        float _1057 = spvFMul((((((spvFAdd(chunk_sums[_1622], chunk_sums[_1622 + 1u]) + chunk_sums[_1622 + 2u]) + chunk_sums[_1622 + 3u]) + chunk_sums[_1622 + 4u]) + chunk_sums[_1622 + 5u]) + chunk_sums[_1622 + 6u]) + chunk_sums[_1622 + 7u], spvFMul(p.scale, 1.0));
-        float _1682;
+        uint _1168 = gl_LocalInvocationID.x % 8u;
+        uint _1738 = (((((gl_LocalInvocationID.x / 8u) * 4u) + (_1168 % 4u)) * 2u) + (_1168 / 4u)) * 8u;
+        float _1173 = spvFMul((((((spvFAdd(chunk_sums[_1738], chunk_sums[_1738 + 1u]) + chunk_sums[_1738 + 2u]) + chunk_sums[_1738 + 3u]) + chunk_sums[_1738 + 4u]) + chunk_sums[_1738 + 5u]) + chunk_sums[_1738 + 6u]) + chunk_sums[_1738 + 7u], spvFMul(p.scale, 1.0));
+        float _1798;
         if ((p.flags & 1u) != 0u)
         {
-            _1682 = spvFAdd(_1057, _1067.bias0[(p.bias_at + (gl_WorkGroupID.y * p.rows)) + _687]);
+            _1798 = spvFAdd(_1173, _1183.bias0[(p.bias_at + (gl_WorkGroupID.y * p.rows)) + _686]);
         }
         else
         {
-            _1682 = _1057;
+            _1798 = _1173;
         }
-        float _1683;
+        float _1799;
         if ((p.flags & 4u) != 0u)
         {
-            _1683 = spvFAdd(_1682, _1091.residual[((_692 * p.residual_stride) + _703) + _687]);
+            _1799 = spvFAdd(_1798, _1207.residual[((_691 * p.residual_stride) + _702) + _686]);
         }
         else
         {
-            _1683 = _1682;
+            _1799 = _1798;
         }
-        _735.y[_706] = (_692 < _1674) ? 0.0 : _1683;
+        _734.y[_705] = (_691 < _1790) ? 0.0 : _1799;
         break;
     } while(false);
 }

@@ -36,16 +36,16 @@ struct Weights
 #define BLOCKFFN_TOKENS 1u
 #endif
 constant uint TOKENS = BLOCKFFN_TOKENS;
-constant uint _414 = (TOKENS * 2u);
+constant uint _430 = (TOKENS * 2u);
 #ifndef BLOCKFFN_THREADS
 #define BLOCKFFN_THREADS 64u
 #endif
 constant uint THREADS = BLOCKFFN_THREADS;
-constant uint _417 = (THREADS * TOKENS);
-constant uint _418 = (_417 * 2u);
-constant uint _443 = (64u * TOKENS);
-constant uint _478 = (64u * TOKENS);
-constant bool _534 = (TOKENS == 1u);
+constant uint _433 = (THREADS * TOKENS);
+constant uint _434 = (_433 * 2u);
+constant uint _459 = (64u * TOKENS);
+constant uint _494 = (64u * TOKENS);
+constant bool _550 = (TOKENS == 1u);
 
 struct Step
 {
@@ -70,33 +70,33 @@ struct Push
     uint residual_stride;
 };
 
-constant uint _602 = (8u * TOKENS);
+constant uint _618 = (8u * TOKENS);
 
 struct Y
 {
     float y[1];
 };
 
-constant uint _702 = (TOKENS * 2u);
-constant bool _734 = (TOKENS >= 4u);
-constant bool _736 = (_734 && true);
-constant int _737 = _736 ? 2 : 4;
-constant uint _738 = (uint(_737) + 0u);
-constant bool _794 = (TOKENS >= 4u);
-constant bool _795 = (_794 && true);
-constant int _796 = _795 ? 2 : 4;
-constant uint _797 = (uint(_796) + 0u);
+constant uint _718 = (TOKENS * 2u);
+constant bool _750 = (TOKENS >= 4u);
+constant bool _751 = (_750 && true);
+constant int _752 = _751 ? 2 : 4;
+constant uint _753 = (uint(_752) + 0u);
+constant bool _809 = (TOKENS >= 4u);
+constant bool _810 = (_809 && true);
+constant int _811 = _810 ? 2 : 4;
+constant uint _812 = (uint(_811) + 0u);
 
 struct X
 {
     float4 x[1];
 };
 
-constant bool _928 = (TOKENS >= 4u);
-constant bool _929 = (_928 && true);
-constant int _930 = _929 ? 2 : 4;
-constant uint _931 = (uint(_930) + 0u);
-constant uint _932 = (_931 * THREADS);
+constant bool _967 = (TOKENS >= 4u);
+constant bool _968 = (_967 && true);
+constant int _969 = _968 ? 2 : 4;
+constant uint _970 = (uint(_969) + 0u);
+constant uint _971 = (_970 * THREADS);
 
 struct Bias
 {
@@ -111,250 +111,250 @@ struct Residual
 #ifndef BLOCKFFN_THREADS
 #define BLOCKFFN_THREADS 64u
 #endif
-constant uint _1009 = BLOCKFFN_THREADS;
-constant uint3 gl_WorkGroupSize [[maybe_unused]] = uint3(_1009, 1u, 1u);
+constant uint _1048 = BLOCKFFN_THREADS;
+constant uint3 gl_WorkGroupSize [[maybe_unused]] = uint3(_1048, 1u, 1u);
 
-kernel void linear_int4(constant Push& p [[buffer(0)]], const device Weights& _109 [[buffer(1)]], const device X& _868 [[buffer(2)]], device Y& _627 [[buffer(3)]], const device Bias& _962 [[buffer(4)]], const device Step& _542 [[buffer(5)]], const device Residual& _986 [[buffer(6)]], uint3 gl_LocalInvocationID [[thread_position_in_threadgroup]], uint3 gl_WorkGroupID [[threadgroup_position_in_grid]])
+kernel void linear_int4(constant Push& p [[buffer(0)]], const device Weights& _116 [[buffer(1)]], const device X& _884 [[buffer(2)]], device Y& _643 [[buffer(3)]], const device Bias& _1001 [[buffer(4)]], const device Step& _558 [[buffer(5)]], const device Residual& _1025 [[buffer(6)]], uint3 gl_LocalInvocationID [[thread_position_in_threadgroup]], uint3 gl_WorkGroupID [[threadgroup_position_in_grid]])
 {
-    threadgroup float partial[_418];
-    threadgroup float chunk_sums[_478];
+    threadgroup float partial[_434];
+    threadgroup float chunk_sums[_494];
     do
     {
-        uint _532 = gl_WorkGroupID.z * TOKENS;
-        uint _1521;
-        if (_534)
+        uint _548 = gl_WorkGroupID.z * TOKENS;
+        uint _1569;
+        if (_550)
         {
-            _1521 = 1u;
+            _1569 = 1u;
         }
         else
         {
-            _1521 = _542.step_[0];
+            _1569 = _558.step_[0];
         }
-        uint _1522;
+        uint _1570;
         if ((p.flags & 2u) != 0u)
         {
-            _1522 = _542.step_[2];
+            _1570 = _558.step_[2];
         }
         else
         {
-            _1522 = 0u;
+            _1570 = 0u;
         }
-        if (_532 >= _1521)
+        if (_548 >= _1569)
         {
             break;
         }
-        uint _580 = (p.row_offset + (gl_WorkGroupID.x * 8u)) + (gl_LocalInvocationID.x % 8u);
-        uint _585 = _532 + (gl_LocalInvocationID.x / 8u);
-        uint _595 = gl_WorkGroupID.y * p.y_group;
-        uint _598 = ((_585 * p.y_stride) + _595) + _580;
-        bool _603 = gl_LocalInvocationID.x < _602;
-        bool _610;
-        if (_603)
+        uint _596 = (p.row_offset + (gl_WorkGroupID.x * 8u)) + (gl_LocalInvocationID.x % 8u);
+        uint _601 = _548 + (gl_LocalInvocationID.x / 8u);
+        uint _611 = gl_WorkGroupID.y * p.y_group;
+        uint _614 = ((_601 * p.y_stride) + _611) + _596;
+        bool _619 = gl_LocalInvocationID.x < _618;
+        bool _626;
+        if (_619)
         {
-            _610 = _580 < p.rows;
+            _626 = _596 < p.rows;
         }
         else
         {
-            _610 = _603;
+            _626 = _619;
         }
-        bool _613 = _585 < _1521;
-        bool _614 = _610 && _613;
-        if ((_532 + TOKENS) <= _1522)
+        bool _629 = _601 < _1569;
+        bool _630 = _626 && _629;
+        if ((_548 + TOKENS) <= _1570)
         {
-            if (_614)
+            if (_630)
             {
-                _627.y[_598] = 0.0;
+                _643.y[_614] = 0.0;
             }
             break;
         }
-        uint _646 = p.first + (((gl_WorkGroupID.y * p.tiles_per_group) + gl_WorkGroupID.x) * p.tile_vectors);
+        uint _662 = p.first + (((gl_WorkGroupID.y * p.tiles_per_group) + gl_WorkGroupID.x) * p.tile_vectors);
         uint x_at[8];
-        for (uint _1523 = 0u; _1523 < TOKENS; )
+        for (uint _1571 = 0u; _1571 < TOKENS; )
         {
-            x_at[_1523] = ((_532 + _1523) * p.x_stride) + (gl_WorkGroupID.y * p.x_group);
-            _1523++;
+            x_at[_1571] = ((_548 + _1571) * p.x_stride) + (gl_WorkGroupID.y * p.x_group);
+            _1571++;
             continue;
         }
-        uint _678 = _1521 - _532;
+        uint _694 = _1569 - _548;
         float acc[16];
-        for (uint _1524 = 0u; _1524 < _702; )
+        for (uint _1572 = 0u; _1572 < _718; )
         {
-            acc[_1524] = 0.0;
-            _1524++;
+            acc[_1572] = 0.0;
+            _1572++;
             continue;
         }
-        uint _1022 = ((p.cols + 31u) / 32u) * 8u;
-        uint _1525;
-        _1525 = gl_LocalInvocationID.x;
+        uint _1061 = ((p.cols + 31u) / 32u) * 8u;
+        uint _1573;
+        _1573 = gl_LocalInvocationID.x;
         uint4 raw[4][1];
         uint pair[4];
-        bool _724;
+        bool _740;
         for (;;)
         {
-            _724 = _1525 < _1022;
-            if (_724)
+            _740 = _1573 < _1061;
+            if (_740)
             {
-                bool _739 = 0u < _738;
-                bool _748;
-                if (_739)
+                bool _754 = 0u < _753;
+                bool _763;
+                if (_754)
                 {
-                    _748 = _724;
+                    _763 = _740;
                 }
                 else
                 {
-                    _748 = _739;
+                    _763 = _754;
                 }
-                if (_748)
+                if (_763)
                 {
-                    uint4 _1511[1] = { _109.weights[_646 + _1525] };
-                    spvArrayCopyFromStackToStack1(raw[0u], _1511);
-                    pair[0u] = ((device uint*)&_109.weights[(_646 + _1022) + (_1525 >> uint(3))])[_1525 & 3u];
+                    uint4 _1559[1] = { _116.weights[_662 + _1573] };
+                    spvArrayCopyFromStackToStack1(raw[0u], _1559);
+                    pair[0u] = ((device uint*)&_116.weights[(_662 + _1061) + (_1573 >> uint(3))])[_1573 & 3u];
                 }
-                bool _1673 = 1u < _738;
-                bool _1679;
-                if (_1673)
+                bool _1727 = 1u < _753;
+                bool _1733;
+                if (_1727)
                 {
-                    _1679 = (_1525 + THREADS) < _1022;
+                    _1733 = (_1573 + THREADS) < _1061;
                 }
                 else
                 {
-                    _1679 = _1673;
+                    _1733 = _1727;
                 }
-                if (_1679)
-                {
-                    uint _1682 = _1525 + THREADS;
-                    uint4 _1692[1] = { _109.weights[_646 + _1682] };
-                    spvArrayCopyFromStackToStack1(raw[1u], _1692);
-                    pair[1u] = ((device uint*)&_109.weights[(_646 + _1022) + (_1682 >> uint(3))])[_1682 & 3u];
-                }
-                bool _1703 = 2u < _738;
-                bool _1709;
-                if (_1703)
-                {
-                    _1709 = (_1525 + (2u * THREADS)) < _1022;
-                }
-                else
-                {
-                    _1709 = _1703;
-                }
-                if (_1709)
-                {
-                    uint _1712 = _1525 + (2u * THREADS);
-                    uint4 _1722[1] = { _109.weights[_646 + _1712] };
-                    spvArrayCopyFromStackToStack1(raw[2u], _1722);
-                    pair[2u] = ((device uint*)&_109.weights[(_646 + _1022) + (_1712 >> uint(3))])[_1712 & 3u];
-                }
-                bool _1733 = 3u < _738;
-                bool _1739;
                 if (_1733)
                 {
-                    _1739 = (_1525 + (3u * THREADS)) < _1022;
+                    uint _1736 = _1573 + THREADS;
+                    uint4 _1746[1] = { _116.weights[_662 + _1736] };
+                    spvArrayCopyFromStackToStack1(raw[1u], _1746);
+                    pair[1u] = ((device uint*)&_116.weights[(_662 + _1061) + (_1736 >> uint(3))])[_1736 & 3u];
+                }
+                bool _1757 = 2u < _753;
+                bool _1763;
+                if (_1757)
+                {
+                    _1763 = (_1573 + (2u * THREADS)) < _1061;
                 }
                 else
                 {
-                    _1739 = _1733;
+                    _1763 = _1757;
                 }
-                if (_1739)
+                if (_1763)
                 {
-                    uint _1742 = _1525 + (3u * THREADS);
-                    uint4 _1752[1] = { _109.weights[_646 + _1742] };
-                    spvArrayCopyFromStackToStack1(raw[3u], _1752);
-                    pair[3u] = ((device uint*)&_109.weights[(_646 + _1022) + (_1742 >> uint(3))])[_1742 & 3u];
+                    uint _1766 = _1573 + (2u * THREADS);
+                    uint4 _1776[1] = { _116.weights[_662 + _1766] };
+                    spvArrayCopyFromStackToStack1(raw[2u], _1776);
+                    pair[2u] = ((device uint*)&_116.weights[(_662 + _1061) + (_1766 >> uint(3))])[_1766 & 3u];
                 }
-                for (uint _1536 = 0u; _1536 < 4u; _1536++)
+                bool _1787 = 3u < _753;
+                bool _1793;
+                if (_1787)
                 {
-                    uint _792 = _1525 + (_1536 * THREADS);
-                    if ((_1536 >= _797) || (_792 >= _1022))
+                    _1793 = (_1573 + (3u * THREADS)) < _1061;
+                }
+                else
+                {
+                    _1793 = _1787;
+                }
+                if (_1793)
+                {
+                    uint _1796 = _1573 + (3u * THREADS);
+                    uint4 _1806[1] = { _116.weights[_662 + _1796] };
+                    spvArrayCopyFromStackToStack1(raw[3u], _1806);
+                    pair[3u] = ((device uint*)&_116.weights[(_662 + _1061) + (_1796 >> uint(3))])[_1796 & 3u];
+                }
+                for (uint _1584 = 0u; _1584 < 4u; _1584++)
+                {
+                    uint _807 = _1573 + (_1584 * THREADS);
+                    if ((_1584 >= _812) || (_807 >= _1061))
                     {
                         continue;
                     }
-                    float _1122 = as_type<float>((raw[_1536][0].x & 15u) | 1258291200u) - 8388616.0;
-                    float _1130 = as_type<float>(((raw[_1536][0].x >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
-                    float _1138 = as_type<float>(((raw[_1536][0].x >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
-                    float _1146 = as_type<float>(((raw[_1536][0].x >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
-                    uint _1078 = raw[_1536][0].x >> uint(4);
-                    float _1180 = as_type<float>((_1078 & 15u) | 1258291200u) - 8388616.0;
-                    float _1188 = as_type<float>(((_1078 >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
-                    float _1196 = as_type<float>(((_1078 >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
-                    float _1204 = as_type<float>(((_1078 >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
-                    float _1772 = as_type<float>((raw[_1536][0].y & 15u) | 1258291200u) - 8388616.0;
-                    float _1777 = as_type<float>(((raw[_1536][0].y >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
-                    float _1782 = as_type<float>(((raw[_1536][0].y >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
-                    float _1787 = as_type<float>(((raw[_1536][0].y >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
-                    uint _1797 = raw[_1536][0].y >> uint(4);
-                    float _1801 = as_type<float>((_1797 & 15u) | 1258291200u) - 8388616.0;
-                    float _1806 = as_type<float>(((_1797 >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
-                    float _1811 = as_type<float>(((_1797 >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
-                    float _1816 = as_type<float>(((_1797 >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
-                    float _1839 = as_type<float>((raw[_1536][0].z & 15u) | 1258291200u) - 8388616.0;
-                    float _1844 = as_type<float>(((raw[_1536][0].z >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
-                    float _1849 = as_type<float>(((raw[_1536][0].z >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
-                    float _1854 = as_type<float>(((raw[_1536][0].z >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
-                    uint _1864 = raw[_1536][0].z >> uint(4);
-                    float _1868 = as_type<float>((_1864 & 15u) | 1258291200u) - 8388616.0;
-                    float _1873 = as_type<float>(((_1864 >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
-                    float _1878 = as_type<float>(((_1864 >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
-                    float _1883 = as_type<float>(((_1864 >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
-                    float _1901 = as_type<float>((raw[_1536][0].w & 15u) | 1258291200u) - 8388616.0;
-                    float _1906 = as_type<float>(((raw[_1536][0].w >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
-                    float _1911 = as_type<float>(((raw[_1536][0].w >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
-                    float _1916 = as_type<float>(((raw[_1536][0].w >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
-                    uint _1926 = raw[_1536][0].w >> uint(4);
-                    float _1930 = as_type<float>((_1926 & 15u) | 1258291200u) - 8388616.0;
-                    float _1935 = as_type<float>(((_1926 >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
-                    float _1940 = as_type<float>(((_1926 >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
-                    float _1945 = as_type<float>(((_1926 >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
-                    uint _1209 = pair[_1536] & 65535u;
-                    uint _1224 = _1209 & 32767u;
-                    uint _1226 = _1224 << uint(13);
-                    float _1241 = (_1224 < 1024u) ? (as_type<float>(947912704u | _1226) - 6.103515625e-05) : as_type<float>(_1226 + ((_1224 < 31744u) ? 939524096u : 1879048192u));
-                    float _1541;
-                    if ((_1209 & 32768u) != 0u)
+                    float _1161 = as_type<float>((raw[_1584][0].x & 15u) | 1258291200u) - 8388616.0;
+                    float _1169 = as_type<float>(((raw[_1584][0].x >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
+                    float _1177 = as_type<float>(((raw[_1584][0].x >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
+                    float _1185 = as_type<float>(((raw[_1584][0].x >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
+                    uint _1117 = raw[_1584][0].x >> uint(4);
+                    float _1219 = as_type<float>((_1117 & 15u) | 1258291200u) - 8388616.0;
+                    float _1227 = as_type<float>(((_1117 >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
+                    float _1235 = as_type<float>(((_1117 >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
+                    float _1243 = as_type<float>(((_1117 >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
+                    float _1826 = as_type<float>((raw[_1584][0].y & 15u) | 1258291200u) - 8388616.0;
+                    float _1831 = as_type<float>(((raw[_1584][0].y >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
+                    float _1836 = as_type<float>(((raw[_1584][0].y >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
+                    float _1841 = as_type<float>(((raw[_1584][0].y >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
+                    uint _1851 = raw[_1584][0].y >> uint(4);
+                    float _1855 = as_type<float>((_1851 & 15u) | 1258291200u) - 8388616.0;
+                    float _1860 = as_type<float>(((_1851 >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
+                    float _1865 = as_type<float>(((_1851 >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
+                    float _1870 = as_type<float>(((_1851 >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
+                    float _1893 = as_type<float>((raw[_1584][0].z & 15u) | 1258291200u) - 8388616.0;
+                    float _1898 = as_type<float>(((raw[_1584][0].z >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
+                    float _1903 = as_type<float>(((raw[_1584][0].z >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
+                    float _1908 = as_type<float>(((raw[_1584][0].z >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
+                    uint _1918 = raw[_1584][0].z >> uint(4);
+                    float _1922 = as_type<float>((_1918 & 15u) | 1258291200u) - 8388616.0;
+                    float _1927 = as_type<float>(((_1918 >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
+                    float _1932 = as_type<float>(((_1918 >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
+                    float _1937 = as_type<float>(((_1918 >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
+                    float _1955 = as_type<float>((raw[_1584][0].w & 15u) | 1258291200u) - 8388616.0;
+                    float _1960 = as_type<float>(((raw[_1584][0].w >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
+                    float _1965 = as_type<float>(((raw[_1584][0].w >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
+                    float _1970 = as_type<float>(((raw[_1584][0].w >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
+                    uint _1980 = raw[_1584][0].w >> uint(4);
+                    float _1984 = as_type<float>((_1980 & 15u) | 1258291200u) - 8388616.0;
+                    float _1989 = as_type<float>(((_1980 >> uint(8)) & 15u) | 1258291200u) - 8388616.0;
+                    float _1994 = as_type<float>(((_1980 >> uint(16)) & 15u) | 1258291200u) - 8388616.0;
+                    float _1999 = as_type<float>(((_1980 >> uint(24)) & 15u) | 1258291200u) - 8388616.0;
+                    uint _1248 = pair[_1584] & 65535u;
+                    uint _1263 = _1248 & 32767u;
+                    uint _1265 = _1263 << uint(13);
+                    float _1280 = (_1263 < 1024u) ? (as_type<float>(947912704u | _1265) - 6.103515625e-05) : as_type<float>(_1265 + ((_1263 < 31744u) ? 939524096u : 1879048192u));
+                    float _1589;
+                    if ((_1248 & 32768u) != 0u)
                     {
-                        _1541 = -_1241;
+                        _1589 = -_1280;
                     }
                     else
                     {
-                        _1541 = _1241;
+                        _1589 = _1280;
                     }
-                    uint _1213 = pair[_1536] >> uint(16);
-                    uint _1260 = _1213 & 32767u;
-                    uint _1262 = _1260 << uint(13);
-                    float _1277 = (_1260 < 1024u) ? (as_type<float>(947912704u | _1262) - 6.103515625e-05) : as_type<float>(_1262 + ((_1260 < 31744u) ? 939524096u : 1879048192u));
-                    float _1542;
-                    if ((_1213 & 32768u) != 0u)
+                    uint _1252 = pair[_1584] >> uint(16);
+                    uint _1299 = _1252 & 32767u;
+                    uint _1301 = _1299 << uint(13);
+                    float _1316 = (_1299 < 1024u) ? (as_type<float>(947912704u | _1301) - 6.103515625e-05) : as_type<float>(_1301 + ((_1299 < 31744u) ? 939524096u : 1879048192u));
+                    float _1590;
+                    if ((_1252 & 32768u) != 0u)
                     {
-                        _1542 = -_1277;
+                        _1590 = -_1316;
                     }
                     else
                     {
-                        _1542 = _1277;
+                        _1590 = _1316;
                     }
-                    for (uint _1543 = 0u; _1543 < TOKENS; _1543 += 4u)
+                    for (uint _1591 = 0u; _1591 < TOKENS; _1591 += 4u)
                     {
-                        if ((_1543 != 0u) && (_1543 >= _678))
+                        if ((_1591 != 0u) && (_1591 >= _694))
                         {
                             continue;
                         }
-                        for (uint _1544 = _1543; _1544 < (_1543 + 4u); _1544++)
+                        for (uint _1592 = _1591; _1592 < (_1591 + 4u); _1592++)
                         {
-                            if (_1544 >= TOKENS)
+                            if (_1592 >= TOKENS)
                             {
                                 continue;
                             }
-                            uint _1297 = ((_792 >> uint(3)) * 8u) + (((_792 >> uint(2)) & 1u) * 2u);
-                            uint _877 = x_at[_1544] + _1297;
-                            uint _1971 = x_at[_1544] + (_1297 + 1u);
-                            uint _1995 = x_at[_1544] + (_1297 + 4u);
-                            uint _2019 = x_at[_1544] + (_1297 + 5u);
-                            uint _908 = _1544 * 2u;
-                            acc[_908] = fma(_1541, fma(_1816, _868.x[_2019].w, fma(_1811, _868.x[_2019].z, fma(_1806, _868.x[_2019].y, fma(_1801, _868.x[_2019].x, fma(_1204, _868.x[_1995].w, fma(_1196, _868.x[_1995].z, fma(_1188, _868.x[_1995].y, fma(_1180, _868.x[_1995].x, fma(_1787, _868.x[_1971].w, fma(_1782, _868.x[_1971].z, fma(_1777, _868.x[_1971].y, fma(_1772, _868.x[_1971].x, fma(_1146, _868.x[_877].w, fma(_1138, _868.x[_877].z, fma(_1130, _868.x[_877].y, spvFMul(_1122, _868.x[_877].x)))))))))))))))), acc[_908]);
-                            uint _2242 = _908 + 1u;
-                            acc[_2242] = fma(_1542, fma(_1945, _868.x[_2019].w, fma(_1940, _868.x[_2019].z, fma(_1935, _868.x[_2019].y, fma(_1930, _868.x[_2019].x, fma(_1883, _868.x[_1995].w, fma(_1878, _868.x[_1995].z, fma(_1873, _868.x[_1995].y, fma(_1868, _868.x[_1995].x, fma(_1916, _868.x[_1971].w, fma(_1911, _868.x[_1971].z, fma(_1906, _868.x[_1971].y, fma(_1901, _868.x[_1971].x, fma(_1854, _868.x[_877].w, fma(_1849, _868.x[_877].z, fma(_1844, _868.x[_877].y, _1839 * _868.x[_877].x))))))))))))))), acc[_2242]);
+                            uint _1336 = ((_807 >> uint(3)) * 8u) + (((_807 >> uint(2)) & 1u) * 2u);
+                            uint _893 = x_at[_1592] + _1336;
+                            uint _2025 = x_at[_1592] + (_1336 + 1u);
+                            uint _2049 = x_at[_1592] + (_1336 + 4u);
+                            uint _2073 = x_at[_1592] + (_1336 + 5u);
+                            uint _935 = _1592 * 2u;
+                            acc[_935] = fma(_1589, fma(_1870, _884.x[_2073].w, fma(_1865, _884.x[_2073].z, fma(_1860, _884.x[_2073].y, fma(_1855, _884.x[_2073].x, fma(_1243, _884.x[_2049].w, fma(_1235, _884.x[_2049].z, fma(_1227, _884.x[_2049].y, fma(_1219, _884.x[_2049].x, fma(_1841, _884.x[_2025].w, fma(_1836, _884.x[_2025].z, fma(_1831, _884.x[_2025].y, fma(_1826, _884.x[_2025].x, fma(_1185, _884.x[_893].w, fma(_1177, _884.x[_893].z, fma(_1169, _884.x[_893].y, spvFMul(_1161, _884.x[_893].x)))))))))))))))), acc[_935]);
+                            uint _2296 = _935 + 1u;
+                            acc[_2296] = fma(_1590, fma(_1999, _884.x[_2073].w, fma(_1994, _884.x[_2073].z, fma(_1989, _884.x[_2073].y, fma(_1984, _884.x[_2073].x, fma(_1937, _884.x[_2049].w, fma(_1932, _884.x[_2049].z, fma(_1927, _884.x[_2049].y, fma(_1922, _884.x[_2049].x, fma(_1970, _884.x[_2025].w, fma(_1965, _884.x[_2025].z, fma(_1960, _884.x[_2025].y, fma(_1955, _884.x[_2025].x, fma(_1908, _884.x[_893].w, fma(_1903, _884.x[_893].z, fma(_1898, _884.x[_893].y, _1893 * _884.x[_893].x))))))))))))))), acc[_2296]);
                         }
                     }
                 }
-                _1525 += _932;
+                _1573 += _971;
                 continue;
             }
             else
@@ -364,53 +364,53 @@ kernel void linear_int4(constant Push& p [[buffer(0)]], const device Weights& _1
         }
         float param[16];
         spvArrayCopyFromStackToStack1(param, acc);
-        for (uint _1526 = 0u; _1526 < _414; )
+        for (uint _1574 = 0u; _1574 < _430; )
         {
-            partial[(_1526 * THREADS) + gl_LocalInvocationID.x] = param[_1526];
-            _1526++;
+            partial[(_1574 * THREADS) + gl_LocalInvocationID.x] = param[_1574];
+            _1574++;
             continue;
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
-        for (uint _1527 = gl_LocalInvocationID.x; _1527 < _443; _1527 += THREADS)
+        for (uint _1575 = gl_LocalInvocationID.x; _1575 < _459; _1575 += THREADS)
         {
-            uint _1447 = (((_1527 / 32u) * THREADS) + ((_1527 / 8u) % 4u)) + (4u * (_1527 % 8u));
-            float _1534;
-            _1534 = partial[_1447];
-            for (uint _1532 = 32u; _1532 < THREADS; )
+            uint _1495 = (((_1575 / 32u) * THREADS) + ((_1575 / 8u) % 4u)) + (4u * (_1575 % 8u));
+            float _1582;
+            _1582 = partial[_1495];
+            for (uint _1580 = 32u; _1580 < THREADS; )
             {
-                _1534 = spvFAdd(_1534, partial[_1447 + _1532]);
-                _1532 += 32u;
+                _1582 = spvFAdd(_1582, partial[_1495 + _1580]);
+                _1580 += 32u;
                 continue;
             }
-            chunk_sums[_1527] = _1534;
+            chunk_sums[_1575] = _1582;
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
-        if (!_614)
+        if (!_630)
         {
             break;
         }
-        uint _947 = gl_LocalInvocationID.x % 8u;
-        uint _1488 = (((((gl_LocalInvocationID.x / 8u) * 2u) + (_947 % 2u)) * 4u) + (_947 / 2u)) * 8u;
-        float _952 = spvFMul((((((spvFAdd(chunk_sums[_1488], chunk_sums[_1488 + 1u]) + chunk_sums[_1488 + 2u]) + chunk_sums[_1488 + 3u]) + chunk_sums[_1488 + 4u]) + chunk_sums[_1488 + 5u]) + chunk_sums[_1488 + 6u]) + chunk_sums[_1488 + 7u], spvFMul(p.scale, 1.0));
-        float _1530;
+        uint _986 = gl_LocalInvocationID.x % 8u;
+        uint _1536 = (((((gl_LocalInvocationID.x / 8u) * 2u) + (_986 % 2u)) * 4u) + (_986 / 2u)) * 8u;
+        float _991 = spvFMul((((((spvFAdd(chunk_sums[_1536], chunk_sums[_1536 + 1u]) + chunk_sums[_1536 + 2u]) + chunk_sums[_1536 + 3u]) + chunk_sums[_1536 + 4u]) + chunk_sums[_1536 + 5u]) + chunk_sums[_1536 + 6u]) + chunk_sums[_1536 + 7u], spvFMul(p.scale, 1.0));
+        float _1578;
         if ((p.flags & 1u) != 0u)
         {
-            _1530 = spvFAdd(_952, _962.bias0[(p.bias_at + (gl_WorkGroupID.y * p.rows)) + _580]);
+            _1578 = spvFAdd(_991, _1001.bias0[(p.bias_at + (gl_WorkGroupID.y * p.rows)) + _596]);
         }
         else
         {
-            _1530 = _952;
+            _1578 = _991;
         }
-        float _1531;
+        float _1579;
         if ((p.flags & 4u) != 0u)
         {
-            _1531 = spvFAdd(_1530, _986.residual[((_585 * p.residual_stride) + _595) + _580]);
+            _1579 = spvFAdd(_1578, _1025.residual[((_601 * p.residual_stride) + _611) + _596]);
         }
         else
         {
-            _1531 = _1530;
+            _1579 = _1578;
         }
-        _627.y[_598] = (_585 < _1522) ? 0.0 : _1531;
+        _643.y[_614] = (_601 < _1570) ? 0.0 : _1579;
         break;
     } while(false);
 }

@@ -36,16 +36,16 @@ struct Weights
 #define BLOCKFFN_TOKENS 1u
 #endif
 constant uint TOKENS = BLOCKFFN_TOKENS;
-constant uint _378 = (TOKENS * 2u);
+constant uint _394 = (TOKENS * 2u);
 #ifndef BLOCKFFN_THREADS
 #define BLOCKFFN_THREADS 64u
 #endif
 constant uint THREADS = BLOCKFFN_THREADS;
-constant uint _381 = (THREADS * TOKENS);
-constant uint _382 = (_381 * 2u);
-constant uint _407 = (64u * TOKENS);
-constant uint _443 = (64u * TOKENS);
-constant bool _499 = (TOKENS == 1u);
+constant uint _397 = (THREADS * TOKENS);
+constant uint _398 = (_397 * 2u);
+constant uint _423 = (64u * TOKENS);
+constant uint _459 = (64u * TOKENS);
+constant bool _515 = (TOKENS == 1u);
 
 struct Step
 {
@@ -70,33 +70,33 @@ struct Push
     uint residual_stride;
 };
 
-constant uint _568 = (8u * TOKENS);
+constant uint _584 = (8u * TOKENS);
 
 struct Y
 {
     float y[1];
 };
 
-constant uint _669 = (TOKENS * 2u);
-constant bool _701 = (TOKENS >= 4u);
-constant bool _703 = (_701 && true);
-constant int _704 = _703 ? 2 : 4;
-constant uint _705 = (uint(_704) + 0u);
-constant bool _761 = (TOKENS >= 4u);
-constant bool _762 = (_761 && true);
-constant int _763 = _762 ? 2 : 4;
-constant uint _764 = (uint(_763) + 0u);
+constant uint _685 = (TOKENS * 2u);
+constant bool _717 = (TOKENS >= 4u);
+constant bool _718 = (_717 && true);
+constant int _719 = _718 ? 2 : 4;
+constant uint _720 = (uint(_719) + 0u);
+constant bool _776 = (TOKENS >= 4u);
+constant bool _777 = (_776 && true);
+constant int _778 = _777 ? 2 : 4;
+constant uint _779 = (uint(_778) + 0u);
 
 struct X
 {
     float4 x[1];
 };
 
-constant bool _884 = (TOKENS >= 4u);
-constant bool _885 = (_884 && true);
-constant int _886 = _885 ? 2 : 4;
-constant uint _887 = (uint(_886) + 0u);
-constant uint _888 = (_887 * THREADS);
+constant bool _923 = (TOKENS >= 4u);
+constant bool _924 = (_923 && true);
+constant int _925 = _924 ? 2 : 4;
+constant uint _926 = (uint(_925) + 0u);
+constant uint _927 = (_926 * THREADS);
 
 struct Bias
 {
@@ -111,223 +111,223 @@ struct Residual
 #ifndef BLOCKFFN_THREADS
 #define BLOCKFFN_THREADS 64u
 #endif
-constant uint _965 = BLOCKFFN_THREADS;
-constant uint3 gl_WorkGroupSize [[maybe_unused]] = uint3(_965, 1u, 1u);
+constant uint _1004 = BLOCKFFN_THREADS;
+constant uint3 gl_WorkGroupSize [[maybe_unused]] = uint3(_1004, 1u, 1u);
 
-kernel void linear_int8(constant Push& p [[buffer(0)]], const device Weights& _103 [[buffer(1)]], const device X& _827 [[buffer(2)]], device Y& _594 [[buffer(3)]], const device Bias& _918 [[buffer(4)]], const device Step& _507 [[buffer(5)]], const device Residual& _942 [[buffer(6)]], uint3 gl_LocalInvocationID [[thread_position_in_threadgroup]], uint3 gl_WorkGroupID [[threadgroup_position_in_grid]])
+kernel void linear_int8(constant Push& p [[buffer(0)]], const device Weights& _110 [[buffer(1)]], const device X& _843 [[buffer(2)]], device Y& _610 [[buffer(3)]], const device Bias& _957 [[buffer(4)]], const device Step& _523 [[buffer(5)]], const device Residual& _981 [[buffer(6)]], uint3 gl_LocalInvocationID [[thread_position_in_threadgroup]], uint3 gl_WorkGroupID [[threadgroup_position_in_grid]])
 {
-    threadgroup float partial[_382];
-    threadgroup float chunk_sums[_443];
+    threadgroup float partial[_398];
+    threadgroup float chunk_sums[_459];
     do
     {
-        uint _497 = gl_WorkGroupID.z * TOKENS;
-        uint _1354;
-        if (_499)
+        uint _513 = gl_WorkGroupID.z * TOKENS;
+        uint _1402;
+        if (_515)
         {
-            _1354 = 1u;
+            _1402 = 1u;
         }
         else
         {
-            _1354 = _507.step_[0];
+            _1402 = _523.step_[0];
         }
-        uint _1355;
+        uint _1403;
         if ((p.flags & 2u) != 0u)
         {
-            _1355 = _507.step_[2];
+            _1403 = _523.step_[2];
         }
         else
         {
-            _1355 = 0u;
+            _1403 = 0u;
         }
-        if (_497 >= _1354)
+        if (_513 >= _1402)
         {
             break;
         }
-        uint _546 = (p.row_offset + (gl_WorkGroupID.x * 8u)) + (gl_LocalInvocationID.x % 8u);
-        uint _551 = _497 + (gl_LocalInvocationID.x / 8u);
-        uint _561 = gl_WorkGroupID.y * p.y_group;
-        uint _564 = ((_551 * p.y_stride) + _561) + _546;
-        bool _569 = gl_LocalInvocationID.x < _568;
-        bool _577;
-        if (_569)
+        uint _562 = (p.row_offset + (gl_WorkGroupID.x * 8u)) + (gl_LocalInvocationID.x % 8u);
+        uint _567 = _513 + (gl_LocalInvocationID.x / 8u);
+        uint _577 = gl_WorkGroupID.y * p.y_group;
+        uint _580 = ((_567 * p.y_stride) + _577) + _562;
+        bool _585 = gl_LocalInvocationID.x < _584;
+        bool _593;
+        if (_585)
         {
-            _577 = _546 < p.rows;
+            _593 = _562 < p.rows;
         }
         else
         {
-            _577 = _569;
+            _593 = _585;
         }
-        bool _580 = _551 < _1354;
-        bool _581 = _577 && _580;
-        if ((_497 + TOKENS) <= _1355)
+        bool _596 = _567 < _1402;
+        bool _597 = _593 && _596;
+        if ((_513 + TOKENS) <= _1403)
         {
-            if (_581)
+            if (_597)
             {
-                _594.y[_564] = 0.0;
+                _610.y[_580] = 0.0;
             }
             break;
         }
-        uint _613 = p.first + (((gl_WorkGroupID.y * p.tiles_per_group) + gl_WorkGroupID.x) * p.tile_vectors);
+        uint _629 = p.first + (((gl_WorkGroupID.y * p.tiles_per_group) + gl_WorkGroupID.x) * p.tile_vectors);
         uint x_at[8];
-        for (uint _1356 = 0u; _1356 < TOKENS; )
+        for (uint _1404 = 0u; _1404 < TOKENS; )
         {
-            x_at[_1356] = ((_497 + _1356) * p.x_stride) + (gl_WorkGroupID.y * p.x_group);
-            _1356++;
+            x_at[_1404] = ((_513 + _1404) * p.x_stride) + (gl_WorkGroupID.y * p.x_group);
+            _1404++;
             continue;
         }
-        uint _645 = _1354 - _497;
-        uint _652 = gl_LocalInvocationID.x % 8u;
-        uint _1002 = ((p.cols + 7u) / 8u) * 4u;
-        uint _980 = _613 + _1002;
-        uint _982 = _652 / 2u;
-        uint _1357;
-        if ((_652 & 1u) == 0u)
+        uint _661 = _1402 - _513;
+        uint _668 = gl_LocalInvocationID.x % 8u;
+        uint _1041 = ((p.cols + 7u) / 8u) * 4u;
+        uint _1019 = _629 + _1041;
+        uint _1021 = _668 / 2u;
+        uint _1405;
+        if ((_668 & 1u) == 0u)
         {
-            _1357 = ((device uint*)&_103.weights[_980])[_982] & 65535u;
+            _1405 = ((device uint*)&_110.weights[_1019])[_1021] & 65535u;
         }
         else
         {
-            _1357 = ((device uint*)&_103.weights[_980])[_982] >> uint(16);
+            _1405 = ((device uint*)&_110.weights[_1019])[_1021] >> uint(16);
         }
-        uint _1011 = _1357 & 32767u;
-        uint _1013 = _1011 << uint(13);
-        float _1028 = (_1011 < 1024u) ? (as_type<float>(947912704u | _1013) - 6.103515625e-05) : as_type<float>(_1013 + ((_1011 < 31744u) ? 939524096u : 1879048192u));
-        float _1358;
-        if ((_1357 & 32768u) != 0u)
+        uint _1050 = _1405 & 32767u;
+        uint _1052 = _1050 << uint(13);
+        float _1067 = (_1050 < 1024u) ? (as_type<float>(947912704u | _1052) - 6.103515625e-05) : as_type<float>(_1052 + ((_1050 < 31744u) ? 939524096u : 1879048192u));
+        float _1406;
+        if ((_1405 & 32768u) != 0u)
         {
-            _1358 = -_1028;
+            _1406 = -_1067;
         }
         else
         {
-            _1358 = _1028;
+            _1406 = _1067;
         }
-        float _661 = spvFMul(p.scale, _1358);
+        float _677 = spvFMul(p.scale, _1406);
         float acc[16];
-        for (uint _1359 = 0u; _1359 < _669; )
+        for (uint _1407 = 0u; _1407 < _685; )
         {
-            acc[_1359] = 0.0;
-            _1359++;
+            acc[_1407] = 0.0;
+            _1407++;
             continue;
         }
-        uint _1360;
-        _1360 = gl_LocalInvocationID.x;
+        uint _1408;
+        _1408 = gl_LocalInvocationID.x;
         uint4 raw[4][1];
-        bool _691;
+        bool _707;
         for (;;)
         {
-            _691 = _1360 < _1002;
-            if (_691)
+            _707 = _1408 < _1041;
+            if (_707)
             {
-                bool _706 = 0u < _705;
-                bool _715;
-                if (_706)
+                bool _721 = 0u < _720;
+                bool _730;
+                if (_721)
                 {
-                    _715 = _691;
+                    _730 = _707;
                 }
                 else
                 {
-                    _715 = _706;
+                    _730 = _721;
                 }
-                if (_715)
+                if (_730)
                 {
-                    uint4 _1350[1] = { _103.weights[_613 + _1360] };
-                    spvArrayCopyFromStackToStack1(raw[0u], _1350);
+                    uint4 _1398[1] = { _110.weights[_629 + _1408] };
+                    spvArrayCopyFromStackToStack1(raw[0u], _1398);
                 }
-                bool _1498 = 1u < _705;
-                bool _1504;
-                if (_1498)
+                bool _1552 = 1u < _720;
+                bool _1558;
+                if (_1552)
                 {
-                    _1504 = (_1360 + THREADS) < _1002;
-                }
-                else
-                {
-                    _1504 = _1498;
-                }
-                if (_1504)
-                {
-                    uint4 _1511[1] = { _103.weights[_613 + (_1360 + THREADS)] };
-                    spvArrayCopyFromStackToStack1(raw[1u], _1511);
-                }
-                bool _1521 = 2u < _705;
-                bool _1527;
-                if (_1521)
-                {
-                    _1527 = (_1360 + (2u * THREADS)) < _1002;
+                    _1558 = (_1408 + THREADS) < _1041;
                 }
                 else
                 {
-                    _1527 = _1521;
+                    _1558 = _1552;
                 }
-                if (_1527)
+                if (_1558)
                 {
-                    uint4 _1534[1] = { _103.weights[_613 + (_1360 + (2u * THREADS))] };
-                    spvArrayCopyFromStackToStack1(raw[2u], _1534);
+                    uint4 _1565[1] = { _110.weights[_629 + (_1408 + THREADS)] };
+                    spvArrayCopyFromStackToStack1(raw[1u], _1565);
                 }
-                bool _1544 = 3u < _705;
-                bool _1550;
-                if (_1544)
+                bool _1575 = 2u < _720;
+                bool _1581;
+                if (_1575)
                 {
-                    _1550 = (_1360 + (3u * THREADS)) < _1002;
+                    _1581 = (_1408 + (2u * THREADS)) < _1041;
                 }
                 else
                 {
-                    _1550 = _1544;
+                    _1581 = _1575;
                 }
-                if (_1550)
+                if (_1581)
                 {
-                    uint4 _1557[1] = { _103.weights[_613 + (_1360 + (3u * THREADS))] };
-                    spvArrayCopyFromStackToStack1(raw[3u], _1557);
+                    uint4 _1588[1] = { _110.weights[_629 + (_1408 + (2u * THREADS))] };
+                    spvArrayCopyFromStackToStack1(raw[2u], _1588);
                 }
-                for (uint _1371 = 0u; _1371 < 4u; _1371++)
+                bool _1598 = 3u < _720;
+                bool _1604;
+                if (_1598)
                 {
-                    uint _759 = _1360 + (_1371 * THREADS);
-                    if ((_1371 >= _764) || (_759 >= _1002))
+                    _1604 = (_1408 + (3u * THREADS)) < _1041;
+                }
+                else
+                {
+                    _1604 = _1598;
+                }
+                if (_1604)
+                {
+                    uint4 _1611[1] = { _110.weights[_629 + (_1408 + (3u * THREADS))] };
+                    spvArrayCopyFromStackToStack1(raw[3u], _1611);
+                }
+                for (uint _1419 = 0u; _1419 < 4u; _1419++)
+                {
+                    uint _774 = _1408 + (_1419 * THREADS);
+                    if ((_1419 >= _779) || (_774 >= _1041))
                     {
                         continue;
                     }
-                    uint _1089 = raw[_1371][0].x ^ 2155905152u;
-                    float _1112 = as_type<float>((_1089 & 255u) | 1258291200u) - 8388736.0;
-                    float _1120 = as_type<float>(((_1089 >> uint(8)) & 255u) | 1258291200u) - 8388736.0;
-                    float _1128 = as_type<float>(((_1089 >> uint(16)) & 255u) | 1258291200u) - 8388736.0;
-                    float _1136 = as_type<float>((_1089 >> uint(24)) | 1258291200u) - 8388736.0;
-                    uint _1569 = raw[_1371][0].y ^ 2155905152u;
-                    float _1573 = as_type<float>((_1569 & 255u) | 1258291200u) - 8388736.0;
-                    float _1578 = as_type<float>(((_1569 >> uint(8)) & 255u) | 1258291200u) - 8388736.0;
-                    float _1583 = as_type<float>(((_1569 >> uint(16)) & 255u) | 1258291200u) - 8388736.0;
-                    float _1587 = as_type<float>((_1569 >> uint(24)) | 1258291200u) - 8388736.0;
-                    uint _1599 = raw[_1371][0].z ^ 2155905152u;
-                    float _1603 = as_type<float>((_1599 & 255u) | 1258291200u) - 8388736.0;
-                    float _1608 = as_type<float>(((_1599 >> uint(8)) & 255u) | 1258291200u) - 8388736.0;
-                    float _1613 = as_type<float>(((_1599 >> uint(16)) & 255u) | 1258291200u) - 8388736.0;
-                    float _1617 = as_type<float>((_1599 >> uint(24)) | 1258291200u) - 8388736.0;
-                    uint _1629 = raw[_1371][0].w ^ 2155905152u;
-                    float _1633 = as_type<float>((_1629 & 255u) | 1258291200u) - 8388736.0;
-                    float _1638 = as_type<float>(((_1629 >> uint(8)) & 255u) | 1258291200u) - 8388736.0;
-                    float _1643 = as_type<float>(((_1629 >> uint(16)) & 255u) | 1258291200u) - 8388736.0;
-                    float _1647 = as_type<float>((_1629 >> uint(24)) | 1258291200u) - 8388736.0;
-                    for (uint _1375 = 0u; _1375 < TOKENS; _1375 += 4u)
+                    uint _1128 = raw[_1419][0].x ^ 2155905152u;
+                    float _1151 = as_type<float>((_1128 & 255u) | 1258291200u) - 8388736.0;
+                    float _1159 = as_type<float>(((_1128 >> uint(8)) & 255u) | 1258291200u) - 8388736.0;
+                    float _1167 = as_type<float>(((_1128 >> uint(16)) & 255u) | 1258291200u) - 8388736.0;
+                    float _1175 = as_type<float>((_1128 >> uint(24)) | 1258291200u) - 8388736.0;
+                    uint _1623 = raw[_1419][0].y ^ 2155905152u;
+                    float _1627 = as_type<float>((_1623 & 255u) | 1258291200u) - 8388736.0;
+                    float _1632 = as_type<float>(((_1623 >> uint(8)) & 255u) | 1258291200u) - 8388736.0;
+                    float _1637 = as_type<float>(((_1623 >> uint(16)) & 255u) | 1258291200u) - 8388736.0;
+                    float _1641 = as_type<float>((_1623 >> uint(24)) | 1258291200u) - 8388736.0;
+                    uint _1653 = raw[_1419][0].z ^ 2155905152u;
+                    float _1657 = as_type<float>((_1653 & 255u) | 1258291200u) - 8388736.0;
+                    float _1662 = as_type<float>(((_1653 >> uint(8)) & 255u) | 1258291200u) - 8388736.0;
+                    float _1667 = as_type<float>(((_1653 >> uint(16)) & 255u) | 1258291200u) - 8388736.0;
+                    float _1671 = as_type<float>((_1653 >> uint(24)) | 1258291200u) - 8388736.0;
+                    uint _1683 = raw[_1419][0].w ^ 2155905152u;
+                    float _1687 = as_type<float>((_1683 & 255u) | 1258291200u) - 8388736.0;
+                    float _1692 = as_type<float>(((_1683 >> uint(8)) & 255u) | 1258291200u) - 8388736.0;
+                    float _1697 = as_type<float>(((_1683 >> uint(16)) & 255u) | 1258291200u) - 8388736.0;
+                    float _1701 = as_type<float>((_1683 >> uint(24)) | 1258291200u) - 8388736.0;
+                    for (uint _1423 = 0u; _1423 < TOKENS; _1423 += 4u)
                     {
-                        if ((_1375 != 0u) && (_1375 >= _645))
+                        if ((_1423 != 0u) && (_1423 >= _661))
                         {
                             continue;
                         }
-                        for (uint _1376 = _1375; _1376 < (_1375 + 4u); _1376++)
+                        for (uint _1424 = _1423; _1424 < (_1423 + 4u); _1424++)
                         {
-                            if (_1376 >= TOKENS)
+                            if (_1424 >= TOKENS)
                             {
                                 continue;
                             }
-                            uint _1141 = (_759 >> uint(2)) * 2u;
-                            uint _836 = x_at[_1376] + _1141;
-                            uint _1662 = x_at[_1376] + (_1141 + 1u);
-                            uint _861 = _1376 * 2u;
-                            acc[_861] = spvFAdd(acc[_861], fma(_1587, _827.x[_1662].w, fma(_1583, _827.x[_1662].z, fma(_1578, _827.x[_1662].y, fma(_1573, _827.x[_1662].x, fma(_1136, _827.x[_836].w, fma(_1128, _827.x[_836].z, fma(_1120, _827.x[_836].y, spvFMul(_1112, _827.x[_836].x)))))))));
-                            uint _1741 = _861 + 1u;
-                            acc[_1741] += fma(_1647, _827.x[_1662].w, fma(_1643, _827.x[_1662].z, fma(_1638, _827.x[_1662].y, fma(_1633, _827.x[_1662].x, fma(_1617, _827.x[_836].w, fma(_1613, _827.x[_836].z, fma(_1608, _827.x[_836].y, _1603 * _827.x[_836].x)))))));
+                            uint _1180 = (_774 >> uint(2)) * 2u;
+                            uint _852 = x_at[_1424] + _1180;
+                            uint _1716 = x_at[_1424] + (_1180 + 1u);
+                            uint _888 = _1424 * 2u;
+                            acc[_888] = spvFAdd(acc[_888], fma(_1641, _843.x[_1716].w, fma(_1637, _843.x[_1716].z, fma(_1632, _843.x[_1716].y, fma(_1627, _843.x[_1716].x, fma(_1175, _843.x[_852].w, fma(_1167, _843.x[_852].z, fma(_1159, _843.x[_852].y, spvFMul(_1151, _843.x[_852].x)))))))));
+                            uint _1795 = _888 + 1u;
+                            acc[_1795] += fma(_1701, _843.x[_1716].w, fma(_1697, _843.x[_1716].z, fma(_1692, _843.x[_1716].y, fma(_1687, _843.x[_1716].x, fma(_1671, _843.x[_852].w, fma(_1667, _843.x[_852].z, fma(_1662, _843.x[_852].y, _1657 * _843.x[_852].x)))))));
                         }
                     }
                 }
-                _1360 += _888;
+                _1408 += _927;
                 continue;
             }
             else
@@ -337,52 +337,52 @@ kernel void linear_int8(constant Push& p [[buffer(0)]], const device Weights& _1
         }
         float param[16];
         spvArrayCopyFromStackToStack1(param, acc);
-        for (uint _1361 = 0u; _1361 < _378; )
+        for (uint _1409 = 0u; _1409 < _394; )
         {
-            partial[(_1361 * THREADS) + gl_LocalInvocationID.x] = param[_1361];
-            _1361++;
+            partial[(_1409 * THREADS) + gl_LocalInvocationID.x] = param[_1409];
+            _1409++;
             continue;
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
-        for (uint _1362 = gl_LocalInvocationID.x; _1362 < _407; _1362 += THREADS)
+        for (uint _1410 = gl_LocalInvocationID.x; _1410 < _423; _1410 += THREADS)
         {
-            uint _1286 = (((_1362 / 32u) * THREADS) + ((_1362 / 8u) % 4u)) + (4u * (_1362 % 8u));
-            float _1369;
-            _1369 = partial[_1286];
-            for (uint _1367 = 32u; _1367 < THREADS; )
+            uint _1334 = (((_1410 / 32u) * THREADS) + ((_1410 / 8u) % 4u)) + (4u * (_1410 % 8u));
+            float _1417;
+            _1417 = partial[_1334];
+            for (uint _1415 = 32u; _1415 < THREADS; )
             {
-                _1369 = spvFAdd(_1369, partial[_1286 + _1367]);
-                _1367 += 32u;
+                _1417 = spvFAdd(_1417, partial[_1334 + _1415]);
+                _1415 += 32u;
                 continue;
             }
-            chunk_sums[_1362] = _1369;
+            chunk_sums[_1410] = _1417;
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
-        if (!_581)
+        if (!_597)
         {
             break;
         }
-        uint _1327 = (((((gl_LocalInvocationID.x / 8u) * 2u) + (_652 % 2u)) * 4u) + _982) * 8u;
-        float _908 = spvFMul((((((spvFAdd(chunk_sums[_1327], chunk_sums[_1327 + 1u]) + chunk_sums[_1327 + 2u]) + chunk_sums[_1327 + 3u]) + chunk_sums[_1327 + 4u]) + chunk_sums[_1327 + 5u]) + chunk_sums[_1327 + 6u]) + chunk_sums[_1327 + 7u], _661);
-        float _1365;
+        uint _1375 = (((((gl_LocalInvocationID.x / 8u) * 2u) + (_668 % 2u)) * 4u) + _1021) * 8u;
+        float _947 = spvFMul((((((spvFAdd(chunk_sums[_1375], chunk_sums[_1375 + 1u]) + chunk_sums[_1375 + 2u]) + chunk_sums[_1375 + 3u]) + chunk_sums[_1375 + 4u]) + chunk_sums[_1375 + 5u]) + chunk_sums[_1375 + 6u]) + chunk_sums[_1375 + 7u], _677);
+        float _1413;
         if ((p.flags & 1u) != 0u)
         {
-            _1365 = spvFAdd(_908, _918.bias0[(p.bias_at + (gl_WorkGroupID.y * p.rows)) + _546]);
+            _1413 = spvFAdd(_947, _957.bias0[(p.bias_at + (gl_WorkGroupID.y * p.rows)) + _562]);
         }
         else
         {
-            _1365 = _908;
+            _1413 = _947;
         }
-        float _1366;
+        float _1414;
         if ((p.flags & 4u) != 0u)
         {
-            _1366 = spvFAdd(_1365, _942.residual[((_551 * p.residual_stride) + _561) + _546]);
+            _1414 = spvFAdd(_1413, _981.residual[((_567 * p.residual_stride) + _577) + _562]);
         }
         else
         {
-            _1366 = _1365;
+            _1414 = _1413;
         }
-        _594.y[_564] = (_551 < _1355) ? 0.0 : _1366;
+        _610.y[_580] = (_567 < _1403) ? 0.0 : _1414;
         break;
     } while(false);
 }

@@ -36,16 +36,16 @@ struct Weights
 #define BLOCKFFN_TOKENS 1u
 #endif
 constant uint TOKENS = BLOCKFFN_TOKENS;
-constant uint _571 = (TOKENS * 2u);
+constant uint _570 = (TOKENS * 2u);
 #ifndef BLOCKFFN_THREADS
 #define BLOCKFFN_THREADS 64u
 #endif
 constant uint THREADS = BLOCKFFN_THREADS;
-constant uint _574 = (THREADS * TOKENS);
-constant uint _575 = (_574 * 2u);
-constant uint _600 = (64u * TOKENS);
-constant uint _636 = (64u * TOKENS);
-constant bool _692 = (TOKENS == 1u);
+constant uint _573 = (THREADS * TOKENS);
+constant uint _574 = (_573 * 2u);
+constant uint _599 = (64u * TOKENS);
+constant uint _635 = (64u * TOKENS);
+constant bool _691 = (TOKENS == 1u);
 
 struct Step
 {
@@ -70,33 +70,33 @@ struct Push
     uint residual_stride;
 };
 
-constant uint _760 = (8u * TOKENS);
+constant uint _759 = (8u * TOKENS);
 
 struct Y
 {
     float y[1];
 };
 
-constant uint _861 = (TOKENS * 2u);
-constant bool _893 = (TOKENS >= 4u);
-constant bool _895 = (_893 && true);
-constant int _896 = _895 ? 2 : 4;
-constant uint _897 = (uint(_896) + 0u);
-constant bool _953 = (TOKENS >= 4u);
-constant bool _954 = (_953 && true);
-constant int _955 = _954 ? 2 : 4;
-constant uint _956 = (uint(_955) + 0u);
+constant uint _860 = (TOKENS * 2u);
+constant bool _892 = (TOKENS >= 4u);
+constant bool _894 = (_892 && true);
+constant int _895 = _894 ? 2 : 4;
+constant uint _896 = (uint(_895) + 0u);
+constant bool _952 = (TOKENS >= 4u);
+constant bool _953 = (_952 && true);
+constant int _954 = _953 ? 2 : 4;
+constant uint _955 = (uint(_954) + 0u);
 
 struct X
 {
     float4 x[1];
 };
 
-constant bool _1084 = (TOKENS >= 4u);
-constant bool _1085 = (_1084 && true);
-constant int _1086 = _1085 ? 2 : 4;
-constant uint _1087 = (uint(_1086) + 0u);
-constant uint _1088 = (_1087 * THREADS);
+constant bool _1200 = (TOKENS >= 4u);
+constant bool _1201 = (_1200 && true);
+constant int _1202 = _1201 ? 2 : 4;
+constant uint _1203 = (uint(_1202) + 0u);
+constant uint _1204 = (_1203 * THREADS);
 
 struct Bias
 {
@@ -111,239 +111,301 @@ struct Residual
 #ifndef BLOCKFFN_THREADS
 #define BLOCKFFN_THREADS 64u
 #endif
-constant uint _1165 = BLOCKFFN_THREADS;
-constant uint3 gl_WorkGroupSize [[maybe_unused]] = uint3(_1165, 1u, 1u);
+constant uint _1281 = BLOCKFFN_THREADS;
+constant uint3 gl_WorkGroupSize [[maybe_unused]] = uint3(_1281, 1u, 1u);
 
-kernel void linear_int8_fp16(constant Push& p [[buffer(0)]], const device Weights& _123 [[buffer(1)]], const device X& _1019 [[buffer(2)]], device Y& _786 [[buffer(3)]], const device Bias& _1118 [[buffer(4)]], const device Step& _700 [[buffer(5)]], const device Residual& _1142 [[buffer(6)]], uint3 gl_LocalInvocationID [[thread_position_in_threadgroup]], uint3 gl_WorkGroupID [[threadgroup_position_in_grid]])
+kernel void linear_int8_fp16(constant Push& p [[buffer(0)]], const device Weights& _124 [[buffer(1)]], const device X& _1019 [[buffer(2)]], device Y& _785 [[buffer(3)]], const device Bias& _1234 [[buffer(4)]], const device Step& _699 [[buffer(5)]], const device Residual& _1258 [[buffer(6)]], uint3 gl_LocalInvocationID [[thread_position_in_threadgroup]], uint3 gl_WorkGroupID [[threadgroup_position_in_grid]])
 {
-    threadgroup float partial[_575];
-    threadgroup float chunk_sums[_636];
+    threadgroup float partial[_574];
+    threadgroup float chunk_sums[_635];
     do
     {
-        uint _690 = gl_WorkGroupID.z * TOKENS;
-        uint _1727;
-        if (_692)
+        uint _689 = gl_WorkGroupID.z * TOKENS;
+        uint _1846;
+        if (_691)
         {
-            _1727 = 1u;
+            _1846 = 1u;
         }
         else
         {
-            _1727 = _700.step_[0];
+            _1846 = _699.step_[0];
         }
-        uint _1728;
+        uint _1847;
         if ((p.flags & 2u) != 0u)
         {
-            _1728 = _700.step_[2];
+            _1847 = _699.step_[2];
         }
         else
         {
-            _1728 = 0u;
+            _1847 = 0u;
         }
-        if (_690 >= _1727)
+        if (_689 >= _1846)
         {
             break;
         }
-        uint _739 = (p.row_offset + (gl_WorkGroupID.x * 8u)) + (gl_LocalInvocationID.x % 8u);
-        uint _744 = _690 + (gl_LocalInvocationID.x / 8u);
-        uint _754 = gl_WorkGroupID.y * p.y_group;
-        uint _757 = ((_744 * p.y_stride) + _754) + _739;
-        bool _761 = gl_LocalInvocationID.x < _760;
-        bool _769;
-        if (_761)
+        uint _738 = (p.row_offset + (gl_WorkGroupID.x * 8u)) + (gl_LocalInvocationID.x % 8u);
+        uint _743 = _689 + (gl_LocalInvocationID.x / 8u);
+        uint _753 = gl_WorkGroupID.y * p.y_group;
+        uint _756 = ((_743 * p.y_stride) + _753) + _738;
+        bool _760 = gl_LocalInvocationID.x < _759;
+        bool _768;
+        if (_760)
         {
-            _769 = _739 < p.rows;
+            _768 = _738 < p.rows;
         }
         else
         {
-            _769 = _761;
+            _768 = _760;
         }
-        bool _772 = _744 < _1727;
-        bool _773 = _769 && _772;
-        if ((_690 + TOKENS) <= _1728)
+        bool _771 = _743 < _1846;
+        bool _772 = _768 && _771;
+        if ((_689 + TOKENS) <= _1847)
         {
-            if (_773)
+            if (_772)
             {
-                _786.y[_757] = 0.0;
+                _785.y[_756] = 0.0;
             }
             break;
         }
-        uint _805 = p.first + (((gl_WorkGroupID.y * p.tiles_per_group) + gl_WorkGroupID.x) * p.tile_vectors);
+        uint _804 = p.first + (((gl_WorkGroupID.y * p.tiles_per_group) + gl_WorkGroupID.x) * p.tile_vectors);
         uint x_at[8];
-        for (uint _1729 = 0u; _1729 < TOKENS; )
+        for (uint _1848 = 0u; _1848 < TOKENS; )
         {
-            x_at[_1729] = ((_690 + _1729) * p.x_stride) + (gl_WorkGroupID.y * p.x_group);
-            _1729++;
+            x_at[_1848] = ((_689 + _1848) * p.x_stride) + (gl_WorkGroupID.y * p.x_group);
+            _1848++;
             continue;
         }
-        uint _837 = _1727 - _690;
-        uint _844 = gl_LocalInvocationID.x % 8u;
-        uint _1202 = ((p.cols + 7u) / 8u) * 4u;
-        uint _1180 = _805 + _1202;
-        uint _1182 = _844 / 2u;
-        uint _1730;
-        if ((_844 & 1u) == 0u)
+        uint _836 = _1846 - _689;
+        uint _843 = gl_LocalInvocationID.x % 8u;
+        uint _1318 = ((p.cols + 7u) / 8u) * 4u;
+        uint _1296 = _804 + _1318;
+        uint _1298 = _843 / 2u;
+        uint _1849;
+        if ((_843 & 1u) == 0u)
         {
-            _1730 = ((device uint*)&_123.weights[_1180])[_1182] & 65535u;
+            _1849 = ((device uint*)&_124.weights[_1296])[_1298] & 65535u;
         }
         else
         {
-            _1730 = ((device uint*)&_123.weights[_1180])[_1182] >> uint(16);
+            _1849 = ((device uint*)&_124.weights[_1296])[_1298] >> uint(16);
         }
-        uint _1211 = _1730 & 32767u;
-        uint _1213 = _1211 << uint(13);
-        float _1228 = (_1211 < 1024u) ? (as_type<float>(947912704u | _1213) - 6.103515625e-05) : as_type<float>(_1213 + ((_1211 < 31744u) ? 939524096u : 1879048192u));
-        float _1731;
-        if ((_1730 & 32768u) != 0u)
+        uint _1327 = _1849 & 32767u;
+        uint _1329 = _1327 << uint(13);
+        float _1344 = (_1327 < 1024u) ? (as_type<float>(947912704u | _1329) - 6.103515625e-05) : as_type<float>(_1329 + ((_1327 < 31744u) ? 939524096u : 1879048192u));
+        float _1850;
+        if ((_1849 & 32768u) != 0u)
         {
-            _1731 = -_1228;
+            _1850 = -_1344;
         }
         else
         {
-            _1731 = _1228;
+            _1850 = _1344;
         }
-        float _853 = spvFMul(p.scale, _1731);
+        float _852 = spvFMul(p.scale, _1850);
         float acc[16];
-        for (uint _1732 = 0u; _1732 < _861; )
+        for (uint _1851 = 0u; _1851 < _860; )
         {
-            acc[_1732] = 0.0;
-            _1732++;
+            acc[_1851] = 0.0;
+            _1851++;
             continue;
         }
-        uint _1733;
-        _1733 = gl_LocalInvocationID.x;
+        uint _1852;
+        _1852 = gl_LocalInvocationID.x;
         uint4 raw[4][1];
-        bool _883;
+        bool _882;
         for (;;)
         {
-            _883 = _1733 < _1202;
-            if (_883)
+            _882 = _1852 < _1318;
+            if (_882)
             {
-                bool _898 = 0u < _897;
-                bool _907;
-                if (_898)
+                bool _897 = 0u < _896;
+                bool _906;
+                if (_897)
                 {
-                    _907 = _883;
+                    _906 = _882;
                 }
                 else
                 {
-                    _907 = _898;
+                    _906 = _897;
                 }
-                if (_907)
+                if (_906)
                 {
-                    uint4 _1719[1] = { _123.weights[_805 + _1733] };
-                    spvArrayCopyFromStackToStack1(raw[0u], _1719);
+                    uint4 _1835[1] = { _124.weights[_804 + _1852] };
+                    spvArrayCopyFromStackToStack1(raw[0u], _1835);
                 }
-                bool _1903 = 1u < _897;
-                bool _1909;
-                if (_1903)
+                bool _2060 = 1u < _896;
+                bool _2066;
+                if (_2060)
                 {
-                    _1909 = (_1733 + THREADS) < _1202;
-                }
-                else
-                {
-                    _1909 = _1903;
-                }
-                if (_1909)
-                {
-                    uint4 _1916[1] = { _123.weights[_805 + (_1733 + THREADS)] };
-                    spvArrayCopyFromStackToStack1(raw[1u], _1916);
-                }
-                bool _1926 = 2u < _897;
-                bool _1932;
-                if (_1926)
-                {
-                    _1932 = (_1733 + (2u * THREADS)) < _1202;
+                    _2066 = (_1852 + THREADS) < _1318;
                 }
                 else
                 {
-                    _1932 = _1926;
+                    _2066 = _2060;
                 }
-                if (_1932)
+                if (_2066)
                 {
-                    uint4 _1939[1] = { _123.weights[_805 + (_1733 + (2u * THREADS))] };
-                    spvArrayCopyFromStackToStack1(raw[2u], _1939);
+                    uint4 _2073[1] = { _124.weights[_804 + (_1852 + THREADS)] };
+                    spvArrayCopyFromStackToStack1(raw[1u], _2073);
                 }
-                bool _1949 = 3u < _897;
-                bool _1955;
-                if (_1949)
+                bool _2083 = 2u < _896;
+                bool _2089;
+                if (_2083)
                 {
-                    _1955 = (_1733 + (3u * THREADS)) < _1202;
+                    _2089 = (_1852 + (2u * THREADS)) < _1318;
                 }
                 else
                 {
-                    _1955 = _1949;
+                    _2089 = _2083;
                 }
-                if (_1955)
+                if (_2089)
                 {
-                    uint4 _1962[1] = { _123.weights[_805 + (_1733 + (3u * THREADS))] };
-                    spvArrayCopyFromStackToStack1(raw[3u], _1962);
+                    uint4 _2096[1] = { _124.weights[_804 + (_1852 + (2u * THREADS))] };
+                    spvArrayCopyFromStackToStack1(raw[2u], _2096);
                 }
-                for (uint _1744 = 0u; _1744 < 4u; _1744++)
+                bool _2106 = 3u < _896;
+                bool _2112;
+                if (_2106)
                 {
-                    uint _951 = _1733 + (_1744 * THREADS);
-                    if ((_1744 >= _956) || (_951 >= _1202))
+                    _2112 = (_1852 + (3u * THREADS)) < _1318;
+                }
+                else
+                {
+                    _2112 = _2106;
+                }
+                if (_2112)
+                {
+                    uint4 _2119[1] = { _124.weights[_804 + (_1852 + (3u * THREADS))] };
+                    spvArrayCopyFromStackToStack1(raw[3u], _2119);
+                }
+                for (uint _1863 = 0u; _1863 < 4u; _1863++)
+                {
+                    uint _950 = _1852 + (_1863 * THREADS);
+                    if ((_1863 >= _955) || (_950 >= _1318))
                     {
                         continue;
                     }
-                    uint _1270 = raw[_1744][0].x ^ 2155905152u;
-                    half2 _1277 = as_type<half2>((_1270 & 16711935u) | 1677747200u) - half2(half(1152.0));
-                    half2 _1287 = as_type<half2>(((_1270 >> uint(8)) & 16711935u) | 1677747200u) - half2(half(1152.0));
-                    uint _1974 = raw[_1744][0].y ^ 2155905152u;
-                    half2 _1979 = as_type<half2>((_1974 & 16711935u) | 1677747200u) - half2(half(1152.0));
-                    half2 _1987 = as_type<half2>(((_1974 >> uint(8)) & 16711935u) | 1677747200u) - half2(half(1152.0));
-                    uint _1998 = raw[_1744][0].z ^ 2155905152u;
-                    half2 _2003 = as_type<half2>((_1998 & 16711935u) | 1677747200u) - half2(half(1152.0));
-                    half2 _2011 = as_type<half2>(((_1998 >> uint(8)) & 16711935u) | 1677747200u) - half2(half(1152.0));
-                    uint _2022 = raw[_1744][0].w ^ 2155905152u;
-                    half2 _2027 = as_type<half2>((_2022 & 16711935u) | 1677747200u) - half2(half(1152.0));
-                    half2 _2035 = as_type<half2>(((_2022 >> uint(8)) & 16711935u) | 1677747200u) - half2(half(1152.0));
-                    for (uint _1748 = 0u; _1748 < TOKENS; _1748 += 4u)
+                    uint _1386 = raw[_1863][0].x ^ 2155905152u;
+                    half2 _1393 = as_type<half2>((_1386 & 16711935u) | 1677747200u) - half2(half(1152.0));
+                    half2 _1403 = as_type<half2>(((_1386 >> uint(8)) & 16711935u) | 1677747200u) - half2(half(1152.0));
+                    uint _2131 = raw[_1863][0].y ^ 2155905152u;
+                    half2 _2136 = as_type<half2>((_2131 & 16711935u) | 1677747200u) - half2(half(1152.0));
+                    half2 _2144 = as_type<half2>(((_2131 >> uint(8)) & 16711935u) | 1677747200u) - half2(half(1152.0));
+                    uint _2155 = raw[_1863][0].z ^ 2155905152u;
+                    half2 _2160 = as_type<half2>((_2155 & 16711935u) | 1677747200u) - half2(half(1152.0));
+                    half2 _2168 = as_type<half2>(((_2155 >> uint(8)) & 16711935u) | 1677747200u) - half2(half(1152.0));
+                    uint _2179 = raw[_1863][0].w ^ 2155905152u;
+                    half2 _2184 = as_type<half2>((_2179 & 16711935u) | 1677747200u) - half2(half(1152.0));
+                    half2 _2192 = as_type<half2>(((_2179 >> uint(8)) & 16711935u) | 1677747200u) - half2(half(1152.0));
+                    uint _1868;
+                    _1868 = 0u;
+                    uint _1949;
+                    for (uint _1867 = 0u; _1867 < TOKENS; _1868 = _1949, _1867 += 4u)
                     {
-                        if ((_1748 != 0u) && (_1748 >= _837))
+                        if ((_1867 != 0u) && (_1867 >= _836))
                         {
+                            _1949 = _1868;
                             continue;
                         }
-                        for (uint _1749 = _1748; _1749 < (_1748 + 4u); _1749++)
+                        uint _1903;
+                        _1903 = _1868;
+                        uint _1976;
+                        for (uint _1886 = _1867; _1886 < (_1867 + 4u); _1903 = _1976, _1886++)
                         {
-                            if (_1749 >= TOKENS)
+                            if (_1886 >= TOKENS)
                             {
+                                _1976 = _1903;
                                 continue;
                             }
-                            uint _1297 = (_951 >> uint(2)) * 2u;
-                            uint _1028 = x_at[_1749] + _1297;
-                            uint _2049 = x_at[_1749] + (_1297 + 1u);
-                            half2 _1328 = half2(_1019.x[_1028].xz);
-                            half2 _1337 = half2(_1019.x[_1028].yw);
-                            half2 _2064 = half2(_1019.x[_2049].xz);
-                            half2 _2071 = half2(_1019.x[_2049].yw);
-                            half2 _2096 = max(max(max(abs(_1328), abs(_1337)), abs(_2064)), abs(_2071));
-                            half _1365 = max(_2096.x, _2096.y);
-                            half2 _2128 = fma(_1987, _2071, fma(_1979, _2064, fma(_1287, _1337, spvFMul(_1277, _1328))));
-                            half2 _2182 = fma(_2035, _2071, fma(_2027, _2064, fma(_2011, _1337, _2003 * _1328)));
-                            float _2517;
-                            float _2518;
-                            if ((_1749 < _837) && (!((_1365 >= half(0.03125)) && (_1365 <= half(64.0)))))
+                            uint _1413 = (_950 >> uint(2)) * 2u;
+                            uint _1028 = x_at[_1886] + _1413;
+                            uint _2206 = x_at[_1886] + (_1413 + 1u);
+                            half2 _1439 = half2(_1019.x[_1028].xz);
+                            half2 _1448 = half2(_1019.x[_1028].yw);
+                            half2 _2221 = half2(_1019.x[_2206].xz);
+                            half2 _2228 = half2(_1019.x[_2206].yw);
+                            half2 _2253 = max(max(max(abs(_1439), abs(_1448)), abs(_2221)), abs(_2228));
+                            half _1476 = max(_2253.x, _2253.y);
+                            bool _1481 = (_1476 >= half(0.03125)) && (_1476 <= half(64.0));
+                            half2 _2285 = fma(_2144, _2228, fma(_2136, _2221, fma(_1403, _1448, spvFMul(_1393, _1439))));
+                            half2 _2339 = fma(_2192, _2228, fma(_2184, _2221, fma(_2168, _1448, _2160 * _1439)));
+                            uint _1897;
+                            if (_1481)
                             {
-                                uint _1462 = raw[_1744][0].x ^ 2155905152u;
-                                uint _2201 = raw[_1744][0].y ^ 2155905152u;
-                                uint _2231 = raw[_1744][0].z ^ 2155905152u;
-                                uint _2261 = raw[_1744][0].w ^ 2155905152u;
-                                _2518 = fma(as_type<float>((_2201 >> uint(24)) | 1258291200u) - 8388736.0, _1019.x[_2049].w, fma(as_type<float>(((_2201 >> uint(16)) & 255u) | 1258291200u) - 8388736.0, _1019.x[_2049].z, fma(as_type<float>(((_2201 >> uint(8)) & 255u) | 1258291200u) - 8388736.0, _1019.x[_2049].y, fma(as_type<float>((_2201 & 255u) | 1258291200u) - 8388736.0, _1019.x[_2049].x, fma(as_type<float>((_1462 >> uint(24)) | 1258291200u) - 8388736.0, _1019.x[_1028].w, fma(as_type<float>(((_1462 >> uint(16)) & 255u) | 1258291200u) - 8388736.0, _1019.x[_1028].z, fma(as_type<float>(((_1462 >> uint(8)) & 255u) | 1258291200u) - 8388736.0, _1019.x[_1028].y, spvFMul(as_type<float>((_1462 & 255u) | 1258291200u) - 8388736.0, _1019.x[_1028].x))))))));
-                                _2517 = fma(as_type<float>((_2261 >> uint(24)) | 1258291200u) - 8388736.0, _1019.x[_2049].w, fma(as_type<float>(((_2261 >> uint(16)) & 255u) | 1258291200u) - 8388736.0, _1019.x[_2049].z, fma(as_type<float>(((_2261 >> uint(8)) & 255u) | 1258291200u) - 8388736.0, _1019.x[_2049].y, fma(as_type<float>((_2261 & 255u) | 1258291200u) - 8388736.0, _1019.x[_2049].x, fma(as_type<float>((_2231 >> uint(24)) | 1258291200u) - 8388736.0, _1019.x[_1028].w, fma(as_type<float>(((_2231 >> uint(16)) & 255u) | 1258291200u) - 8388736.0, _1019.x[_1028].z, fma(as_type<float>(((_2231 >> uint(8)) & 255u) | 1258291200u) - 8388736.0, _1019.x[_1028].y, (as_type<float>((_2231 & 255u) | 1258291200u) - 8388736.0) * _1019.x[_1028].x)))))));
+                                _1897 = 0u;
                             }
                             else
                             {
-                                _2518 = spvFAdd(float(_2128.x), float(_2128.y));
-                                _2517 = float(_2182.x) + float(_2182.y);
+                                _1897 = 1u << _1886;
                             }
-                            uint _1061 = _1749 * 2u;
-                            acc[_1061] = spvFAdd(acc[_1061], _2518);
-                            uint _2357 = _1061 + 1u;
-                            acc[_2357] += _2517;
+                            uint _1064 = _1886 * 2u;
+                            float _1907;
+                            if (_1481)
+                            {
+                                _1907 = spvFAdd(acc[_1064], spvFAdd(float(_2285.x), float(_2285.y)));
+                            }
+                            else
+                            {
+                                _1907 = acc[_1064];
+                            }
+                            acc[_1064] = _1907;
+                            uint _2357 = _1064 + 1u;
+                            float _2372;
+                            if (_1481)
+                            {
+                                _2372 = acc[_2357] + (float(_2339.x) + float(_2339.y));
+                            }
+                            else
+                            {
+                                _2372 = acc[_2357];
+                            }
+                            acc[_2357] = _2372;
+                            _1976 = _1903 | _1897;
+                        }
+                        _1949 = _1903;
+                    }
+                    uint _1102 = _1868 & ((1u << min(_836, TOKENS)) - 1u);
+                    if (_1102 != 0u)
+                    {
+                        uint _1561 = raw[_1863][0].x ^ 2155905152u;
+                        float _1584 = as_type<float>((_1561 & 255u) | 1258291200u) - 8388736.0;
+                        float _1592 = as_type<float>(((_1561 >> uint(8)) & 255u) | 1258291200u) - 8388736.0;
+                        float _1600 = as_type<float>(((_1561 >> uint(16)) & 255u) | 1258291200u) - 8388736.0;
+                        float _1608 = as_type<float>((_1561 >> uint(24)) | 1258291200u) - 8388736.0;
+                        uint _2383 = raw[_1863][0].y ^ 2155905152u;
+                        float _2387 = as_type<float>((_2383 & 255u) | 1258291200u) - 8388736.0;
+                        float _2392 = as_type<float>(((_2383 >> uint(8)) & 255u) | 1258291200u) - 8388736.0;
+                        float _2397 = as_type<float>(((_2383 >> uint(16)) & 255u) | 1258291200u) - 8388736.0;
+                        float _2401 = as_type<float>((_2383 >> uint(24)) | 1258291200u) - 8388736.0;
+                        uint _2413 = raw[_1863][0].z ^ 2155905152u;
+                        float _2417 = as_type<float>((_2413 & 255u) | 1258291200u) - 8388736.0;
+                        float _2422 = as_type<float>(((_2413 >> uint(8)) & 255u) | 1258291200u) - 8388736.0;
+                        float _2427 = as_type<float>(((_2413 >> uint(16)) & 255u) | 1258291200u) - 8388736.0;
+                        float _2431 = as_type<float>((_2413 >> uint(24)) | 1258291200u) - 8388736.0;
+                        uint _2443 = raw[_1863][0].w ^ 2155905152u;
+                        float _2447 = as_type<float>((_2443 & 255u) | 1258291200u) - 8388736.0;
+                        float _2452 = as_type<float>(((_2443 >> uint(8)) & 255u) | 1258291200u) - 8388736.0;
+                        float _2457 = as_type<float>(((_2443 >> uint(16)) & 255u) | 1258291200u) - 8388736.0;
+                        float _2461 = as_type<float>((_2443 >> uint(24)) | 1258291200u) - 8388736.0;
+                        for (uint _1872 = 0u; _1872 < TOKENS; _1872++)
+                        {
+                            uint _1125 = _1102 >> _1872;
+                            if ((_1125 & 1u) == 0u)
+                            {
+                                continue;
+                            }
+                            uint _1613 = (_950 >> uint(2)) * 2u;
+                            uint _1628 = uint(int(popcount((~_1125) & (_1125 - 1u))));
+                            uint _1155 = (x_at[_1872] + _1613) + _1628;
+                            uint _2483 = (x_at[_1872] + (_1613 + 1u)) + _1628;
+                            uint _1179 = _1872 * 2u;
+                            acc[_1179] = spvFAdd(acc[_1179], fma(_2401, _1019.x[_2483].w, fma(_2397, _1019.x[_2483].z, fma(_2392, _1019.x[_2483].y, fma(_2387, _1019.x[_2483].x, fma(_1608, _1019.x[_1155].w, fma(_1600, _1019.x[_1155].z, fma(_1592, _1019.x[_1155].y, spvFMul(_1584, _1019.x[_1155].x)))))))));
+                            uint _2562 = _1179 + 1u;
+                            acc[_2562] += fma(_2461, _1019.x[_2483].w, fma(_2457, _1019.x[_2483].z, fma(_2452, _1019.x[_2483].y, fma(_2447, _1019.x[_2483].x, fma(_2431, _1019.x[_1155].w, fma(_2427, _1019.x[_1155].z, fma(_2422, _1019.x[_1155].y, _2417 * _1019.x[_1155].x)))))));
                         }
                     }
                 }
-                _1733 += _1088;
+                _1852 += _1204;
                 continue;
             }
             else
@@ -353,52 +415,52 @@ kernel void linear_int8_fp16(constant Push& p [[buffer(0)]], const device Weight
         }
         float param[16];
         spvArrayCopyFromStackToStack1(param, acc);
-        for (uint _1734 = 0u; _1734 < _571; )
+        for (uint _1853 = 0u; _1853 < _570; )
         {
-            partial[(_1734 * THREADS) + gl_LocalInvocationID.x] = param[_1734];
-            _1734++;
+            partial[(_1853 * THREADS) + gl_LocalInvocationID.x] = param[_1853];
+            _1853++;
             continue;
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
-        for (uint _1735 = gl_LocalInvocationID.x; _1735 < _600; _1735 += THREADS)
+        for (uint _1854 = gl_LocalInvocationID.x; _1854 < _599; _1854 += THREADS)
         {
-            uint _1652 = (((_1735 / 32u) * THREADS) + ((_1735 / 8u) % 4u)) + (4u * (_1735 % 8u));
-            float _1742;
-            _1742 = partial[_1652];
-            for (uint _1740 = 32u; _1740 < THREADS; )
+            uint _1771 = (((_1854 / 32u) * THREADS) + ((_1854 / 8u) % 4u)) + (4u * (_1854 % 8u));
+            float _1861;
+            _1861 = partial[_1771];
+            for (uint _1859 = 32u; _1859 < THREADS; )
             {
-                _1742 = spvFAdd(_1742, partial[_1652 + _1740]);
-                _1740 += 32u;
+                _1861 = spvFAdd(_1861, partial[_1771 + _1859]);
+                _1859 += 32u;
                 continue;
             }
-            chunk_sums[_1735] = _1742;
+            chunk_sums[_1854] = _1861;
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
-        if (!_773)
+        if (!_772)
         {
             break;
         }
-        uint _1693 = (((((gl_LocalInvocationID.x / 8u) * 2u) + (_844 % 2u)) * 4u) + _1182) * 8u;
-        float _1108 = spvFMul((((((spvFAdd(chunk_sums[_1693], chunk_sums[_1693 + 1u]) + chunk_sums[_1693 + 2u]) + chunk_sums[_1693 + 3u]) + chunk_sums[_1693 + 4u]) + chunk_sums[_1693 + 5u]) + chunk_sums[_1693 + 6u]) + chunk_sums[_1693 + 7u], _853);
-        float _1738;
+        uint _1812 = (((((gl_LocalInvocationID.x / 8u) * 2u) + (_843 % 2u)) * 4u) + _1298) * 8u;
+        float _1224 = spvFMul((((((spvFAdd(chunk_sums[_1812], chunk_sums[_1812 + 1u]) + chunk_sums[_1812 + 2u]) + chunk_sums[_1812 + 3u]) + chunk_sums[_1812 + 4u]) + chunk_sums[_1812 + 5u]) + chunk_sums[_1812 + 6u]) + chunk_sums[_1812 + 7u], _852);
+        float _1857;
         if ((p.flags & 1u) != 0u)
         {
-            _1738 = spvFAdd(_1108, _1118.bias0[(p.bias_at + (gl_WorkGroupID.y * p.rows)) + _739]);
+            _1857 = spvFAdd(_1224, _1234.bias0[(p.bias_at + (gl_WorkGroupID.y * p.rows)) + _738]);
         }
         else
         {
-            _1738 = _1108;
+            _1857 = _1224;
         }
-        float _1739;
+        float _1858;
         if ((p.flags & 4u) != 0u)
         {
-            _1739 = spvFAdd(_1738, _1142.residual[((_744 * p.residual_stride) + _754) + _739]);
+            _1858 = spvFAdd(_1857, _1258.residual[((_743 * p.residual_stride) + _753) + _738]);
         }
         else
         {
-            _1739 = _1738;
+            _1858 = _1857;
         }
-        _786.y[_757] = (_744 < _1728) ? 0.0 : _1739;
+        _785.y[_756] = (_743 < _1847) ? 0.0 : _1858;
         break;
     } while(false);
 }

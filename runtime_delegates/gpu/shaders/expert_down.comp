@@ -76,6 +76,7 @@ void main() {
           if (TOKENS != 1 && mask == 0) continue;
           WEIGHT w[WEIGHTS];
           decode(raw[i], w);
+          uint wide = 0;  // tokens whose unit float16 cannot multiply
           float scale[ROWS];
           unit_scales(pair[i], scale);
           const uint h_at = ((p.first_expert + slot_expert[slot]) * 64 + t0) * p.x_stride;
@@ -85,14 +86,32 @@ void main() {
             [[unroll]] for (uint v = 0; v < XV; ++v)
               xs[v] = TOKENS == 1 ? hidden[i][v] : x[h_at + t * p.x_stride + x_index(j, v)];
             float part[ROWS];
-            unit_dot(raw[i], w, xs, (mask >> t & 1) != 0, part);
+            const bool used = (mask >> t & 1) != 0, good = unit_dot(w, xs, part);
+            wide |= used && !good ? 1u << t : 0;
             const float weight = slot_weight[slot * TOKENS + t];
             [[unroll]] for (uint r = 0; r < ROWS; ++r) {
               precise float factor = weight * scale[r];
               precise float sum = fma(factor, part[r], acc[t * ROWS + r]);
-              acc[t * ROWS + r] = (mask >> t & 1) != 0 ? sum : acc[t * ROWS + r];
+              acc[t * ROWS + r] = used && good ? sum : acc[t * ROWS + r];
             }
           }
+#if FP16
+          if (wide == 0) continue;
+          vec4 exact[ROWS * XV];
+          decode_unit(raw[i], exact);
+          [[unroll]] for (uint t = 0; t < TOKENS; ++t) {
+            if ((wide >> t & 1) == 0) continue;
+            vec4 xs[XV];
+            [[unroll]] for (uint v = 0; v < XV; ++v) xs[v] = x[h_at + t * p.x_stride + x_index(j, v) + again(wide, t)];
+            float part[ROWS];
+            unit_dot_float(exact, xs, part);
+            [[unroll]] for (uint r = 0; r < ROWS; ++r) {
+              precise float factor = slot_weight[slot * TOKENS + t] * scale[r];
+              precise float sum = fma(factor, part[r], acc[t * ROWS + r]);
+              acc[t * ROWS + r] = sum;
+            }
+          }
+#endif
         }
       }
     }

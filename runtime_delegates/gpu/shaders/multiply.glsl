@@ -34,8 +34,8 @@ void unit_dot_float(vec4 w[ROWS * XV], vec4 xs[XV], out float part[ROWS]) {
 #define SMALLEST_TOP float16_t(0.03125)
 #define LARGEST_X float16_t(QUANT == 2 ? 512.0 : 64.0)
 #define LARGEST_WEIGHT float16_t(256.0)
-// `needed`: false where the result goes nowhere.
-void unit_dot(uvec4 raw[RAW], f16vec2 w[WEIGHTS], vec4 xs[XV], bool needed, out float part[ROWS]) {
+// False where the unit is beyond the bounds: then `part` means nothing. No branch: loads of other tokens overlap.
+bool unit_dot(f16vec2 w[WEIGHTS], vec4 xs[XV], out float part[ROWS]) {
   f16vec2 h[XV * 2];
   [[unroll]] for (uint v = 0; v < XV; ++v) {
     h[2 * v] = f16vec2(xs[v].xz);
@@ -61,17 +61,22 @@ void unit_dot(uvec4 raw[RAW], f16vec2 w[WEIGHTS], vec4 xs[XV], bool needed, out 
 #endif
     part[r] = total;
   }
-  if (needed && !narrow) {
-    vec4 exact[ROWS * XV];
-    decode_unit(raw, exact);
-    unit_dot_float(exact, xs, part);
-  }
+  return narrow;
+}
+// 0 where bit t of `mask` is set. A compiler does not know, and so reads an activation again for a unit beyond the
+// bounds, instead of keeping those of all tokens in registers for the rare case.
+uint again(uint mask, uint t) {
+  const uint rest = mask >> t;
+  return bitCount(~rest & (rest - 1));
 }
 #else
 #define WEIGHT vec4
 #define WEIGHTS (ROWS * XV)
 #define decode(raw, w) decode_unit(raw, w)
-#define unit_dot(raw, w, xs, needed, part) unit_dot_float(w, xs, part)
+bool unit_dot(vec4 w[ROWS * XV], vec4 xs[XV], out float part[ROWS]) {
+  unit_dot_float(w, xs, part);
+  return true;
+}
 #endif
 
 // Adds up acc[token][row of the unit] of all threads; sum_of then gives the totals to any thread. Two barriers: a tree

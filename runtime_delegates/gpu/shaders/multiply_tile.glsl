@@ -13,6 +13,7 @@
       if (i >= DEPTH || j >= units) continue;
       WEIGHT w[WEIGHTS];
       decode(raw[i], w);
+      uint wide = 0;  // tokens whose unit float16 cannot multiply
 #if QUANT == 2
       float scale[ROWS];
       unit_scales(pair[i], scale);
@@ -25,7 +26,29 @@
           vec4 xs[XV];
           [[unroll]] for (uint v = 0; v < XV; ++v) xs[v] = x[x_at[t] + x_index(j, v)];
           float part[ROWS];
-          unit_dot(raw[i], w, xs, t < valid, part);
+          const bool good = unit_dot(w, xs, part);
+          wide |= good ? 0 : 1u << t;
+          [[unroll]] for (uint r = 0; r < ROWS; ++r) {
+#if QUANT == 2
+            precise float sum = fma(scale[r], part[r], acc[t * ROWS + r]);
+#else
+            precise float sum = acc[t * ROWS + r] + part[r];
+#endif
+            acc[t * ROWS + r] = good ? sum : acc[t * ROWS + r];
+          }
+        }
+      }
+#if FP16
+      wide &= (1u << min(valid, TOKENS)) - 1;
+      if (wide != 0) {
+        vec4 exact[ROWS * XV];
+        decode_unit(raw[i], exact);
+        [[unroll]] for (uint t = 0; t < TOKENS; ++t) {
+          if ((wide >> t & 1) == 0) continue;
+          vec4 xs[XV];
+          [[unroll]] for (uint v = 0; v < XV; ++v) xs[v] = x[x_at[t] + x_index(j, v) + again(wide, t)];
+          float part[ROWS];
+          unit_dot_float(exact, xs, part);
           [[unroll]] for (uint r = 0; r < ROWS; ++r) {
 #if QUANT == 2
             precise float sum = fma(scale[r], part[r], acc[t * ROWS + r]);
@@ -36,6 +59,7 @@
           }
         }
       }
+#endif
     }
   }
 }
