@@ -11,7 +11,8 @@ constexpr double kFade = 0.98;       // of an observation with every later one
 constexpr double kPriorWeight = 2;   // observations that the drafter's own confidence counts for
 constexpr double kTax = 0.015;       // of a token's time: what each drafter may cost in the long run
 constexpr double kPriorLevel = 0.6;  // chance that one of a node's children follows it
-
+constexpr int kUnchecked = 24;       // cycles after which times are hoped to be better,
+constexpr double kHope = 0.8;        // what a further token takes then, of what it took
 
 // Finer where confidence is small: most of a tree's nodes are there.
 int bucket_of(float confidence) {
@@ -26,10 +27,20 @@ CostModel::CostModel() = default;
 void CostModel::calibrate(const double* ms, int known) {
   for (int i = 0; i < kKnots; ++i) {
     if (i < known)
-      ms_[i] = std::max(ms[i], i > 0 ? ms_[i - 1] : 1e-6);  // noise must not make a longer chunk cheaper
+      ms_[i] = std::max(ms[i], 1e-6);
     else
       ms_[i] = i < 2 ? 2 * ms_[i - 1] : ms_[i - 1] + 2 * (ms_[i - 1] - ms_[i - 2]);
   }
+  bound();
+}
+
+// Noise must not make a longer chunk cheaper, nor more than twice as dear.
+void CostModel::bound() {
+  for (int i = 1; i < kKnots; ++i) ms_[i] = std::clamp(ms_[i], ms_[i - 1], 2 * ms_[i - 1]);
+}
+
+double CostModel::hoped_ms(int tokens) const {
+  return ms_[0] + (unchecked_ < kUnchecked ? 1 : kHope) * (chunk_ms(tokens) - ms_[0]);
 }
 
 double CostModel::chunk_ms(int tokens) const {
@@ -42,11 +53,13 @@ double CostModel::chunk_ms(int tokens) const {
 void CostModel::observe_chunk(int tokens, double ms) {
   if (!calibrated() || !(ms > 0)) return;
   const double ratio = std::clamp(ms / chunk_ms(tokens), 0.5, 2.0);
+  const double pace = ratio > 1 ? 0.5 : 1;  // what interrupts a chunk makes it slower, never faster
   for (int i = 0; i < kKnots; ++i) {
-    const double distance = std::fabs(std::log2(tokens) - i);
-    ms_[i] *= std::pow(ratio, 0.08 + 0.06 * std::max(0.0, 1 - distance));
+    const double near = tokens > 1 ? std::max(0.0, 1 - std::fabs(std::log2(tokens) - i)) : 0;
+    ms_[i] *= std::pow(ratio, pace * (0.08 + 0.12 * near));
   }
-  for (int i = 1; i < kKnots; ++i) ms_[i] = std::max(ms_[i], ms_[i - 1]);
+  bound();
+  if (tokens > 1) unchecked_ = 0;
 }
 
 void CostModel::observe_token(DraftNode::Source source, float confidence, bool followed) {
@@ -77,7 +90,7 @@ CostModel::Choice CostModel::choose(const DraftTree& tree, int max_rows, double 
   int best = 1;
   for (int count = 1; count <= rows; ++count) {
     expected += ordered[count - 1];
-    if (const double rate = expected / (spent_ms + chunk_ms(count)); count > 1 && rate > best_rate) best_rate = rate, best = count;
+    if (const double rate = expected / (spent_ms + hoped_ms(count)); count > 1 && rate > best_rate) best_rate = rate, best = count;
   }
   return {most_reached(reached, best), best == 1 ? alone : best_rate};
 }
@@ -109,6 +122,9 @@ void CostModel::observe_level(int depth, bool followed) {
   b.followed = kFade * b.followed + (followed ? 1 : 0);
 }
 
-void Patience::settle(double lost_tokens) { debt_ = std::max(debt_ + lost_tokens - kTax, -kCredit); }
+void Patience::settle(double asked, double verified) {
+  if (verified < 0 || debt_ < kMostDebt) debt_ = verified < 0 ? debt_ + verified : std::min(debt_ + verified, kMostDebt);
+  debt_ = std::max(debt_ + asked - kTax, -kCredit);
+}
 
 }  // namespace blockffn::runner

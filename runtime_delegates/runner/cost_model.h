@@ -1,7 +1,9 @@
 // Decides how much of a draft is worth verifying on this machine, in tokens per second.
 //
-// Time: measured for chunks of 1, 2, 4 ... 64 tokens, interpolated between, and corrected by every chunk
-// that runs (a longer context or a busier machine moves all sizes, the size itself a little more).
+// Time: measured for chunks of 1, 2, 4 ... 64 tokens, interpolated between, and corrected by every chunk that runs: a longer
+// context or a busier machine moves all sizes alike, and a chunk of several tokens its own size a little more. Twice the
+// tokens take no more than twice as long. Sizes that did not run for long although there were drafts are taken to be a little
+// faster than they were, so that a wrong time, by which nothing is ever verified, does not stay.
 // Acceptance: how often tokens of about the same confidence followed their parent so far.
 #pragma once
 
@@ -21,12 +23,16 @@ class Patience {
   bool should_ask(double alternative) const { return debt_ <= 0 && (doubtful() || rate_ == 0 || rate_ > 0.9 * alternative); }
   // The drafter was asked, and this rate is expected with it.
   void observe(double rate) { rate_ = rate_ == 0 ? rate : 0.8 * rate_ + 0.2 * rate; }
-  // At the end of a cycle: tokens' time that asking it (0: it was not asked) and verifying its proposals cost, less the tokens gained.
-  void settle(double lost_tokens);
+  // At the end of a cycle: tokens' time that asking it cost (0: it was not asked), and that verifying its proposals cost, less
+  // the tokens gained.
+  void settle(double asked, double verified);
+  // Another text: it may be asked again, but has no credit.
+  void forgive() { debt_ = std::min(debt_, 0.0); }
   bool doubtful() const { return debt_ > -1; }
 
  private:
-  static constexpr double kCredit = 4;  // tokens: what good times leave at most, and what it may cost at first
+  static constexpr double kCredit = 4;    // tokens: what good times leave at most, and what it may cost at first
+  static constexpr double kMostDebt = 2;  // what failed drafts leave at most: texts change
   double debt_ = -kCredit, rate_ = 0;
 };
 
@@ -52,6 +58,8 @@ class CostModel {
     std::vector<uint8_t> keep;  // row 0 always
     double rate;                // expected tokens per ms of the cycle
   };
+  // A cycle had proposals, and verified none.
+  void declined() { ++unchecked_; }
   // Maximises the rate, at most max_rows; keeps only row 0 unless the gain over it is worth it.
   Choice choose(const DraftTree& tree, int max_rows, double spent_ms) const;
 
@@ -70,7 +78,12 @@ class CostModel {
   static constexpr int kBuckets = 16;
   static constexpr double kGain = 1.02;  // least speed-up for which a draft is verified
 
+  void bound();
+  // Of a chunk, as choose() sees it.
+  double hoped_ms(int tokens) const;
+
   std::array<double, kKnots> ms_{};
+  int unchecked_ = 0;  // cycles with proposals since a chunk of several tokens ran
   struct Bucket {
     double tried = 0, followed = 0;  // older observations fade
   };

@@ -28,7 +28,7 @@ std::vector<Occurrence> find(const int32_t* context, int64_t n) {
     int64_t length = 1;
     while (length < NgramDrafter::kMaxMatch && length <= i && context[i - length] == context[n - 1 - length]) ++length;
     auto& found = by_length[length];
-    if (found.size() < NgramDrafter::kMaxOccurrences) found.push_back({i + 1, static_cast<double>(1 << (2 * (length - 1)))});
+    if (found.size() < NgramDrafter::kMaxOccurrences) found.push_back({i + 1, static_cast<double>(1 << (length - 1))});
     if (by_length[NgramDrafter::kMaxMatch].size() == NgramDrafter::kMaxOccurrences) break;
   }
   std::vector<Occurrence> all;

@@ -32,12 +32,12 @@ class Drafter {
 };
 
 // Prompt look-up: where the end of the context (up to kMaxMatch tokens) occurred before, what followed
-// there may follow here. Needs no model. Occurrences vote with 4^(matched tokens - 1), the most recent
+// there may follow here. Needs no model. Occurrences vote with 2^(matched tokens - 1), the most recent
 // ones of the longest matches first; a token's confidence is its share of the votes, with two votes for
 // "none of them". The tree grows where the product of confidences is largest.
 class NgramDrafter final : public Drafter {
  public:
-  static constexpr int kMaxMatch = 4, kMaxOccurrences = 32;
+  static constexpr int kMaxMatch = 16, kMaxOccurrences = 32;
   explicit NgramDrafter(int width) : width_(width) {}
   void propose(const int32_t* context, int64_t n, int max_tokens, int max_depth, DraftTree* tree) override;
 

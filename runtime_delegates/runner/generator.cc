@@ -12,6 +12,7 @@ namespace {
 
 // Tokens that the head catches up with at once in mode auto; while it does not pay: fewer.
 constexpr int kHeadWindow = 64, kDoubtfulWindow = 16;
+constexpr int kAnotherText = 16;  // new tokens of a prompt that make it one, for the accounts of what drafting costs
 
 }  // namespace
 
@@ -299,15 +300,16 @@ void Generator::cycle(Run* run) {
 
   const auto emitted = static_cast<int>(stats_.generated_tokens - before);
   costs_.observe_chunk(chunk.tokens, verified - drafted);
+  if (chunk.tokens == 1 && tree.size() > 1) costs_.declined();
   if (run->options.mode == BLOCKFFN_AUTO && costs_.calibrated()) {
     const double plain_ms = costs_.chunk_ms(1);
     bool verified_any[2] = {};
     for (size_t i = 1; i < tree.size(); ++i) verified_any[tree[i].source] |= row_of[i] >= 0;
-    const auto lost = [&, &spent = spent_ms](DraftNode::Source source) {  // C++17 captures no structured binding itself
-      return (spent[source] + (verified_any[source] ? costs_.chunk_ms(chunk.tokens) - emitted * plain_ms : 0)) / plain_ms;
+    const auto lost = [&](DraftNode::Source source) {
+      return verified_any[source] ? costs_.chunk_ms(chunk.tokens) / plain_ms - emitted : 0;
     };
-    costs_.other.settle(lost(DraftNode::kOther));
-    costs_.head.settle(lost(DraftNode::kHead));
+    costs_.other.settle(spent_ms[DraftNode::kOther] / plain_ms, lost(DraftNode::kOther));
+    costs_.head.settle(spent_ms[DraftNode::kHead] / plain_ms, lost(DraftNode::kHead));
   }
   stats_.cycles += 1;
   stats_.drafted_tokens += chunk.tokens - 1;
@@ -351,6 +353,10 @@ void Generator::generate(const int32_t* prompt, int64_t n, const blockffn_runner
     head_->restart(0);  // it does not see this run
   }
   rewind(common);
+  if (n - common > kAnotherText) {
+    costs_.other.forgive();
+    costs_.head.forgive();
+  }
   stats_.prompt_tokens = n;
   stats_.reused_tokens = common;
   const float* logits = prefill(run, prompt + common, n - common);

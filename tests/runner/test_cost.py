@@ -88,3 +88,45 @@ def test_auto_gives_up_drafts_that_turn_bad_and_takes_up_good_ones():
     drafter.wrong_from = 10**6
     better = runner.generate([4, 5], TOKENS, "auto")
     assert bill(better, drafter) < 0.9 * TOKENS * chunk_ms(1)
+
+
+class Cold(Timed):
+    """Chunks of several tokens take four times as long until some have run, as on a machine that wakes up."""
+
+    cold = 12  # what measuring runs
+
+    def run_chunk(self, ids, positions, *rest):
+        if ids.shape[1] > 1 and self.cold > 0:
+            self.cold -= 1
+            time.sleep(3 * chunk_ms(ids.shape[1]) / 1e3)
+        return super().run_chunk(ids, positions, *rest)
+
+
+def test_times_that_were_wrong_at_first_are_found_out():
+    runner, drafter = Runner(Cold()), Drafter(wrong_from=10**6)
+    runner.set_drafter(drafter)
+    result = runner.generate([1, 2, 3], TOKENS, "auto")
+    assert result.accepted_tokens > TOKENS / 4, result.chunks
+
+
+def test_a_busy_moment_while_measuring_does_not_stay():
+    """The sizes that were measured once took a hundred times as long: no size takes more than twice that of half the tokens."""
+
+    class Busy(Timed):
+        def run_chunk(self, ids, *rest):
+            if ids.shape[1] >= 16:
+                time.sleep(0.3)
+            return super().run_chunk(ids, *rest)
+
+    times = Runner(Busy()).generate([1, 2, 3], 3, "auto").chunk_ms
+    assert all(times[t] <= times[2 * t] * 1.0001 and times[2 * t] <= 2.0001 * times[t] for t in (1, 2, 4, 8, 16, 32))
+
+
+def test_another_text_is_given_a_chance():
+    """Drafts fail to the end of one text; in the next one they are right, and are soon verified again."""
+    runner, drafter = Runner(Timed()), Drafter()
+    runner.set_drafter(drafter)
+    runner.generate([1, 2, 3], 40, "auto")
+    drafter.wrong_from = 10**6
+    result = runner.generate(list(range(2, 23)), TOKENS, "auto")
+    assert result.accepted_tokens > 50, result.chunks
