@@ -51,9 +51,9 @@ class CallTimes {
   double ms_[7] = {};  // of 1, 2, 4 ... 64 rows; 0: not seen yet
 };
 
-// e^x for x <= 0, to about 1 part in 10^4, in a form that compilers turn into vectors.
+// e^x for x <= 0, to about 1 part in 10^4, in a form that compilers turn into vectors. NaN counts as -80, for it is no integer.
 inline float fast_exp(float x) {
-  const float y = std::max(x, -80.0f) * 1.44269504f;
+  const float y = std::max(-80.0f, x) * 1.44269504f;
   const auto whole = static_cast<int32_t>(y - 1);               // rounds up, so that what is left is in (0, 1]
   const float g = 0.5f * (y - static_cast<float>(whole));       // 2^(2g) is the square of 2^g
   const float p = 1 + g * (0.69314718f + g * (0.24022651f + g * (0.05550411f + g * 0.00961813f)));

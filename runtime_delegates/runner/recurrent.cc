@@ -203,6 +203,7 @@ void RecurrentDraft::propose(const int32_t* context, int64_t n, const Limits& li
   advance(start.data(), context[n - 1], states[0].data());
   add_successors(states[0].data(), context[n - 1], limits.width, 0, costs, tree);
   // A token's children are worth their time only if the token itself is reached often enough to be verified.
+  int computed = 1;  // states; more than a chunk has rows are of no use
   const double worth = costs != nullptr ? costs->least_reached() : 0;
   for (int depth = 1; depth < limits.max_depth; ++depth) {
     const std::vector<double> reached = costs != nullptr ? costs->reached(*tree) : plain_reached(*tree);
@@ -212,8 +213,9 @@ void RecurrentDraft::propose(const int32_t* context, int64_t n, const Limits& li
       if ((*tree)[i].depth == depth && parent < states.size() && !states[parent].empty() && reached[i] > worth) level.push_back(i);
     }
     std::stable_sort(level.begin(), level.end(), [&](int a, int b) { return reached[a] > reached[b]; });
-    level.resize(std::min<size_t>(level.size(), static_cast<size_t>(limits.width)));
+    level.resize(static_cast<size_t>(std::min({static_cast<int>(level.size()), limits.width, kMaxRows - computed})));
     if (level.empty()) break;
+    computed += static_cast<int>(level.size());
     states.resize(tree->size());
     for (const int node : level) {
       const DraftNode from = (*tree)[node];

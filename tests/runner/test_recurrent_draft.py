@@ -185,3 +185,12 @@ def test_weights_that_are_not_finite_propose_nothing(tiny_pte, head, tmp_path):
     program = tiny_pte(quant="int8", **UNTIED)
     result = with_head(program, tmp_path / "head.draft").generate(PROMPTS[2], 12, "spec", drafter="head")
     assert result.ids == decoded(Session(program), PROMPTS[2], 12) and result.drafted_tokens == 0
+
+
+def test_a_tree_of_any_width_stays_small(tiny_pte, head):
+    """Each level could have 16 times as many tokens as the one above."""
+    program, rows = tiny_pte(quant="int8", **UNTIED), []
+    runner = with_head(program, head)
+    runner.set_observer(lambda tree: rows.append(len(tree)))
+    got = runner.generate(PROMPTS[2], 20, "spec", drafter="head", draft_tokens=63, draft_width=2**31 - 1, draft_depth=2**31 - 1)
+    assert got.ids == decoded(Session(program), PROMPTS[2], 20) and 64 < max(rows) <= 1 + 64 * 16
