@@ -123,6 +123,10 @@ void CostModel::observe_level(int depth, bool followed) {
 }
 
 void Patience::settle(double asked, double verified) {
+  if (asked > 0) {  // a call that was interrupted took its usual time
+    if (usual_ > 0) asked = std::min(asked, 2 * usual_);
+    usual_ = usual_ > 0 ? 0.8 * usual_ + 0.2 * asked : asked;
+  }
   if (verified < 0 || debt_ < kMostDebt) debt_ = verified < 0 ? debt_ + verified : std::min(debt_ + verified, kMostDebt);
   debt_ = std::max(debt_ + asked - kTax, -kCredit);
 }

@@ -33,7 +33,7 @@ class Patience {
  private:
   static constexpr double kCredit = 4;    // tokens: what good times leave at most, and what it may cost at first
   static constexpr double kMostDebt = 2;  // what failed drafts leave at most: texts change
-  double debt_ = -kCredit, rate_ = 0;
+  double debt_ = -kCredit, rate_ = 0, usual_ = 0;
 };
 
 class CostModel {
