@@ -10,10 +10,12 @@ Axes  L layers, H heads, K query/key width, V value width, S sequence.   Units  
 from __future__ import annotations
 
 import statistics
+import sys
 import time
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from training.train_config import TrainConfig
 from training.loader import step_batch
@@ -82,8 +84,11 @@ def benchmark(config: TrainConfig, steps: int) -> dict:
         batches = [step_batch(data, order, step, config, processes) for step in range(2)]
         device, cuda = processes.device, processes.device.type == "cuda"
         started = time.perf_counter()
+        bar = tqdm(total=WARMUP_STEPS + steps, unit="step", desc="benchmark", file=sys.stderr,
+                   disable=not (processes.is_main and sys.stderr.isatty()))
         for step in range(WARMUP_STEPS):
             trainer.train_step(batches[step % 2], config.lr / 100, config.lambda_cs)
+            bar.update()
         _wait(device)
         warmup_s = time.perf_counter() - started
         if cuda:
@@ -94,6 +99,8 @@ def benchmark(config: TrainConfig, steps: int) -> dict:
             row = trainer.train_step(batches[step % 2], config.lr / 100, config.lambda_cs)
             _wait(device)
             times.append(time.perf_counter() - start)
+            bar.update()  # redraws at most ten times a second, between the times
+        bar.close()
         if not bool(torch.isfinite(row).all()):
             raise ValueError(f"the benchmark's last step is not finite: {row.tolist()}")
         memory_gib = torch.cuda.max_memory_allocated() / 2**30 if cuda else None

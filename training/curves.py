@@ -1,4 +1,4 @@
-"""Records of a run: metrics.jsonl (one row a step), TensorBoard, and curves.png.
+"""Records of a run: metrics.jsonl (one row a step), TensorBoard, and curves.png; compare.py draws several runs.
 
 Rows    step (1-based), tokens (so far), loss, ce (nats), al, cs, tls, cls8, grad_norm, lr, lambda_cs,
         tokens_per_s (not reproducible, unlike the others).
@@ -58,8 +58,8 @@ def read_metrics(path: str | os.PathLike) -> list[dict]:
 
 
 def draw_curves(rows: list[dict], path: str | os.PathLike, title: str = "") -> None:
-    """Loss, learning rate, sparsity and chunk-loss weight over steps, as a PNG."""
-    with _figure(rows, path, title) as (axes, line):
+    """The losses, learning rate, sparsity and chunk-loss weight over steps, as a PNG."""
+    with _figure(rows, path, title, lines=3) as (axes, line):
         if axes is None:
             return
         line(axes[0, 0], "ce", "cross-entropy [nats]", color="C0")
@@ -69,6 +69,8 @@ def draw_curves(rows: list[dict], path: str | os.PathLike, title: str = "") -> N
         line(axes[1, 0], "cls8", "CLS8", color="C3")
         axes[1, 0].set_ylim(0, 1)
         line(axes[1, 1], "lambda_cs", "weight of the chunk loss", smooth=False, color="C4")
+        line(axes[2, 0], "al", "activation locality loss", color="C5")
+        line(axes[2, 1], "cs", "chunk sparsification loss", color="C6")
 
 
 def draw_draft_curves(rows: list[dict], path: str | os.PathLike, title: str = "") -> None:
@@ -88,31 +90,31 @@ def draw_draft_curves(rows: list[dict], path: str | os.PathLike, title: str = ""
 
 
 @contextmanager
-def _figure(rows: list[dict], path: str | os.PathLike, title: str):
-    """(axes [2, 2], line(axis, key, label)), written to path behind it; (None, None) without rows."""
+def _figure(rows: list[dict], path: str | os.PathLike, title: str, lines: int = 2):
+    """(axes [lines, 2], line(axis, key, label)), written to path behind it; (None, None) without rows."""
     if not rows:
         yield None, None
         return
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 7), layout="constrained")
+    figure = Figure(figsize=(11, 3.5 * lines), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(2, 2, sharex=True)
+    axes = figure.subplots(lines, 2, sharex=True)
     steps = [row["step"] for row in rows]
 
     def line(axis, key: str, label: str, smooth: bool = True, **style) -> None:
         values = [row[key] for row in rows]
         if smooth and len(values) > 50:
             axis.plot(steps, values, alpha=0.25, linewidth=0.8, **style)
-            values = _moving_average(values, max(2, len(values) // 50))
+            values = moving_average(values, smoothing_width(values))
         axis.plot(steps, values, label=label, **style)
 
     yield axes, line
     for axis in axes.flat:
         axis.grid(alpha=0.3)
         axis.legend(fontsize=8)
-    for axis in axes[1]:
+    for axis in axes[-1]:
         axis.set_xlabel("step")
     figure.suptitle(title)
     part = Path(f"{path}.part")
@@ -127,7 +129,12 @@ def _fit(axis, rows: list[dict], keys: list[str]) -> None:
         axis.set_ylim(finite[0] - 0.2, finite[int(0.97 * (len(finite) - 1))] + 0.5)
 
 
-def _moving_average(values: list[float], width: int) -> list[float]:
+def smoothing_width(values: list[float]) -> int:
+    return max(2, len(values) // 50)
+
+
+def moving_average(values: list[float], width: int) -> list[float]:
+    """The mean of the last `width` values up to each."""
     averages, total = [], 0.0
     for index, value in enumerate(values):
         total += value - (values[index - width] if index >= width else 0.0)

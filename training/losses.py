@@ -11,7 +11,8 @@ that losses do not depend on the number of processes or micro-batches.  Masks ne
 in place.  Gradients flow into both scores of a pair of the locality loss.
 
 Axes    B batch, S sequence, E experts, C chunks, K tokens of a chunk, N tokens, V vocabulary, D hidden.
-Source  BlockFFN, arXiv:2507.08771, section 3.2; docs of DESIGN: alpha = 100, chunk length 64.
+Source  BlockFFN, arXiv:2507.08771, section 3.2 (both losses; sharpness of the sigmoid 100, chunks of 64 tokens: the defaults
+        of train_config.py).
 """
 
 from __future__ import annotations
