@@ -6,7 +6,6 @@
 #include <executorch/runtime/core/exec_aten/util/tensor_util.h>
 #include <executorch/runtime/kernel/thread_parallel_interface.h>
 #include <executorch/runtime/platform/log.h>
-
 #include <unistd.h>
 
 #include <algorithm>
@@ -88,8 +87,8 @@ blockffn::Status find_weights(void* context, const char* key, const uint8_t** da
 
 using executorch::extension::threadpool::ThreadPool;
 
-// Whether this process may use ExecuTorch's pool: not if it was forked from one that did. The threads did not come along,
-// and to ask them for something, even to end, would wait for ever.
+// Whether this process may use ExecuTorch's pool: not if it was forked from one that did. The threads did not come
+// along, and to ask them for something, even to end, would wait for ever.
 bool pool_is_ours() {
   static std::atomic<pid_t> owner{0};  // the first process that asks
   pid_t known = 0;
@@ -267,7 +266,8 @@ class BlockFFNBackend final : public et::BackendInterface {
     last_call = {};
     const bool on_gpu = program.accelerator() != nullptr, all = all_experts || handle.all_experts;
     if (on_gpu && all)
-      return invalid("all experts are computed on the CPU alone: ask for the active ones, or load the program with device=cpu");
+      return invalid(
+          "all experts are computed on the CPU alone: ask for the active ones, or load the program with device=cpu");
     program.set_all_experts(all);
     const auto status = program.run(static_cast<int>(tokens), shared_pool(), observer, &stats);
     if (on_gpu && program.accelerator() == nullptr)
@@ -345,8 +345,9 @@ void blockffn_all_experts(int all) { all_experts = all != 0; }
 
 void blockffn_take_stats(blockffn_stats* out) {
   blockffn_stats unused;
-  *(out == nullptr ? &unused : out) = {totals.calls.exchange(0), totals.tokens.exchange(0), totals.ffn_calls.exchange(0),
-          totals.experts_read.exchange(0), totals.experts_total.exchange(0)};
+  *(out == nullptr ? &unused : out) = {totals.calls.exchange(0), totals.tokens.exchange(0),
+                                       totals.ffn_calls.exchange(0), totals.experts_read.exchange(0),
+                                       totals.experts_total.exchange(0)};
 }
 
 void blockffn_last_call(blockffn_stats* out) {

@@ -49,13 +49,13 @@ struct TileArgs {
   const uint8_t* tiles;  // first tile
   size_t tile_bytes;     // distance between tiles
   int tile_count;
-  int rows;                          // valid output rows; only the last tile may be partly valid
-  int cols;                          // K without padding
-  int tokens;                        // 1..64
-  const void* const* x;              // [tokens] rows: float[cols], or int8[padded_cols]
+  int rows;                      // valid output rows; only the last tile may be partly valid
+  int cols;                      // K without padding
+  int tokens;                    // 1..64
+  const void* const* x;          // [tokens] rows: float[cols], or int8[padded_cols]
   const int32_t* const* starts;  // [tokens][padded_cols/32] of quantize_row, int4 weights only
-  const float* factor;               // [tokens]
-  float* const* y;                   // [tokens] pointers to the first output row
+  const float* factor;           // [tokens]
+  float* const* y;               // [tokens] pointers to the first output row
   bool accumulate;
   const uint8_t* next;  // tiles that the caller multiplies next, worth prefetching; may be null
 };
@@ -73,15 +73,15 @@ struct Kernels {
   void (*quantize_row)(const float* x, int cols, int padded, int8_t* q, float* scale, int32_t* starts);
   void (*axpy)(float a, const float* x, float* y, int n);  // y += a * x
   void (*scale)(float a, float* y, int n);                 // y *= a
-  void (*silu)(float* x, int n);  // y = x / (1 + exp(-x)), error < 4 * 2^-24 |y| + 2^-126
+  void (*silu)(float* x, int n);                           // y = x / (1 + exp(-x)), error < 4 * 2^-24 |y| + 2^-126
 
-  // For attention: some queries meet up to kKeyBlock keys. As everywhere, what a query and a key give does not depend on
-  // which others share the call.
-  // scores[kKeyBlock * q + i] = queries[q] * keys[i], of n values each.
+  // For attention: some queries meet up to kKeyBlock keys. As everywhere, what a query and a key give does not depend
+  // on which others share the call. scores[kKeyBlock * q + i] = queries[q] * keys[i], of n values each.
   void (*dots)(const float* const* queries, int query_count, const float* const* keys, int count, int n, float* scores);
-  // A softmax that goes on over blocks of scores. *max becomes the largest of itself and scale * scores; the scores become
-  // exp(scale * score - *max), error as silu's; *sum becomes itself times the returned factor, plus the new scores. The
-  // factor, exp of what *max was minus what it is, is for the weighted sum so far. *max begins as -infinity, *sum as 0.
+  // A softmax that goes on over blocks of scores. *max becomes the largest of itself and scale * scores; the scores
+  // become exp(scale * score - *max), error as silu's; *sum becomes itself times the returned factor, plus the new
+  // scores. The factor, exp of what *max was minus what it is, is for the weighted sum so far. *max begins as
+  // -infinity, *sum as 0.
   float (*softmax)(float* scores, int count, float scale, float* max, float* sum);
   // y += weights[0] * rows[0], then weights[1] * rows[1], ...
   void (*weighted_sum)(const float* weights, const float* const* rows, int count, float* y, int n);
@@ -98,8 +98,8 @@ static inline float raise_max(float peak, float* max) {
   return shrink;
 }
 
-// The scale of a row whose largest magnitude has the given bits, and what its values are multiplied by; false, with q and
-// starts already zero, if the row has no other quantized values.
+// The scale of a row whose largest magnitude has the given bits, and what its values are multiplied by; false, with q
+// and starts already zero, if the row has no other quantized values.
 static inline bool begin_row(int32_t peak_bits, int padded, int8_t* q, float* scale, int32_t* starts, float* inverse) {
   float peak;
   std::memcpy(&peak, &peak_bits, sizeof peak);
@@ -121,7 +121,7 @@ Status select_kernels(const Kernels** out);
 const Kernels* kernels_variant(int i, bool* supported);
 
 extern const Kernels kPortableKernels;
-extern const Kernels kNeonKernels, kDotprodKernels, kI8mmKernels;  // 64-bit ARM only
+extern const Kernels kNeonKernels, kDotprodKernels, kI8mmKernels;        // 64-bit ARM only
 extern const Kernels kAvx2Kernels, kAvxVnniKernels, kAvx512VnniKernels;  // x86-64 only
 
 // CPUs that this process may use and whose highest frequency is at least 80 % of the fastest one's.

@@ -101,8 +101,8 @@ void attend(const Context& ctx, const AttentionShape& shape, const Chunk& chunk,
             const Cache* values, float* y);
 
 // Multi-head latent attention (DeepSeek-V2, arXiv:2405.04434) with both halves of kv_b_proj absorbed.
-// q [T, H * (nope + rope)], kv [T, latent + rope], cache [C, latent + rope] as weights.cache() lays it out, y [T, H * v].
-// absorb_k: H groups [latent, nope]; expand_v: H groups [v, latent].
+// q [T, H * (nope + rope)], kv [T, latent + rope], cache [C, latent + rope] as weights.cache() lays it out,
+// y [T, H * v]. absorb_k: H groups [latent, nope]; expand_v: H groups [v, latent].
 struct MlaWeights {
   const float* kv_norm;  // [latent]
   float kv_norm_eps;

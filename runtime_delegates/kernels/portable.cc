@@ -151,8 +151,7 @@ void tiles_int4(const TileArgs& a) {
             int32_t dot[count];
             dot_int16<count>(wide[r] + g * kGroupCols, x[0] + g * kGroupCols, kGroupCols, dot);
             for (int i = 0; i < count; ++i)
-              acc[t + i][r] +=
-                  scale[g * kTileRows + r] * static_cast<float>(dot[i] + a.starts[t + i][first_group + g]);
+              acc[t + i][r] += scale[g * kTileRows + r] * static_cast<float>(dot[i] + a.starts[t + i][first_group + g]);
           }
       });
     }
@@ -195,7 +194,8 @@ void dots(const float* const* queries, int query_count, const float* const* keys
       for (; i + 8 <= n; i += 8)
         for (int j = 0; j < 8; ++j) lane[j] += a[i + j] * b[i + j];
       for (int j = 0; i < n; ++i, ++j) lane[j] += a[i] * b[i];
-      scores[q * kKeyBlock + r] = ((lane[0] + lane[4]) + (lane[2] + lane[6])) + ((lane[1] + lane[5]) + (lane[3] + lane[7]));
+      scores[q * kKeyBlock + r] =
+          ((lane[0] + lane[4]) + (lane[2] + lane[6])) + ((lane[1] + lane[5]) + (lane[3] + lane[7]));
     }
 }
 

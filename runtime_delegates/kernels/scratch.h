@@ -64,8 +64,8 @@ inline size_t quantized_rows_bytes(Quant quant, size_t rows, int cols) {
   return measure.used();
 }
 
-// Consecutive tiles that one work item multiplies: long runs, which memory delivers fastest, but several items a thread,
-// so that a slow core does not hold up the others. A multiple of what the micro-kernels read side by side.
+// Consecutive tiles that one work item multiplies: long runs, which memory delivers fastest, but several items a
+// thread, so that a slow core does not hold up the others. A multiple of what the micro-kernels read side by side.
 inline int tiles_per_item(const Parallel& parallel, int tiles) {
   constexpr int kItemsPerThread = 4, kLeast = 8;
   if (parallel.run == nullptr || parallel.threads <= 1) return tiles;

@@ -50,14 +50,15 @@ bool has_avx2() {  // SSE and AVX state; FMA, AVX, F16C; AVX2
 }
 bool has_avx_vnni() { return has_avx2() && all(x86().leaf7_1_eax, {4}); }
 bool has_avx512_vnni() {  // opmask and ZMM state; F, DQ, BW, VL; VNNI
-  return has_avx2() && all(x86().saved, {5, 6, 7}) && all(x86().leaf7_ebx, {16, 17, 30, 31}) && all(x86().leaf7_ecx, {11});
+  return has_avx2() && all(x86().saved, {5, 6, 7}) && all(x86().leaf7_ebx, {16, 17, 30, 31}) &&
+         all(x86().leaf7_ecx, {11});
 }
 #endif
 
 #if defined(__aarch64__)
 #if defined(__linux__)
 // Bits of the kernel's interface (arch/arm64/include/uapi/asm/hwcap.h); older headers lack some of the names.
-bool has_dotprod() { return (getauxval(AT_HWCAP) >> 20 & 1) != 0; }                  // HWCAP_ASIMDDP
+bool has_dotprod() { return (getauxval(AT_HWCAP) >> 20 & 1) != 0; }                 // HWCAP_ASIMDDP
 bool has_i8mm() { return has_dotprod() && (getauxval(AT_HWCAP2) >> 13 & 1) != 0; }  // HWCAP2_I8MM
 #elif defined(__APPLE__)
 bool has_feature(const char* name) {

@@ -25,7 +25,7 @@ thread_local ReadStats last_call;
 thread_local bool all_experts = false;
 
 int code_of(const Status& status) {
-  return status.code == Status::kCorrupt ? kInvalidGraph
+  return status.code == Status::kCorrupt                                         ? kInvalidGraph
          : status.code == Status::kNonFinite || status.code == Status::kNoMemory ? kFail
                                                                                  : kInvalidArgument;
 }
@@ -126,9 +126,8 @@ class Decoder {
       return kStatusOk;
     };
     const auto [list, list_bytes] = tensors[0];
-    const Status s = constants_ == 2
-                         ? Program::parse(list, list_bytes, whole, &tensors[1], &program_)
-                         : Program::parse(list, list_bytes, tensors.get() + 1, constants_ - 1, &program_);
+    const Status s = constants_ == 2 ? Program::parse(list, list_bytes, whole, &tensors[1], &program_)
+                                     : Program::parse(list, list_bytes, tensors.get() + 1, constants_ - 1, &program_);
     if (!s.ok()) return fail(s);
     inputs_ = static_cast<size_t>(program_->input_count());
     states_ = static_cast<size_t>(program_->state_count());
@@ -245,8 +244,8 @@ extern "C" __attribute__((visibility("default"))) OrtStatus* RegisterCustomOps(O
   using blockffn::ort::Api;
   const OrtApi* table = base->get_api(blockffn::ort::kApiVersion);
   if (table == nullptr)
-    return Api(base->get_api(1)).create_status(blockffn::ort::kFail,
-                                               "the BlockFFN operators need ONNX Runtime 1.21 or newer");
+    return Api(base->get_api(1))
+        .create_status(blockffn::ort::kFail, "the BlockFFN operators need ONNX Runtime 1.21 or newer");
   const Api api(table);
   // One domain for all sessions; it must outlive them, so nothing releases it.
   static const OrtCustomOp decoder = blockffn::ort::callbacks();

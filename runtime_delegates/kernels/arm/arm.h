@@ -46,8 +46,8 @@ inline float32x4_t shifted_to_float(int32x4_t sum) {
   return vsubq_f32(vreinterpretq_f32_s32(sum), vdupq_n_f32(kShift));
 }
 
-// Asks for the lines that a loop multiplies a while later. A processor's own prefetcher follows the tiles, but only to the
-// end of a page, and anew from the start of the next one.
+// Asks for the lines that a loop multiplies a while later. A processor's own prefetcher follows the tiles, but only to
+// the end of a page, and anew from the start of the next one.
 template <int kBytes>
 inline void prefetch(const uint8_t* weights) {
   constexpr int kAhead = 1024;

@@ -143,8 +143,8 @@ inline void int4_group(const int8x16_t* low, const int8x16_t* high, const int8_t
 // int4 with several tokens: the packed bytes are unzipped, then spread. Four rows at a time, so that nothing leaves the
 // registers; the second time the weights come from the first cache.
 template <int kTokens>
-void int4_segment(const uint8_t* w, const uint8_t* scales, const int8_t* const* rows, const int32x4_t* start, int groups,
-                  float32x4_t (*total)[2]) {
+void int4_segment(const uint8_t* w, const uint8_t* scales, const int8_t* const* rows, const int32x4_t* start,
+                  int groups, float32x4_t (*total)[2]) {
   const uint8x16_t nibble = vdupq_n_u8(15);
   for (int half = 0; half < 2; ++half, w += 32, scales += 8) {
     const int8_t* x[kTokens];
@@ -226,8 +226,17 @@ void tiles_int4_dotprod(const TileArgs& a) {
 
 }  // namespace arm
 
-const Kernels kDotprodKernels = {"dotprod", arm::tiles_fp32, arm::tiles_int8_dotprod, arm::tiles_int4_dotprod,
-                                 arm::quantize_row, arm::axpy, arm::scale, arm::silu, arm::dots, arm::softmax, arm::weighted_sum};
+const Kernels kDotprodKernels = {"dotprod",
+                                 arm::tiles_fp32,
+                                 arm::tiles_int8_dotprod,
+                                 arm::tiles_int4_dotprod,
+                                 arm::quantize_row,
+                                 arm::axpy,
+                                 arm::scale,
+                                 arm::silu,
+                                 arm::dots,
+                                 arm::softmax,
+                                 arm::weighted_sum};
 
 }  // namespace blockffn
 

@@ -25,7 +25,8 @@ void prepare(const void* const* x, int first_col, int cols, int8x16_t* out) {
   for (int k = first_col; k < first_col + cols; k += 8)
     for (int t = 0; t < kTokens; t += 2) {
       const int other = t + 1 < kTokens ? t + 1 : t;
-      *out++ = vcombine_s8(vld1_s8(static_cast<const int8_t*>(x[t]) + k), vld1_s8(static_cast<const int8_t*>(x[other]) + k));
+      *out++ =
+          vcombine_s8(vld1_s8(static_cast<const int8_t*>(x[t]) + k), vld1_s8(static_cast<const int8_t*>(x[other]) + k));
     }
 }
 
@@ -65,7 +66,8 @@ void int8_tokens(const TileArgs& a, int first, int cols) {
       const int n = cols - k < kSegmentCols ? cols - k : kSegmentCols;
       prepare<kTokens>(a.x + first, k, n, x);
       for (int i = 0; i < tiles; ++i)
-        int8_segment<kPairs>(a.tiles + a.tile_bytes * (tile + i) + static_cast<size_t>(k) * kTileRows, x, n / 8, sum[i]);
+        int8_segment<kPairs>(a.tiles + a.tile_bytes * (tile + i) + static_cast<size_t>(k) * kTileRows, x, n / 8,
+                             sum[i]);
     }
     for (int i = 0; i < tiles; ++i) {
       float32x4_t scale[2], total[kPairs][4];
@@ -95,9 +97,9 @@ void int4_segment(const uint8_t* w, const uint8_t* scales, const int8x16_t* x, c
       const float32x4_t scale[2] = {vzip1q_f32(once, once), vzip2q_f32(once, once)};  // for the two tokens of a pair
       for (int i = 0; i < 2; ++i) {
         const uint8x16_t w0 = vld1q_u8(w + 128 * g + 16 * i), w1 = vld1q_u8(w + 128 * g + 64 + 16 * i);
-        const int8x16_t columns[4] = {
-            vreinterpretq_s8_u8(vandq_u8(w0, nibble)), vreinterpretq_s8_u8(vandq_u8(w1, nibble)),
-            vreinterpretq_s8_u8(vshrq_n_u8(w0, 4)), vreinterpretq_s8_u8(vshrq_n_u8(w1, 4))};
+        const int8x16_t columns[4] = {vreinterpretq_s8_u8(vandq_u8(w0, nibble)),
+                                      vreinterpretq_s8_u8(vandq_u8(w1, nibble)), vreinterpretq_s8_u8(vshrq_n_u8(w0, 4)),
+                                      vreinterpretq_s8_u8(vshrq_n_u8(w1, 4))};
         int32x4_t dot[kPairs];
         for (int p = 0; p < kPairs; ++p) dot[p] = start[g * kPairs + p];
         for (int j = 0; j < 4; ++j)
@@ -130,8 +132,8 @@ void int4_tokens(const TileArgs& a, int first, int cols) {
       for (int i = 0; i < tiles; ++i) {
         const uint8_t* w = a.tiles + a.tile_bytes * (tile + i);
         const uint8_t* scales = w + static_cast<size_t>(cols) * kTileRows / 2;
-        int4_segment<kPairs>(w + static_cast<size_t>(k) * kTileRows / 2, scales + k / kGroupCols * kTileRows * 2, x, start,
-                             n / kGroupCols, total[i]);
+        int4_segment<kPairs>(w + static_cast<size_t>(k) * kTileRows / 2, scales + k / kGroupCols * kTileRows * 2, x,
+                             start, n / kGroupCols, total[i]);
       }
     }
     for (int i = 0; i < tiles; ++i) store_pairs<kTokens>(a, tile + i, first, total[i]);
@@ -170,8 +172,9 @@ void tiles_int4(const TileArgs& a) {
 }  // namespace
 }  // namespace arm
 
-const Kernels kI8mmKernels = {"i8mm",   arm::tiles_fp32, arm::tiles_int8, arm::tiles_int4, arm::quantize_row,
-                              arm::axpy,       arm::scale,      arm::silu, arm::dots, arm::softmax, arm::weighted_sum};
+const Kernels kI8mmKernels = {"i8mm",           arm::tiles_fp32, arm::tiles_int8, arm::tiles_int4, arm::quantize_row,
+                              arm::axpy,        arm::scale,      arm::silu,       arm::dots,       arm::softmax,
+                              arm::weighted_sum};
 
 }  // namespace blockffn
 

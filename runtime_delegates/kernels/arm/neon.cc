@@ -2,10 +2,10 @@
 // here serve the later instruction sets too.
 #if defined(__aarch64__)
 
-#include "arm.h"
-
 #include <cmath>
 #include <initializer_list>
+
+#include "arm.h"
 
 namespace blockffn {
 namespace arm {
@@ -124,7 +124,8 @@ void int4_block(const TileArgs& a, int tile, int first, int groups) {
     prefetch<128>(w);
     int8x16_t x[kTokens][4];
     for (int t = 0; t < kTokens; ++t)
-      for (int i = 0; i < 4; ++i) x[t][i] = load_twice(static_cast<const int8_t*>(a.x[first + t]) + g * kGroupCols + 8 * i);
+      for (int i = 0; i < 4; ++i)
+        x[t][i] = load_twice(static_cast<const int8_t*>(a.x[first + t]) + g * kGroupCols + 8 * i);
     int16x8_t pair[kTokens][4];  // of rows: four partial sums of each
     for (int i = 0; i < 4; ++i) {
       const uint8x16_t w0 = vld1q_u8(w + 16 * i), w1 = vld1q_u8(w + 64 + 16 * i);
@@ -171,9 +172,9 @@ inline float32x4_t times_power_of_two(float32x4_t x, int32x4_t n) {  // n in [-1
   return vmulq_f32(x, vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(n, vdupq_n_s32(127)), 23)));
 }
 
-// exp(z) * factor for z <= 0, as p * 2^n with n in [-151, 0]: p = exp(r), |r| <= ln(2)/2, is its series to the 7th power,
-// off by less than 2^-24 of p before the roundings. ln(2) comes in two pieces, the first of which is exact times n. The
-// power of two is applied in halves: results down to the smallest subnormal are right. Keeps NaN.
+// exp(z) * factor for z <= 0, as p * 2^n with n in [-151, 0]: p = exp(r), |r| <= ln(2)/2, is its series to the 7th
+// power, off by less than 2^-24 of p before the roundings. ln(2) comes in two pieces, the first of which is exact times
+// n. The power of two is applied in halves: results down to the smallest subnormal are right. Keeps NaN.
 struct Exponential {
   float32x4_t p;
   int32x4_t half, rest;
@@ -266,8 +267,7 @@ void quantize_row(const float* x, int cols, int padded, int8_t* q, float* scale,
   for (; k + 16 <= cols; k += 16)
     for (int i = 0; i < 4; ++i) largest[i] = vmaxq_s32(largest[i], magnitude(vld1q_f32(x + k + 4 * i)));
   for (; k < cols; ++k) largest[0] = vmaxq_s32(largest[0], magnitude(vdupq_n_f32(x[k])));
-  const int32_t peak_bits =
-      vmaxvq_s32(vmaxq_s32(vmaxq_s32(largest[0], largest[1]), vmaxq_s32(largest[2], largest[3])));
+  const int32_t peak_bits = vmaxvq_s32(vmaxq_s32(vmaxq_s32(largest[0], largest[1]), vmaxq_s32(largest[2], largest[3])));
   float inverse;
   if (!begin_row(peak_bits, padded, q, scale, starts, &inverse)) return;
   for (k = 0; k + 8 <= cols; k += 8) {
@@ -279,7 +279,8 @@ void quantize_row(const float* x, int cols, int padded, int8_t* q, float* scale,
   for (; k < padded; ++k) q[k] = 0;
   if (starts == nullptr) return;
   for (int g = 0; g < padded / kGroupCols; ++g)
-    starts[g] = -8 * vaddlvq_s16(vaddq_s16(vpaddlq_s8(vld1q_s8(q + g * kGroupCols)), vpaddlq_s8(vld1q_s8(q + g * kGroupCols + 16))));
+    starts[g] = -8 * vaddlvq_s16(vaddq_s16(vpaddlq_s8(vld1q_s8(q + g * kGroupCols)),
+                                           vpaddlq_s8(vld1q_s8(q + g * kGroupCols + 16))));
 }
 
 void dots(const float* const* queries, int query_count, const float* const* keys, int count, int n, float* scores) {
@@ -341,8 +342,8 @@ float softmax(float* scores, int count, float scale, float* max, float* sum) {
 
 }  // namespace arm
 
-const Kernels kNeonKernels = {"neon",     arm::tiles_fp32, arm::tiles_int8, arm::tiles_int4, arm::quantize_row,
-                              arm::axpy,  arm::scale,      arm::silu,       arm::dots,       arm::softmax,
+const Kernels kNeonKernels = {"neon",           arm::tiles_fp32, arm::tiles_int8, arm::tiles_int4, arm::quantize_row,
+                              arm::axpy,        arm::scale,      arm::silu,       arm::dots,       arm::softmax,
                               arm::weighted_sum};
 
 }  // namespace blockffn

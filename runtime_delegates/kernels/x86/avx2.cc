@@ -391,7 +391,8 @@ KERNEL void dot_block(const float* const* queries, const float* const* keys, int
     for (int q = 0; q < kQueries; ++q)
 #pragma GCC unroll 8
       for (int r = 0; r < kKeys; ++r)
-        sum[q][r] = _mm256_fmadd_ps(_mm256_maskload_ps(queries[q] + i, m), _mm256_maskload_ps(keys[r] + i, m), sum[q][r]);
+        sum[q][r] =
+            _mm256_fmadd_ps(_mm256_maskload_ps(queries[q] + i, m), _mm256_maskload_ps(keys[r] + i, m), sum[q][r]);
   }
 #pragma GCC unroll 8
   for (int q = 0; q < kQueries; ++q)
@@ -543,8 +544,8 @@ KERNEL void silu(float* x, int n) {
 void avx2::tiles_fp32(const TileArgs& a) { multiply(kFp32Shapes, kTokenBlock, kStreamedTokens, a); }
 #endif
 
-const Kernels KERNELS_TABLE = {KERNELS_NAME, avx2::tiles_fp32, tiles_int8, tiles_int4, quantize_row, axpy,
-                               scale,        silu,             dots,       softmax,    weighted_sum};
+const Kernels KERNELS_TABLE = {KERNELS_NAME, avx2::tiles_fp32, tiles_int8,  tiles_int4, quantize_row, axpy, scale, silu,
+                               dots,         softmax,          weighted_sum};
 
 }  // namespace blockffn
 #endif

@@ -377,7 +377,8 @@ KERNEL void silu(float* x, int n) {
 }  // namespace
 
 const Kernels kAvx512VnniKernels = {
-    "avx512_vnni", avx2::tiles_fp32, tiles_int8, tiles_int4, quantize_row, axpy, scale, silu, dots, softmax, weighted_sum};
+    "avx512_vnni", avx2::tiles_fp32, tiles_int8,  tiles_int4, quantize_row, axpy, scale, silu,
+    dots,          softmax,          weighted_sum};
 
 }  // namespace blockffn
 #endif
