@@ -126,6 +126,29 @@ def test_hostile_places_of_external_data_are_a_sentence(copied, name, changes):
     assert "\n" not in str(error.value)
 
 
+def test_weights_that_lie_askew_are_a_sentence(copied):
+    """Four bytes further, where the kernels' tiles and the floats' records no longer begin at a multiple of 64."""
+    path, data = copied / "model.library.onnx", copied / "model.onnx.data"
+    model = onnx.load(path, load_external_data=False)
+    for entry in model.graph.initializer[1].external_data:
+        entry.value = str(int(entry.value) + 4) if entry.key == "offset" else entry.value
+    path.write_bytes(model.SerializeToString())
+    data.write_bytes(bytes(4) + data.read_bytes())
+    with pytest.raises(RuntimeError, match="multiple of 64 bytes; export the model again"):
+        OnnxModel(path, threads=1)
+
+
+def test_inputs_that_do_not_fit_the_operator_list_are_a_sentence(copied):
+    """A cache too many: the caller's own count of inputs must be the list's."""
+    path = copied / "model.library.onnx"
+    model = onnx.load(path, load_external_data=False)
+    (node,) = model.graph.node
+    node.input.append(node.input[-1])
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(RuntimeError, match="inputs do not fit its operator list; export the model again"):
+        OnnxModel(path, threads=1)
+
+
 @pytest.mark.parametrize("part", [0, 1, 0.5, 0.99])
 @pytest.mark.parametrize("truncated, loaded", [(name, name) for name in NAMES] + [("model.onnx.data", name) for name in NAMES])
 def test_truncated_files_are_a_sentence(copied, truncated, loaded, part):
