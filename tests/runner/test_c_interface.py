@@ -193,6 +193,18 @@ def test_a_pipe_is_refused_and_not_waited_for(lib, runner, tmp_path):
     assert "RuntimeError" in done.stderr and "not a regular file" in done.stderr
 
 
+def test_programs_that_are_neither_models_nor_heads(runner, tmp_path):
+    """They run in ExecuTorch, with our delegate, and say nothing about themselves."""
+    from tests.delegate.programs import Dense, lower
+
+    path, module = tmp_path / "dense.pte", Dense("int8", "odd")
+    lower(module, module.inputs(7), path)
+    with pytest.raises(RuntimeError, match="lacks our metadata"):
+        Runner(path)
+    with pytest.raises(RuntimeError, match="neither a draft head nor a language model"):
+        runner.load_draft(path)
+
+
 @pytest.mark.parametrize("threads", [0, -1, 1025, 2**31 - 1])
 def test_threads_that_no_machine_has(lib, threads):
     assert lib.blockffn_set_threads(threads) == -1
