@@ -20,6 +20,7 @@
 #include "../program/program.h"
 #if defined(BLOCKFFN_GPU)
 #include "../gpu/choose.h"
+#include "../gpu/mapped.h"
 #endif
 #include "blockffn.h"
 
@@ -67,8 +68,8 @@ et::Error report(const blockffn::Status& status) {
 et::Error invalid(const char* message) { return report({blockffn::Status::kInvalidArgument, message}); }
 
 struct Handle {
+  std::optional<et::FreeableBuffer> weights;  // keeps the mapping alive, so it goes after the program
   std::unique_ptr<blockffn::Program> program;
-  std::optional<et::FreeableBuffer> weights;  // keeps the mapping alive
   bool all_experts = false;                   // asked for when it was loaded
 };
 
@@ -340,6 +341,22 @@ const char* blockffn_gpu(void) {
 }
 
 void blockffn_set_device(const char* device) { wanted_device = device == nullptr ? "" : device; }
+
+void blockffn_mapped(const void* data, size_t bytes) {
+#if defined(BLOCKFFN_GPU)
+  blockffn::gpu::add_mapping(data, bytes);
+#else
+  (void)data, (void)bytes;
+#endif
+}
+
+void blockffn_unmapped(const void* data) {
+#if defined(BLOCKFFN_GPU)
+  blockffn::gpu::remove_mapping(data);
+#else
+  (void)data;
+#endif
+}
 
 void blockffn_all_experts(int all) { all_experts = all != 0; }
 

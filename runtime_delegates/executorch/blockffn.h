@@ -4,6 +4,7 @@
 #ifndef BLOCKFFN_H
 #define BLOCKFFN_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #ifdef __cplusplus
@@ -47,6 +48,12 @@ BLOCKFFN_API const char* blockffn_gpu(void);
 /* Device of the programs that this thread loads from now on: cpu, gpu or auto (copied), before what BLOCKFFN_DEVICE
    says; null: as BLOCKFFN_DEVICE says. */
 BLOCKFFN_API void blockffn_set_device(const char* device);
+
+/* [data, data + bytes) lies in one mapping of a file, with all pages that it touches, and stays mapped until
+   blockffn_unmapped(data): a GPU that shares the CPU's memory reads the weights of programs loaded from there where they
+   lie. Those programs are destroyed first. */
+BLOCKFFN_API void blockffn_mapped(const void* data, size_t bytes);
+BLOCKFFN_API void blockffn_unmapped(const void* data);
 
 /* Whether this thread's delegate calls from now on read and compute all experts (1) or only those that the chunk uses
    (0, as at first): dense beside sparse on one program. The output is the same to the bit, so the context stays valid,

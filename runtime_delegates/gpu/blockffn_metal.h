@@ -44,6 +44,9 @@ typedef struct {
   uint32_t threadgroup_threads, threadgroup_bytes; /* the most that a threadgroup may have */
   /* A buffer that GPU and CPU share; the CPU sees it at *contents. */
   void* (*make_buffer)(void* context, uint64_t bytes, void** contents);
+  /* A buffer over memory of the CPU, which kernels only read: whole pages of a mapped file, which stay mapped until the
+     buffer is released. Null: not possible, and the library copies what is there. The function may be null. */
+  void* (*map_buffer)(void* context, const void* start, uint64_t bytes);
   /* Compiles `source` without fast math, with the macros BLOCKFFN_THREADS and BLOCKFFN_TOKENS; `name` is its kernel. */
   void* (*make_pipeline)(void* context, const char* source, const char* name, uint32_t threads, uint32_t tokens,
                          char* sentence, size_t sentence_bytes);

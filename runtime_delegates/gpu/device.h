@@ -151,6 +151,9 @@ class Device {
   virtual std::string identity() const = 0;  // of device, driver and passes: what a verdict on them depends on
 
   Status allocate(uint64_t bytes, Memory kind, Buffer* out);
+  // Whole pages that stay mapped until the buffer is released, as memory that passes only read, without a copy; false
+  // where the device cannot.
+  virtual bool map(const void* /*start*/, uint64_t /*bytes*/, Buffer* /*out*/) { return false; }
   virtual void release(Buffer& buffer) = 0;
   virtual Status upload(const Buffer& to, uint64_t offset, const void* data, uint64_t bytes) = 0;
   Status fill_zero(const Buffer& buffer);

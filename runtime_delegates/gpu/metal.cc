@@ -66,6 +66,13 @@ class MetalDevice final : public Device {
     return all;
   }
 
+  bool map(const void* start, uint64_t bytes, Buffer* out) override {
+    if (metal_.map_buffer == nullptr || bytes > metal_.buffer_bytes) return false;
+    void* object = metal_.map_buffer(metal_.context, start, bytes);
+    if (object == nullptr) return false;
+    *out = {reinterpret_cast<uint64_t>(object), 0, bytes, const_cast<void*>(start), true};
+    return true;
+  }
   void release(Buffer& buffer) override {
     if (buffer.object != 0) metal_.release(reinterpret_cast<void*>(buffer.object));
     buffer = {};

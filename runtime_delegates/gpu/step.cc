@@ -6,6 +6,8 @@
 #include <cstdio>
 #include <cstring>
 
+#include "mapped.h"
+
 namespace blockffn::gpu {
 namespace {
 
@@ -126,13 +128,10 @@ Status Step::plan(const Program& program) {
   return record(1, true, Stamps::kNone, &recorded_[1][0]);  // a pass that the driver cannot compile is found here
 }
 
-// Copies every weight to the GPU, several to an allocation.
+// Weights in mapped files stay where they are, if the device can read them there; all others are copied to the GPU,
+// several to an allocation.
 Status Step::place_weights(const Program& program) {
-  struct Span {
-    const uint8_t* data;
-    uint64_t bytes;
-  };
-  std::vector<Span> spans;
+  std::vector<Weight> spans;
   std::vector<bool> rotary(program.values().size(), false);  // the CPU computes the angles
   for (const Op& op : program.ops()) {
     if (op.code == Opcode::kMlaAttention) rotary[op.args[5]] = true;
@@ -152,11 +151,19 @@ Status Step::place_weights(const Program& program) {
     }
   }
   const uint64_t most = std::min(kBlockBytes, device_->limits().binding_bytes);  // on Metal, of any buffer
+  for (const MappedWindow& window : mapped_windows(spans, device_->limits().binding_bytes, kAlign)) {
+    Buffer buffer;
+    if (!device_->map(window.start, window.bytes, &buffer)) continue;
+    for (const Weight& w : window.weights)
+      places_[w.data] = {blocks_.size(), static_cast<uint64_t>(w.data - window.start), w.bytes};
+    blocks_.push_back(std::make_unique<Buffer>(buffer));
+  }
+  const size_t mapped = blocks_.size();
   std::vector<uint64_t> block_bytes;
-  for (const Span& span : spans) {
+  for (const Weight& span : spans) {
     if (places_.count(span.data) != 0) continue;
     if (block_bytes.empty() || block_bytes.back() + span.bytes > most) block_bytes.push_back(0);
-    places_[span.data] = {block_bytes.size() - 1, block_bytes.back(), span.bytes};
+    places_[span.data] = {mapped + block_bytes.size() - 1, block_bytes.back(), span.bytes};
     block_bytes.back() += round_up(span.bytes, kPlaceAlign);
   }
   for (uint64_t bytes : block_bytes) {
@@ -164,7 +171,8 @@ Status Step::place_weights(const Program& program) {
     if (Status s = device_->allocate(bytes, Memory::kDevice, blocks_.back().get()); !s.ok()) return s;
   }
   for (const auto& [data, place] : places_)
-    if (Status s = device_->upload(*blocks_[place.block], place.offset, data, place.bytes); !s.ok()) return s;
+    if (place.block >= mapped)
+      if (Status s = device_->upload(*blocks_[place.block], place.offset, data, place.bytes); !s.ok()) return s;
   return kStatusOk;
 }
 

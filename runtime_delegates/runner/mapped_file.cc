@@ -43,7 +43,8 @@ MappedFile::MappedFile(const blockffn_file& file, const char* what)
   const int64_t page = ::sysconf(_SC_PAGESIZE);
   const int64_t start = file.offset / page * page, inside = file.offset - start;
   mapping_bytes_ = size_ + static_cast<size_t>(inside);
-  mapping_ = ::mmap(nullptr, mapping_bytes_, PROT_READ, MAP_PRIVATE, descriptor.fd, static_cast<off_t>(start));
+  // Shared: Metal then sees the file's own pages, nothing that might be copied on a write.
+  mapping_ = ::mmap(nullptr, mapping_bytes_, PROT_READ, MAP_SHARED, descriptor.fd, static_cast<off_t>(start));
   if (mapping_ == MAP_FAILED) bad(std::string("cannot be mapped (") + std::strerror(errno) + ")");
   data_ = static_cast<const uint8_t*>(mapping_) + inside;
 }

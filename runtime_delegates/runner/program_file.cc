@@ -68,7 +68,8 @@ struct ProgramFile::Impl {
   MappedFile file;
   std::unique_ptr<executorch::extension::BufferDataLoader> loader;
   std::unique_ptr<et::Program> program;
-  Impl(const blockffn_file& from, const char* what) : file(from, what) {}
+  Impl(const blockffn_file& from, const char* what) : file(from, what) { blockffn_mapped(file.data(), file.size()); }
+  ~Impl() { blockffn_unmapped(file.data()); }
 };
 
 struct ProgramFile::Method::State {

@@ -49,7 +49,7 @@ inline bool lend(const char* path) {
   void* library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
   if (library == nullptr) return false;
   const blockffn_metal metal = {library,     "lender",      "1",   uint64_t{1} << 30, 1024, 32768,
-                                make_buffer, make_pipeline, std::free, run};
+                                make_buffer, nullptr, make_pipeline, std::free, run};
   blockffn_set_metal(&metal);
   return true;
 }

@@ -28,22 +28,40 @@ def test_swift_tests(swift, tests_built, model):
     assert count and int(count[1]) == sum(len(re.findall(r"^\s*@Test", path.read_text(), re.M)) for path in SOURCES if METAL_TESTS not in path.parts)
 
 
-def test_sources_compiled_by_the_package_and_metal(swift, model, tmp_path):
-    """As Apple platforms get the native part: SwiftPM compiles the C++ sources, here with Swift's clang, and there is a
-    module named Metal, here one that runs the kernels on the CPU."""
+@pytest.fixture(scope="module")
+def metal_tests(swift, model, tmp_path_factory):
+    """metal_tests(filter, *arguments) runs tests as Apple platforms get the native part: SwiftPM compiles the C++ sources,
+    here with Swift's clang, and there is a module named Metal, here one that runs the kernels on the CPU."""
     import executorch
 
-    wheel = str(Path(list(executorch.__path__)[0]).resolve())
-    done = swift("swift", "test", "--scratch-path", f"{SCRATCH}-source", "--filter", "EngineTests|MetalTests", BLOCKFFN_EXECUTORCH=wheel,
-                 BLOCKFFN_TEST_MODEL=str(model), BLOCKFFN_METAL_STAND_IN=str(STAND_IN), BLOCKFFN_CACHE_DIR=str(tmp_path),
-                 BLOCKFFN_METAL_KERNELS=str(metal_kernels.library(SCRATCH.parent)))
+    wheel, cache = str(Path(list(executorch.__path__)[0]).resolve()), tmp_path_factory.mktemp("cache")
+    kernels = metal_kernels.library(SCRATCH.parent)
+
+    def call(wanted, *arguments):
+        return swift("swift", "test", "--scratch-path", f"{SCRATCH}-source", "--filter", wanted, *arguments, BLOCKFFN_EXECUTORCH=wheel,
+                     BLOCKFFN_TEST_MODEL=str(model), BLOCKFFN_METAL_STAND_IN=str(STAND_IN), BLOCKFFN_CACHE_DIR=str(cache),
+                     BLOCKFFN_METAL_KERNELS=str(kernels))
+
+    call.cache = cache
+    return call
+
+
+def test_sources_compiled_by_the_package_and_metal(metal_tests):
+    done = metal_tests("EngineTests|MetalTests", "--skip", "MetalMemoryTests")
     output = done.stdout + done.stderr
     assert done.returncode == 0, output[-8000:]
     assert re.search(r"Test run with \d\d tests passed", output)
     assert "Suite MetalTests passed" in output and "device gpu stand-in none" in output
     assert "warning:" not in output, output[-6000:]
-    verdicts = sorted((path.name.split("_")[1].split("-")[0], path.read_text()[:6]) for path in tmp_path.glob("gpu-metal-*"))
+    verdicts = sorted((path.name.split("_")[1].split("-")[0], path.read_text()[:6]) for path in metal_tests.cache.glob("gpu-metal-*"))
     assert ("none", "passed") in verdicts and ("ignoresBarriers", "failed") in verdicts
+
+
+def test_weights_on_the_gpu_take_no_memory_of_their_own(metal_tests):
+    done = metal_tests("MetalMemoryTests")
+    output = done.stdout + done.stderr
+    assert done.returncode == 0 and "Suite MetalMemoryTests passed" in output, output[-8000:]
+    assert "anonymous memory" in output
 
 
 def test_format(swift):

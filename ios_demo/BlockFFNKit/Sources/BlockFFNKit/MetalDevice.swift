@@ -39,6 +39,7 @@
       table.make_buffer = { context, bytes, contents in
         MetalDevice.at(context).makeBuffer(bytes, contents)
       }
+      table.map_buffer = { context, start, bytes in MetalDevice.at(context).mapBuffer(start!, bytes) }
       table.make_pipeline = { context, source, name, threads, tokens, sentence, size in
         var made: UnsafeMutableRawPointer?
         _ = report(to: sentence, size) {
@@ -68,6 +69,15 @@
       guard let buffer = device.makeBuffer(length: Int(bytes), options: .storageModeShared) else { return nil }
       contents?.pointee = buffer.contents()
       return Unmanaged.passRetained(Held(buffer)).toOpaque()
+    }
+
+    /// Metal neither copies nor owns the pages. The library releases the buffer before the file is unmapped, and no
+    /// command buffer is left that holds it: `run` waits, and drains its pool.
+    private func mapBuffer(_ start: UnsafeRawPointer, _ bytes: UInt64) -> UnsafeMutableRawPointer? {
+      let pages = UnsafeMutableRawPointer(mutating: start)  // kernels only read them
+      let buffer = device.makeBuffer(
+        bytesNoCopy: pages, length: Int(bytes), options: .storageModeShared, deallocator: nil)
+      return buffer.map { Unmanaged.passRetained(Held($0)).toOpaque() }
     }
 
     private func makePipeline(_ source: String, _ name: String, threads: UInt32, tokens: UInt32) throws

@@ -14,9 +14,12 @@ import Testing
   static let folder = URL(fileURLWithPath: ProcessInfo.processInfo.environment["BLOCKFFN_TEST_MODEL"]!)
   static let program = folder.appendingPathComponent("model-int8.pte")
 
+  static func golden() throws -> Golden {
+    try JSONDecoder().decode(Golden.self, from: Data(contentsOf: folder.appendingPathComponent("golden.json")))
+  }
+
   @Test func aTextOnTheGPUIsTheProcessors() async throws {
-    let golden = try JSONDecoder().decode(
-      Golden.self, from: Data(contentsOf: Self.folder.appendingPathComponent("golden.json")))
+    let golden = try Self.golden()
     let engine = try await Engine.load(program: .url(Self.program), on: .gpu)
     let metal = try #require(MTLCreateSystemDefaultDevice())
     #expect(engine.device == "gpu \(metal.name)")

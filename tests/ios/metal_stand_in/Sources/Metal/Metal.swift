@@ -12,6 +12,10 @@ public protocol MTLDevice: AnyObject {
   var maxThreadsPerThreadgroup: MTLSize { get }
   func makeCommandQueue() -> (any MTLCommandQueue)?
   func makeBuffer(length: Int, options: MTLResourceOptions) -> (any MTLBuffer)?
+  func makeBuffer(
+    bytesNoCopy pointer: UnsafeMutableRawPointer, length: Int, options: MTLResourceOptions,
+    deallocator: ((UnsafeMutableRawPointer, Int) -> Void)?
+  ) -> (any MTLBuffer)?
   func makeLibrary(source: String, options: MTLCompileOptions?) throws -> any MTLLibrary
   func makeComputePipelineState(function: any MTLFunction) throws -> any MTLComputePipelineState
 }
@@ -90,7 +94,7 @@ struct MetalError: LocalizedError {
 }
 
 private final class Device: MTLDevice, MTLCommandQueue {
-  let name = "stand-in \(StandIn.fault)"
+  let name = "stand-in \(StandIn.fault == .noMapping ? .none : StandIn.fault)"  // what it computes is no other
   let hasUnifiedMemory = StandIn.fault != .noUnifiedMemory
   let maxBufferLength = 1 << 30
   let maxThreadgroupMemoryLength = 32768
@@ -101,6 +105,14 @@ private final class Device: MTLDevice, MTLCommandQueue {
   func makeBuffer(length: Int, options: MTLResourceOptions) -> (any MTLBuffer)? {
     require(length > 0 && options == .storageModeShared, "the tests' host code shares its buffers")
     return length > maxBufferLength || StandIn.fault == .noMemory ? nil : Buffer(length)
+  }
+  func makeBuffer(
+    bytesNoCopy pointer: UnsafeMutableRawPointer, length: Int, options: MTLResourceOptions,
+    deallocator: ((UnsafeMutableRawPointer, Int) -> Void)?
+  ) -> (any MTLBuffer)? {
+    require(options == .storageModeShared && deallocator == nil, "the library owns what it maps")
+    if let reason = StandIn.refusal(pointer, length) { fatalError("the Metal stand-in: \(reason)") }
+    return length > maxBufferLength || StandIn.fault == .noMapping ? nil : MappedBuffer(pointer, length)
   }
   func makeLibrary(source: String, options: MTLCompileOptions?) throws -> any MTLLibrary {
     if StandIn.fault == .noCompiler { throw MetalError(errorDescription: "program_source:1:1: error: planted") }
@@ -122,9 +134,32 @@ private final class Buffer: MTLBuffer {
     self.length = length
     memory = .allocate(byteCount: length, alignment: 16384)
     memset(memory, 0x5a, length)  // Metal's are zero; the library must not need that
+    StandIn.ownBytes += length
   }
-  deinit { memory.deallocate() }
+  deinit {
+    memory.deallocate()
+    StandIn.ownBytes -= length
+  }
   func contents() -> UnsafeMutableRawPointer { memory }
+}
+
+/// Over memory of the caller's, which has to stay mapped as long as the buffer lives and is only read.
+private final class MappedBuffer: MTLBuffer {
+  let length: Int
+  private let memory: UnsafeMutableRawPointer
+  init(_ memory: UnsafeMutableRawPointer, _ length: Int) {
+    self.length = length
+    self.memory = memory
+    StandIn.mappedBytes += length
+  }
+  deinit {
+    require(StandIn.refusal(memory, length) == nil, "memory was unmapped before the buffer over it was released")
+    StandIn.mappedBytes -= length
+  }
+  func contents() -> UnsafeMutableRawPointer { memory }
+  func used() {
+    require(StandIn.refusal(memory, length) == nil, "a buffer is used over memory that is not mapped any more")
+  }
 }
 
 private final class Library: MTLLibrary {
@@ -156,6 +191,7 @@ private final class CommandBuffer: MTLCommandBuffer {
   private(set) var error: (any Error)?
   private var work: [() -> Void] = []
   private weak var open: Encoder?
+  private var mapped: [ObjectIdentifier: MappedBuffer] = [:]
 
   func makeComputeCommandEncoder(dispatchType: MTLDispatchType) -> (any MTLComputeCommandEncoder)? {
     begin(ComputeEncoder(self, dispatchType))
@@ -171,6 +207,9 @@ private final class CommandBuffer: MTLCommandBuffer {
     open = nil
     work.append(body)
   }
+  func uses(_ buffer: (any MTLBuffer)?) {
+    if let buffer = buffer as? MappedBuffer { mapped[ObjectIdentifier(buffer)] = buffer }
+  }
   func commit() {
     require(status == .notEnqueued && open == nil, "a command buffer is committed once, its encoders ended")
     status = .committed
@@ -183,8 +222,10 @@ private final class CommandBuffer: MTLCommandBuffer {
       error = MetalError(errorDescription: "Insufficient Permission (to submit GPU work from background)")
       return
     }
+    for buffer in mapped.values { buffer.used() }
     for body in work { body() }
     work = []
+    mapped = [:]
     status = .completed
   }
 }
@@ -204,6 +245,7 @@ private final class BlitEncoder: Encoder, MTLBlitCommandEncoder {
   func fill(buffer: any MTLBuffer, range: Range<Int>, value: UInt8) {
     encode()
     require(range.lowerBound % 4 == 0 && range.count % 4 == 0 && range.upperBound <= buffer.length, "fill \(range)")
+    require(buffer is Buffer, "a file's pages are only read")
     work.append { memset(buffer.contents() + range.lowerBound, Int32(value), range.count) }
   }
   func copy(
@@ -213,7 +255,12 @@ private final class BlitEncoder: Encoder, MTLBlitCommandEncoder {
     require(
       sourceOffset % 4 == 0 && destinationOffset % 4 == 0 && size % 4 == 0 && size > 0
         && sourceOffset + size <= from.length && destinationOffset + size <= to.length, "copy of \(size) bytes")
-    work.append { memcpy(to.contents() + destinationOffset, from.contents() + sourceOffset, size) }
+    require(to is Buffer, "a file's pages are only read")
+    work.append {
+      let source = from.contents() + sourceOffset
+      StandIn.copied.combine(bytes: UnsafeRawBufferPointer(start: source, count: size))
+      memcpy(to.contents() + destinationOffset, source, size)
+    }
   }
   override func endEncoding() {
     encode()
@@ -253,6 +300,7 @@ private final class ComputeEncoder: Encoder, MTLComputeCommandEncoder {
     encode()
     require(buffer == nil || (offset >= 0 && offset < buffer!.length && offset % 16 == 0), "offset \(offset)")
     arguments[index] = Argument(buffer: buffer, offset: offset)
+    self.buffer.uses(buffer)
   }
   func memoryBarrier(scope: MTLBarrierScope) {
     encode()

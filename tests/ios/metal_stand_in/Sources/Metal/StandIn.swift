@@ -9,6 +9,8 @@ public enum StandIn {
     case ignoresBarriers
     /// One bit of a result of every 100th dispatch is wrong.
     case wrongBit
+    /// A file's pages become no buffer.
+    case noMapping
     case noMemory, noCompiler, noUnifiedMemory, noDevice
     /// Command buffers fail from number `failsFrom` on.
     case lost
@@ -18,6 +20,29 @@ public enum StandIn {
   nonisolated(unsafe) public static var failsFrom = 0
   /// What has run since a test set them to zero.
   nonisolated(unsafe) public static var commandBuffers = 0, dispatches = 0, indirectDispatches = 0, barriers = 0
+  /// All bytes that were copied between buffers, logits among them.
+  nonisolated(unsafe) public static var copied = Hasher()
+  /// Of the buffers that live: with memory of their own, and over that of files.
+  nonisolated(unsafe) public static var ownBytes = 0, mappedBytes = 0
+
+  /// Why memory cannot become a buffer without a copy: Metal wants whole pages of one region, and malloc's are none.
+  /// The library gives it files alone.
+  public static func refusal(_ pointer: UnsafeMutableRawPointer, _ length: Int) -> String? {
+    let start = UInt(bitPattern: pointer), page = UInt(sysconf(Int32(_SC_PAGESIZE)))
+    guard start % page == 0 else { return "memory that does not begin at a page" }
+    guard length > 0, UInt(length) % page == 0 else { return "\(length) bytes are not whole pages" }
+    let regions = fopen("/proc/self/maps", "r")!  // Foundation reads its first part alone
+    defer { fclose(regions) }
+    var line = [CChar](repeating: 0, count: 8192)
+    while fgets(&line, Int32(line.count), regions) != nil {
+      let fields = String(cString: line).split(separator: " ", omittingEmptySubsequences: true)
+      let ends = fields[0].split(separator: "-").map { UInt($0, radix: 16)! }
+      guard ends[0] <= start, start < ends[1] else { continue }
+      guard start + UInt(length) <= ends[1] else { return "memory beyond the end of its region" }
+      return fields.count > 5 && fields[5].hasPrefix("/") ? nil : "memory that is no file's"
+    }
+    return "memory that is not mapped"
+  }
 }
 
 /// Metal's validation layer ends the process too.
