@@ -18,6 +18,8 @@ public enum StandIn {
 
   nonisolated(unsafe) public static var fault = Fault.none
   nonisolated(unsafe) public static var failsFrom = 0
+  /// Dispatches take no time and do nothing: for what only measures.
+  nonisolated(unsafe) public static var skipsKernels = false
   /// What has run since a test set them to zero.
   nonisolated(unsafe) public static var commandBuffers = 0, dispatches = 0, indirectDispatches = 0, barriers = 0
   /// All bytes that were copied between buffers, logits among them.
