@@ -47,8 +47,8 @@ def swift():
 
 
 @pytest.fixture(scope="session")
-def model(backend, tmp_path_factory):
-    """Folder with the shipped checkpoint and its draft head as programs, its tokenizer, and golden tokens of the Python session."""
+def model(backend, tiny_pte, tmp_path_factory):
+    """Folder with small programs of every precision (precisions/), and the shipped checkpoint and its draft head as programs, its tokenizer, and golden tokens of the Python session."""
     with open(ROOT / "build" / "export.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         made = run(["make", "-C", ROOT, PTE, PTE.with_name("draft-int8.pte")])
@@ -59,6 +59,9 @@ def model(backend, tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
     for file in (ROOT / PTE).parent.iterdir():
         (folder / file.name).symlink_to(file)
+    (folder / "precisions").mkdir()
+    for precision in ("fp32", "int8", "int4"):
+        (folder / "precisions" / f"model-{precision}.pte").symlink_to(tiny_pte(precision))
     session, tokenizer = Session(folder / PTE.name, threads=1), load_tokenizer(folder)
     cases = []
     for prompt, count in PROMPTS.items():

@@ -5,7 +5,8 @@
 
   @testable import BlockFFNKit
 
-  /// What weights on the GPU cost in memory. A process of its own runs these: its anonymous pages are counted.
+  /// What weights on the GPU cost in memory, and `.auto` with slow processor kernels. A process of its own runs these:
+  /// its anonymous pages are counted, and its environment is changed.
   @Suite(.serialized) struct MetalMemoryTests {
     private struct Outcome {
       var tokens: [Int32] = []
@@ -49,11 +50,28 @@
 
       let file = try Data(contentsOf: MetalTests.program, options: .alwaysMapped).count
       let weights = copied.own - mapped.own
-      print("weights \(weights) of \(file) bytes; anonymous memory \(copied.anonymous) copied, \(mapped.anonymous) mapped")
+      print("weights \(weights) of \(file) bytes")
+      print("anonymous memory \(copied.anonymous) copied, \(mapped.anonymous) mapped")
       #expect(copied.mapped == 0 && mapped.mapped > weights * 99 / 100 && mapped.mapped < file + 2 * 65536)
       #expect(weights > file * 9 / 10)
       #expect(copied.anonymous - mapped.anonymous > weights * 9 / 10)
       #expect(copied.tokens.count == 3 && mapped.tokens == copied.tokens && mapped.bits == copied.bits)
+    }
+
+    @Test func automaticTakesAFasterGPU() async throws {
+      _ = try await run(.none)  // its self-test is passed with kernels that compute
+      setenv("BLOCKFFN_KERNELS", "portable", 1)
+      defer { unsetenv("BLOCKFFN_KERNELS") }
+      StandIn.skipsKernels = true
+      let engine = try await Engine.load(program: .url(MetalTests.program), on: .auto)
+      StandIn.skipsKernels = false
+      #expect(engine.device.hasPrefix("gpu stand-in none (ms for 1, 8, 32, 64 tokens: cpu "), "\(engine.device)")
+      let one = try #require(MetalTests.golden().cases.last)
+      var options = GenerationOptions()
+      options.mode = .plain
+      options.maxTokens = 3
+      let tokens = try await engine.generate(tokens: one.promptTokens, options: options).collect().pieces
+      #expect(tokens == Array(one.tokens.prefix(3)))  // nothing of the measurement is left in the caches
     }
 
     @Test func theStandInSeesMemoryThatMetalWouldRefuse() throws {
