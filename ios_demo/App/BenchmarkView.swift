@@ -18,7 +18,7 @@ struct BenchmarkView: View {
         } footer: {
           Text(
             """
-            Dense reads all experts, sparse those that are active. One round warms up and is not counted. Bars are \
+            Dense reads all experts, sparse those that are active, both on the processor. One round warms up and is not counted. Bars are \
             medians, lines reach from the slowest to the fastest.
             """)
         }
@@ -54,6 +54,8 @@ struct BenchmarkView: View {
 
 private struct ReportView: View {
   let report: BenchmarkReport
+  /// Of a bar with its name and number.
+  @ScaledMetric private var barHeight = 44.0
 
   var body: some View {
     Section("Tokens per second") {
@@ -77,10 +79,10 @@ private struct ReportView: View {
     Chart(report.rows) { row in
       BarMark(x: .value("Tokens per second", row.median), y: .value("Case", row.title))
         .foregroundStyle(by: .value("Experts", row.dense ? "Dense" : "Sparse"))
-        .annotation(position: .overlay, alignment: .leading) {
+        .annotation(position: .trailing) {  // beside the bar: a short one has no room for it
           Text(row.median, format: .number.precision(.fractionLength(1)))
             .font(.caption.monospacedDigit())
-            .foregroundStyle(.white)
+            .foregroundStyle(.primary)
         }
         .accessibilityLabel(row.title)
         .accessibilityValue("\(Int(row.median)) tokens per second")
@@ -91,7 +93,7 @@ private struct ReportView: View {
       .accessibilityHidden(true)
     }
     .chartXAxisLabel("tokens per second")
-    .frame(minHeight: CGFloat(report.rows.count) * 44 + 60)
+    .frame(minHeight: CGFloat(report.rows.count) * barHeight + 60)
   }
 
   @ViewBuilder private var share: some View {

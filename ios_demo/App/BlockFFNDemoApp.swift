@@ -1,6 +1,7 @@
 import BlockFFNDemoModel
 import BlockFFNKit
 import SwiftUI
+import UIKit
 
 @main
 struct BlockFFNDemoApp: App {
@@ -11,7 +12,7 @@ struct BlockFFNDemoApp: App {
   var body: some Scene {
     WindowGroup {
       TabView {
-        ChatView(model: chat)
+        ChatView(model: chat, isMeasuring: benchmark.isRunning)
           .tabItem { Label("Chat", systemImage: "text.bubble") }
         BenchmarkView(model: benchmark, chat: chat)
           .tabItem { Label("Benchmark", systemImage: "chart.bar.xaxis") }
@@ -26,9 +27,14 @@ struct BlockFFNDemoApp: App {
           .receive(on: RunLoop.main)
       ) { _ in reportHeat() }
       .onChange(of: scenePhase) { _, phase in
-        guard phase == .background else { return }
-        chat.enteredBackground()
-        benchmark.enteredBackground()
+        switch phase {
+        case .active: Task { await chat.becameActive() }
+        case .inactive: chat.becameInactive()
+        case .background:
+          chat.enteredBackground()
+          benchmark.enteredBackground()
+        @unknown default: break
+        }
       }
     }
   }

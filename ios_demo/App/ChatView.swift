@@ -1,10 +1,13 @@
 import Accessibility
 import BlockFFNDemoModel
 import SwiftUI
+import UIKit
 
 /// Prompt, streamed answers, and one line of figures under each.
 struct ChatView: View {
   let model: ChatModel
+  /// What is measured would change if an answer ran beside it.
+  let isMeasuring: Bool
   @State private var picksFolder = false
   @State private var showsSettings = false
 
@@ -16,7 +19,7 @@ struct ChatView: View {
         }
         content
         if model.selected != nil {
-          Composer(model: model)
+          Composer(model: model, isMeasuring: isMeasuring)
         }
       }
       .navigationTitle("BlockFFN")
@@ -119,6 +122,7 @@ private struct TurnView: View {
 /// The switches, the prompt, and the button that sends or stops.
 private struct Composer: View {
   @Bindable var model: ChatModel
+  let isMeasuring: Bool
 
   var body: some View {
     VStack(spacing: 10) {
@@ -131,7 +135,8 @@ private struct Composer: View {
           Button("Stop", systemImage: "stop.circle.fill") { model.stop() }
         } else {
           Button("Send", systemImage: "arrow.up.circle.fill") { Task { await model.send() } }
-            .disabled(!model.canSend)
+            .disabled(!model.canSend || isMeasuring)
+            .accessibilityHint(isMeasuring ? "Wait for the benchmark to end" : "")
         }
       }
       .labelStyle(.iconOnly)
@@ -169,7 +174,11 @@ private struct Switches: View {
       Text("Dense").tag(true)
     }
     .pickerStyle(.segmented)
-    .accessibilityHint("Dense reads all experts, sparse those that are active. The text stays the same.")
+    .disabled(!model.canRunDense)
+    .accessibilityHint(
+      model.canRunDense
+        ? "Dense reads all experts, sparse those that are active. The text stays the same."
+        : "The GPU reads the active experts alone. Settings can choose the processor.")
   }
 
   private var speculation: some View {

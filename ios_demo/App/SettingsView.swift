@@ -1,10 +1,19 @@
 import BlockFFNDemoModel
+import BlockFFNKit
 import SwiftUI
 
-/// Length and sampling.
+/// Length, sampling, and where the program runs.
 struct SettingsView: View {
   let model: ChatModel
   @Environment(\.dismiss) private var dismiss
+
+  private var device: Binding<ComputeDevice> {
+    Binding {
+      model.settings.device
+    } set: { chosen in
+      Task { await model.choose(chosen) }
+    }
+  }
 
   var body: some View {
     NavigationStack {
@@ -32,8 +41,24 @@ struct SettingsView: View {
             LabeledContent("Draft head", value: entry.draftHead?.lastPathComponent ?? "none")
           }
         }
-        Section("Device") {
+        Section {
+          Picker("Run on", selection: device) {
+            ForEach(ComputeDevice.allCases) { Text($0.title).tag($0) }
+          }
+          .accessibilityHint("Loads the model again. The answers stay.")
+          LabeledContent("Runs on", value: model.placement?.title ?? "not loaded")
+          if let reason = model.placement?.reason {
+            Text(reason).font(.footnote).foregroundStyle(.secondary)
+          }
           LabeledContent("Heat", value: model.thermal.title)
+        } header: {
+          Text("Device")
+        } footer: {
+          Text(
+            """
+            A GPU is used once it has computed every operation as the processor does. It reckons with more digits, so its \
+            text may differ. Automatic measures both while loading.
+            """)
         }
       }
       .navigationTitle("Settings")

@@ -73,7 +73,7 @@ import Observation
 
   private func measure(_ entry: ModelEntry) async throws -> BenchmarkReport {
     let cases = Self.cases(of: entry)
-    let engine = try await load(entry)
+    let engine = try await load(entry, .cpu)  // dense runs on the processor alone
     self.engine = engine
     try checkStopped()
     let before = device()

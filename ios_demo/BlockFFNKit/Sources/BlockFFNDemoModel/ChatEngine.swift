@@ -4,6 +4,8 @@ import Foundation
 /// What the view models need of an engine, so that tests can stand in for it.
 public protocol ChatEngine: Sendable {
   var info: ModelInfo { get }
+  /// As `Engine.device`.
+  var device: String { get }
   func generate(_ prompt: String, options: GenerationOptions, stop: [String]) -> GenerationStream<String>
   func chat(_ messages: [ChatMessage], options: GenerationOptions, stop: [String]) -> GenerationStream<String>
   func stop()
@@ -11,14 +13,16 @@ public protocol ChatEngine: Sendable {
 
 extension Engine: ChatEngine {}
 
-/// Loads a model's program, with its draft head.
-public typealias EngineLoader = @Sendable (_ entry: ModelEntry) async throws -> any ChatEngine
+/// Loads a model's program, with its draft head, for a device.
+public typealias EngineLoader =
+  @Sendable (_ entry: ModelEntry, _ device: ComputeDevice) async throws -> any ChatEngine
 
 /// The real one.
-public let loadEngine: EngineLoader = { entry in
+public let loadEngine: EngineLoader = { entry, device in
   try await Engine.load(
     program: .url(entry.program), tokenizer: .url(entry.tokenizer),
-    tokenizerConfig: entry.tokenizerConfig.map { .url($0) }, draftHead: entry.draftHead.map { .url($0) })
+    tokenizerConfig: entry.tokenizerConfig.map { .url($0) }, draftHead: entry.draftHead.map { .url($0) },
+    on: device)
 }
 
 /// How hot the device is; the same steps as ProcessInfo.ThermalState, which Linux lacks.

@@ -32,14 +32,30 @@ import Observation
   public var notice: String?
   public var prompt = ""
   public private(set) var settings = DemoSettings()
+  /// Where the loaded program runs; nil while none is loaded.
+  public private(set) var placement: Placement?
 
   private let load: EngineLoader
   private var engine: (any ChatEngine)?
   private var loads = 0
   private var running: Task<Void, Never>?
   private var whyStopped: String?
+  private let memory: DeviceMemory
+  private var leftWhileLoading = false
+  private var gpuFailed = false
 
-  public init(load: @escaping EngineLoader = loadEngine) { self.load = load }
+  /// `defaults` keep the chosen device.
+  public init(load: @escaping EngineLoader = loadEngine, defaults: UserDefaults = .standard) {
+    self.load = load
+    memory = DeviceMemory(defaults: defaults)
+    if memory.isLoadingForGPU {
+      memory.isLoadingForGPU = false
+      memory.device = .cpu
+      notice =
+        "The app ended while it loaded a model for the GPU, so the processor is used. Settings offer the GPU again."
+    }
+    settings.device = memory.device
+  }
 
   // MARK: Models
 
@@ -77,9 +93,21 @@ import Observation
   /// Takes over new settings, for the next prompt.
   public func apply(_ new: DemoSettings) {
     var new = new
+    new.device = settings.device
     if !isAvailable(new.speculation) { new.speculation = settings.speculation }
     settings = new
   }
+
+  /// Takes a device and loads the program for it. The answers stay.
+  public func choose(_ device: ComputeDevice) async {
+    guard device != settings.device else { return }
+    settings.device = device
+    memory.device = device
+    if phase != .unloaded { await reload() }
+  }
+
+  /// All experts are computed on the processor alone.
+  public var canRunDense: Bool { placement?.isGPU != true }
 
   /// Ends what runs, then loads what is selected; a later call takes over from an earlier one.
   private func reload(forgetting: Bool = false) async {
@@ -90,18 +118,32 @@ import Observation
     await running?.value
     guard mine == loads else { return }
     if forgetting { turns = [] }
-    engine = nil
-    phase = .loading(entry.name)
+    letGo(.loading(entry.name))
+    let device = settings.device
+    leftWhileLoading = false
+    memory.isLoadingForGPU = device != .cpu
     let result: Result<any ChatEngine, any Error>
-    do { result = .success(try await load(entry)) } catch { result = .failure(error) }
+    do { result = .success(try await load(entry, device)) } catch { result = .failure(error) }
     guard mine == loads else { return }
+    memory.isLoadingForGPU = false
     switch result {
     case .success(let loaded):
       engine = loaded
+      let placement = Placement(loaded.device)
+      self.placement = placement
       phase = .ready
+      if device == .gpu, !placement.isGPU {
+        notice = "Runs on the processor: \(placement.reason ?? "there is no GPU")."
+      }
     case .failure(let error):
       phase = .failed(error.localizedDescription)
     }
+  }
+
+  private func letGo(_ next: Phase) {
+    engine = nil
+    placement = nil
+    phase = next
   }
 
   /// After a failure, or when memory had run short.
@@ -131,10 +173,19 @@ import Observation
     running = task
     await task.value
     if running == task { running = nil }
-    if phase == .generating { phase = .ready }
+    guard phase == .generating else { return }
+    if gpuFailed {
+      gpuFailed = false
+      letGo(.unloaded)
+      notice = "The GPU failed. The next prompt loads the program again."
+    } else {
+      phase = .ready
+    }
   }
 
   private func stream(_ engine: any ChatEngine, _ text: String) -> GenerationStream<String> {
+    var settings = settings
+    settings.dense = settings.dense && canRunDense
     guard engine.info.chatTemplate != nil else {
       return engine.generate(text, options: settings.options, stop: [])
     }
@@ -152,12 +203,13 @@ import Observation
         switch event {
         case .piece(let piece): turns[last].answer += piece
         case .finished(let stats):
-          turns[last].figures = Figures(stats, kernels: kernels)
+          turns[last].figures = Figures(stats, kernels: kernels, gpu: placement.flatMap { $0.isGPU ? $0.title : nil })
           turns[last].note = whyStopped ?? stats.stop.note
         }
       }
     } catch {
       turns[last].note = error.localizedDescription
+      gpuFailed = placement?.isGPU == true && (error as? EngineError)?.code == .failed
     }
   }
 
@@ -180,8 +232,7 @@ import Observation
     stop(because: "Stopped: the device ran short of memory.")
     await running?.value
     guard mine == loads else { return }
-    engine = nil
-    phase = .unloaded
+    letGo(.unloaded)
     notice = "Memory ran short, so the model was unloaded. The next prompt loads it again."
   }
 
@@ -196,8 +247,21 @@ import Observation
     }
   }
 
+  /// The app is about to leave the screen, perhaps: iOS refuses what the GPU is asked for after that, so it ends now.
+  public func becameInactive() {
+    if placement?.isGPU == true { stop(because: "Stopped: the GPU may be used on the screen only.") }
+  }
+
   /// Out of sight nothing may run on.
-  public func enteredBackground() { stop(because: "Stopped when the app left the screen.") }
+  public func enteredBackground() {
+    stop(because: "Stopped when the app left the screen.")
+    if case .loading = phase, settings.device != .cpu { leftWhileLoading = true }
+  }
+
+  /// On the screen again. What a GPU was tested or timed for out of sight counts for nothing.
+  public func becameActive() async {
+    if leftWhileLoading { await reload() }
+  }
 }
 
 extension GenerationStats.Stop {

@@ -21,6 +21,8 @@ public enum Speculation: String, CaseIterable, Codable, Sendable, Identifiable {
 
 /// What the switches of the demo say.
 public struct DemoSettings: Codable, Equatable, Sendable {
+  /// Another one needs the program loaded again: `ChatModel.choose` does both.
+  public var device = ComputeDevice.cpu
   /// Read and compute all experts, as a dense model does; the text stays the same.
   public var dense = false
   public var speculation = Speculation.ngram

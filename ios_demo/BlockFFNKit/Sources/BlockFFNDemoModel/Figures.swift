@@ -8,7 +8,7 @@ public struct Figures: Equatable, Sendable {
   /// The same for VoiceOver, in words.
   public let spoken: String
 
-  public init(_ stats: GenerationStats, kernels: String) {
+  public init(_ stats: GenerationStats, kernels: String, gpu: String? = nil) {
     var short: [String] = []
     var words: [String] = []
     func add(_ brief: String, _ spoken: String) {
@@ -32,7 +32,11 @@ public struct Figures: Equatable, Sendable {
       let megabytes = number(Double(stats.peakResidentBytes) / 1e6, 0)
       add("\(megabytes) MB", "\(megabytes) megabytes of memory at most")
     }
-    add(kernels, "kernels \(kernels)")
+    if let gpu {
+      add(gpu, "on the GPU \(gpu)")
+    } else {
+      add(kernels, "kernels \(kernels)")
+    }
     line = short.joined(separator: " · ")
     spoken = words.joined(separator: ", ")
   }

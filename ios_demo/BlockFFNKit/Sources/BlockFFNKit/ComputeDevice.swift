@@ -1,7 +1,7 @@
 import Foundation
 
 /// Where a program may run. The GPU is Metal's, and has never been tried on Apple hardware.
-public enum ComputeDevice: String, Sendable, CaseIterable {
+public enum ComputeDevice: String, Sendable, Codable, CaseIterable {
   case cpu, gpu
   /// The faster one for a prompt of 256 tokens and an answer of 192, by times measured while loading.
   case auto

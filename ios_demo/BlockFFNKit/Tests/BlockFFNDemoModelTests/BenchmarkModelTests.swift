@@ -29,7 +29,7 @@ import Testing
     #expect(report.speedup(report.rows[7]) == 1 && report.sameText && report.isTrustworthy)
     // One warm-up round and two that count, in turns.
     let calls = engine.calls
-    #expect(calls.count == 24 && loader.loads.count == 1)
+    #expect(calls.count == 24 && loader.loads.count == 1 && loader.loadedFor == [.cpu])
     for round in 0..<3 {
       let options = calls[round * 8..<round * 8 + 8].map(\.options)
       #expect(options.map(\.experts) == [.all, .all, .all, .all, .active, .active, .active, .active])
@@ -71,7 +71,7 @@ import Testing
 
   @Test func otherTextIsNoticed() async throws {
     let attempts = Attempts()
-    let model = BenchmarkModel(load: { _ in ChangingEngine(attempts) }) { Self.device() }
+    let model = BenchmarkModel(load: { _, _ in ChangingEngine(attempts) }) { Self.device() }
     await model.run(.fake())
     guard case .finished(let report) = model.phase else {
       Issue.record("\(model.phase)")
@@ -118,6 +118,7 @@ import Testing
 /// Says something else every time.
 private struct ChangingEngine: ChatEngine {
   let attempts: Attempts
+  let device = "cpu"
   let info = ModelInfo(maxContext: 64, vocabularySize: 100, hiddenSize: 8, kernels: "fake")
 
   init(_ attempts: Attempts) { self.attempts = attempts }

@@ -12,6 +12,7 @@ final class FakeEngine: ChatEngine, @unchecked Sendable {
   }
 
   let info: ModelInfo
+  let device: String
   private let pieces: [String]
   private let failure: EngineError?
   private let blocks: Bool
@@ -21,8 +22,9 @@ final class FakeEngine: ChatEngine, @unchecked Sendable {
 
   init(
     _ pieces: [String] = ["Hello", ", ", "world"], failure: EngineError? = nil, blocks: Bool = false,
-    chatTemplate: String? = nil
+    chatTemplate: String? = nil, device: String = "cpu"
   ) {
+    self.device = device
     self.pieces = pieces
     self.failure = failure
     self.blocks = blocks
@@ -78,15 +80,20 @@ final class FakeEngine: ChatEngine, @unchecked Sendable {
 final class FakeLoader: @unchecked Sendable {
   private let lock = NSLock()
   private var asked: [String] = []
+  private var devices: [ComputeDevice] = []
   private let make: @Sendable () throws -> FakeEngine
 
   init(_ make: @escaping @Sendable () throws -> FakeEngine) { self.make = make }
 
   var loads: [String] { lock.withLock { asked } }
+  var loadedFor: [ComputeDevice] { lock.withLock { devices } }
 
   var loader: EngineLoader {
-    { entry in
-      self.lock.withLock { self.asked.append(entry.name) }
+    { entry, device in
+      self.lock.withLock {
+        self.asked.append(entry.name)
+        self.devices.append(device)
+      }
       return try self.make()
     }
   }
