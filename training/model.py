@@ -111,6 +111,18 @@ class CausalLM(nn.Module):
                 std = ROUTER_GAIN / math.sqrt(inputs)
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * std)
 
+    @torch.no_grad()
+    def load_weights(self, checkpoint) -> None:
+        """Overwrite every parameter with that of an opened checkpoint, whichever layout its experts have.
+
+        ValueError names a tensor that is missing or does not fit.
+        """
+        for name, parameter in self.named_parameters():
+            if name not in checkpoint.tensors:
+                raise ValueError(f"{checkpoint.path}: has no {name}, which the model section asks for; leave that section out to "
+                                 "take the checkpoint's own config.json")
+            parameter.copy_(fit_layout(checkpoint.tensors[name], parameter.shape, name))
+
     def forward(self, ids_BS: Tensor, rope: tuple[Tensor, Tensor] | None = None) -> Output:
         rope = rope_tables(self.config, ids_BS.shape[1], ids_BS.device) if rope is None else rope
         h_BSD = F.embedding(ids_BS, self.model.embed_tokens.weight) * self.config.scale_emb

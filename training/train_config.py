@@ -55,6 +55,7 @@ class TrainConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     data: str = ""  # directory written by `python -m training.data prepare`
     out_dir: str = "out/run"
+    init_from: str | None = None  # checkpoint directory whose weights the run starts with; its config.json unless `model` is given
     seed: int = 1
     # batch and length of the run
     seq_len: int = 1024
@@ -169,6 +170,8 @@ class TrainConfig:
         for key in model:  # unlike a published config.json, a recipe must not hide a typing error
             check_known(key, {f.name for f in fields(ModelConfig)} - {"extra"}, "model.")
         given = {k: coerce(v, hints[k], k) for k, v in values.items() if k != "model"}
+        if given.get("init_from") and not model:
+            return cls(model=ModelConfig.from_json(Path(given["init_from"]) / "config.json"), **given)
         return cls(model=ModelConfig.from_dict(model), **given)
 
     def to_dict(self) -> dict:

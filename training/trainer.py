@@ -15,6 +15,7 @@ import torch
 from tqdm import tqdm
 
 from training.attention import choose_backend, use_backend
+from training.checkpoint import open_checkpoint, save_checkpoint
 from training.train_config import TrainConfig
 from training.curves import MetricsLog, draw_curves, read_metrics
 from training.evaluation import evaluate_heldout
@@ -66,7 +67,10 @@ class Trainer:
     def build(self) -> None:
         config, device = self.config, self.processes.device
         self.model = CausalLM(config.model)
-        self.model.init_weights(config.seed)
+        if config.init_from and not find_checkpoints(config.out_dir):  # a run that is resumed has weights of its own
+            self.model.load_weights(open_checkpoint(config.init_from))
+        else:
+            self.model.init_weights(config.seed)
         self.model.to(device)
         self.model.compute_dtype = self.compute_dtype
         self.model.activation_checkpointing = config.activation_checkpointing
@@ -212,7 +216,6 @@ class Trainer:
             if self.processes.is_main:
                 tensors[name] = tensor.cpu()
         if self.processes.is_main:
-            from training.checkpoint import save_checkpoint
             final = Path(config.out_dir) / "final"
             dtype = torch.bfloat16 if config.final_dtype == "bf16" else torch.float32
             save_checkpoint(final, config.model, tensors, dtype=dtype, tokenizer_dir=self.tokenizer_dir,

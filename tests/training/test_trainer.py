@@ -114,6 +114,35 @@ def test_run_writes_everything_and_learns(write_config, data, tmp_path, capsys):
     assert abs(math.exp(total / count) - summary["heldout_perplexity"]) <= 1e-3
 
 
+@pytest.mark.parametrize("ffn_type", ["block_linear", "block"])
+def test_a_run_starts_from_the_weights_of_a_checkpoint(write_config, capsys, tmp_path, ffn_type):
+    first = run(write_config(steps=30), capsys, f"model.ffn_type={ffn_type}")
+    values = yaml.safe_load(write_config().read_text())
+    del values["model"]
+    config = tmp_path / "further.yaml"
+    config.write_text(yaml.safe_dump(values | {"init_from": first["checkpoint"], "out_dir": str(tmp_path / "further"), "lr": 1e-9,
+                                               "steps": 7, "weight_decay": 0.0}))
+    again = run(config, capsys)  # with no learning rate worth the name: the same model
+    assert again["parameters"] == first["parameters"] and abs(again["heldout_loss"] - first["heldout_loss"]) < 1e-4
+    assert open_checkpoint(tmp_path / "further/final").config.ffn_type == ffn_type
+    before, after = weights(tmp_path / "run/final"), weights(tmp_path / "further/final")
+    assert all((before[name] - after[name]).abs().max() < 1e-6 for name in before)
+    (tmp_path / "run/final").rename(tmp_path / "moved")
+    assert main([str(config), "--set", "model.num_experts=6"]) == 1  # resumed with a model section: not this run's configuration
+    assert "model." in capsys.readouterr().err
+
+
+def test_a_checkpoint_to_start_from_must_exist_and_fit(write_config, capsys, tmp_path):
+    first = run(write_config(steps=1), capsys)
+    for overrides, message in (([f"init_from={first['checkpoint']}", "model.num_experts=5"], "does not fit"),
+                               ([f"init_from={first['checkpoint']}", "model.ffn_type=vanilla", "model.intermediate_size=8"], "leave that section"),
+                               ([f"init_from={tmp_path}/none"], "not a directory")):
+        arguments = [item for override in [*overrides, f"out_dir={tmp_path}/other"] for item in ("--set", override)]
+        assert main([str(write_config()), *arguments]) == 1
+        message_shown = capsys.readouterr().err
+        assert message in message_shown and "Traceback" not in message_shown
+
+
 def test_the_two_losses_raise_sparsity(write_config, capsys, tmp_path):
     config = write_config(steps=40)
     base = run(config, capsys, "lambda_al=0", "lambda_cs=0", f"out_dir={tmp_path}/a")
