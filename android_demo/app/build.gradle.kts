@@ -5,11 +5,11 @@ plugins {
 
 android {
     namespace = "org.blockffn.demo"
-    compileSdk = 35
+    compileSdk = 36
     defaultConfig {
         applicationId = "org.blockffn.demo"
         minSdk = 26
-        targetSdk = 35
+        targetSdk = 36
         versionCode = 1
         versionName = "0.1.0"
     }

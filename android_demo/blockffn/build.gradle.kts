@@ -5,7 +5,7 @@ plugins {
 
 android {
     namespace = "org.blockffn"
-    compileSdk = 35
+    compileSdk = 36
     defaultConfig {
         minSdk = 26
         consumerProguardFiles("consumer-rules.pro")

@@ -31,7 +31,7 @@ import native
 
 HERE = native.HERE
 PACKAGE, VERSION_CODE, VERSION = "org.blockffn.demo", 1, "0.1.0"
-MIN_SDK, TARGET_SDK = 26, 35
+MIN_SDK, TARGET_SDK = 26, 36
 KOTLIN = ["org.jetbrains.kotlin:kotlin-compiler-embeddable", "org.jetbrains.kotlin:kotlin-stdlib", "org.jetbrains.kotlin:kotlin-script-runtime",
           "org.jetbrains.kotlin:kotlin-reflect", "org.jetbrains.kotlin:kotlin-daemon-embeddable", "org.jetbrains.intellij.deps:trove4j",
           "org.jetbrains.kotlinx:kotlinx-coroutines-core-jvm", "org.jetbrains:annotations"]

@@ -74,7 +74,7 @@ def test_what_is_missing_is_said_at_once(tmp_path, shipped_program):
 def test_badging(apk):
     out = native.run([builder.aapt2(), "dump", "badging", apk["apk"]], "aapt2 dump")
     assert "package: name='org.blockffn.demo' versionCode='1'" in out
-    assert re.search(r"(minSdkVersion|sdkVersion):'26'", out) and "targetSdkVersion:'35'" in out
+    assert re.search(r"(minSdkVersion|sdkVersion):'26'", out) and "targetSdkVersion:'36'" in out
     assert "launchable-activity: name='org.blockffn.demo.MainActivity'" in out
     assert "native-code: 'arm64-v8a' 'x86_64'" in out
     assert "uses-permission" not in out

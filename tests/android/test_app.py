@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent / "robolectric"))
 import jvm
 
 PROMPT = "To install the package, run the following command:"  # strings.xml's prompt_default
-TESTS = 20
+TESTS = (jvm.ROOT / "android_demo/app/src/test/kotlin/org/blockffn/demo/DemoTest.kt").read_text().count("    @Test\n")
 
 
 @pytest.fixture(scope="module")
@@ -126,6 +126,16 @@ def test_on_the_gpu(prepared, apk, lavapipe, shipped_program, monkeypatch):
     out = jvm.run_tests([apk["classes"], jvm.builder.jar("org.jetbrains.kotlin:kotlin-stdlib")], tests, apk["apk"], library, work, *options,
                         f"-Dblockffn.gpu={work / 'gpu.txt'}", only="theGpuIsChosenKeptAndNamed", gpu=lavapipe)
     assert f"OK ({TESTS} tests)" in out, out[-3000:]
+
+
+def test_the_readmes_flow_is_what_the_tests_run():
+    def code(text):
+        return [line.strip() for line in text.splitlines() if line.strip()]
+
+    readme = (jvm.ROOT / "android_demo/README.md").read_text()
+    (flow,) = re.findall(r"^    (fun BlockFFN\.texts.*?^    \}\n)", readme, re.M | re.S)
+    tested = (jvm.ROOT / "android_demo/app/src/test/kotlin/org/blockffn/demo/Flows.kt").read_text()
+    assert code(flow) == code(tested[tested.index("fun BlockFFN"):])
 
 
 def test_a_wrong_text_is_noticed(prepared, apk):

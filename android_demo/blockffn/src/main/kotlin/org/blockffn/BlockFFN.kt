@@ -8,6 +8,7 @@ import java.util.concurrent.ExecutorService
 import java.util.concurrent.Executors
 import java.util.concurrent.RejectedExecutionException
 import java.util.concurrent.TimeUnit
+import java.util.concurrent.atomic.AtomicBoolean
 
 /**
  * An open model. Calls block: make them from a worker thread, or in coroutines on Dispatchers.IO.
@@ -17,11 +18,15 @@ import java.util.concurrent.TimeUnit
  *     }
  *
  * The native handle belongs to one thread, which runs all calls in turn: a model has one context, and its caches are
- * written in place. Only [cancel] goes past that thread. An interrupted caller cancels its run.
+ * written in place. Only [cancel] goes past that thread. An interrupted caller cancels its run. A callback is in the middle
+ * of a run, and may call nothing but [cancel] and [close].
  */
-class BlockFFN private constructor(private val thread: ExecutorService) : Closeable {
+class BlockFFN private constructor() : Closeable {
     private val lock = Any()
     private var handle = 0L  // 0 once closed; guarded by lock, since cancel comes from any thread
+    @Volatile private var closing = false
+    @Volatile private var own: Thread? = null
+    private val thread: ExecutorService = Executors.newSingleThreadExecutor { work -> Thread(work, "BlockFFN").also { own = it } }
 
     /** What is known of the open model. */
     lateinit var info: ModelInfo
@@ -78,8 +83,9 @@ class BlockFFN private constructor(private val thread: ExecutorService) : Closea
     /** Forgets the context and what [Speculation.AUTO] has measured. */
     fun reset() = onThread { handle -> Native.reset(handle) }
 
-    /** Ends the running call and frees the model. Closing twice is allowed. */
+    /** Ends the running call, refuses those that wait for it, and frees the model. Closing twice is allowed. */
     override fun close() {
+        closing = true
         cancel()
         try {
             thread.execute {
@@ -90,7 +96,7 @@ class BlockFFN private constructor(private val thread: ExecutorService) : Closea
             return
         }
         thread.shutdown()
-        thread.awaitTermination(CLOSE_SECONDS, TimeUnit.SECONDS)
+        if (Thread.currentThread() !== own) thread.awaitTermination(CLOSE_SECONDS, TimeUnit.SECONDS)
     }
 
     private fun run(
@@ -114,8 +120,13 @@ class BlockFFN private constructor(private val thread: ExecutorService) : Closea
     }
 
     private fun <T> onThread(body: (Long) -> T): T {
+        check(Thread.currentThread() !== own) { "a callback called the model, which waits for the callback: return first" }
+        val begun = AtomicBoolean()
         val task = try {
-            thread.submit(Callable { body(synchronized(lock) { handle }.also { check(it != 0L) { CLOSED } }) })
+            thread.submit(Callable {
+                check(begun.compareAndSet(false, true)) { "nobody waits for this call" }
+                body(synchronized(lock) { handle }.also { check(it != 0L && !closing) { CLOSED } })
+            })
         } catch (closed: RejectedExecutionException) {
             throw IllegalStateException(CLOSED)
         }
@@ -124,7 +135,8 @@ class BlockFFN private constructor(private val thread: ExecutorService) : Closea
         } catch (error: ExecutionException) {
             throw error.cause!!
         } catch (interrupted: InterruptedException) {
-            cancel()
+            // A call that still waits its turn has no run, and cancel would end the one that it waits for.
+            if (!begun.compareAndSet(false, true) && !task.isDone) cancel()
             throw interrupted
         }
     }
@@ -150,7 +162,7 @@ class BlockFFN private constructor(private val thread: ExecutorService) : Closea
             program: ModelFile, tokenizer: ModelFile, tokenizerConfig: ModelFile? = null, draft: ModelFile? = null, threads: Int = 0,
             device: Device = Device.CPU, cache: File? = null,
         ): BlockFFN {
-            val model = BlockFFN(Executors.newSingleThreadExecutor { work -> Thread(work, "BlockFFN") })
+            val model = BlockFFN()
             try {
                 model.thread.submit(Callable { model.load(program, tokenizer, tokenizerConfig, draft, threads, device, cache) }).get()
             } catch (error: ExecutionException) {

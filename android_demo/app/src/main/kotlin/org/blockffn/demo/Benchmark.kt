@@ -23,7 +23,10 @@ data class Result(val case: Case, val runs: List<Stats>) {
     val tokensPerCycle get() = median(runs.map { it.tokensPerCycle })
 }
 
-data class Report(val results: List<Result>, val before: DeviceState, val after: DeviceState, val info: ModelInfo)
+/** [hottest]: thermal status at its worst, seen after every run; null where the device does not say. */
+data class Report(val results: List<Result>, val before: DeviceState, val after: DeviceState, val info: ModelInfo, val hottest: Int?) {
+    val throttled get() = (hottest ?: 0) > 0
+}
 
 fun median(values: List<Double>): Double {
     val sorted = values.sorted()
@@ -56,9 +59,10 @@ class Benchmark(private val context: Context, private val session: Session, priv
     /** [progress] and [done] are called by the session's worker, [failed] on the main thread. */
     fun start(progress: (Int, Int, String) -> Unit, done: (Report) -> Unit, failed: (String) -> Unit) {
         val model = session.state.model ?: return
-        val before = DeviceState.now(context)
         session.withModel(model, { engine ->
             this.engine = engine
+            val before = DeviceState.now(context)
+            var hottest = before.thermal
             val cases = cases(model, engine.info)
             val runs = cases.associateWith { ArrayList<Stats>() }
             for (round in 0..rounds) {
@@ -68,11 +72,12 @@ class Benchmark(private val context: Context, private val session: Session, priv
                     engine.reset()
                     val options = Options(maxTokens = tokens, speculation = case.speculation, allExperts = case.allExperts)
                     val stats = engine.generate(context.getString(R.string.prompt_default), options) { _, _ -> !cancelled }
+                    hottest = listOfNotNull(hottest, DeviceState.thermal(context)).maxOrNull()
                     if (round > 0 && !cancelled) runs.getValue(case).add(stats)
                 }
             }
             if (!cancelled) {
-                done(Report(runs.map { Result(it.key, it.value) }, before, DeviceState.now(context), engine.info))
+                done(Report(runs.map { Result(it.key, it.value) }, before, DeviceState.now(context), engine.info, hottest))
             }
         }, failed)
     }
@@ -82,10 +87,11 @@ class Benchmark(private val context: Context, private val session: Session, priv
 fun Report.toJson(): JSONObject {
     fun state(s: DeviceState) = JSONObject().put("battery_percent", s.batteryPercent ?: JSONObject.NULL)
         .put("battery_celsius", s.batteryCelsius ?: JSONObject.NULL).put("big_core_mhz", s.bigCoreMhz ?: JSONObject.NULL)
+        .put("thermal_status", s.thermal ?: JSONObject.NULL)
     return JSONObject()
         .put("format", 1).put("device", "${Build.MANUFACTURER} ${Build.MODEL}").put("android", Build.VERSION.RELEASE)
         .put("sdk", Build.VERSION.SDK_INT).put("abis", JSONArray(Build.SUPPORTED_ABIS.toList()))
-        .put("kernels", info.kernels).put("threads", info.threads).put("runs_on", info.device).put("before", state(before)).put("after", state(after))
+        .put("kernels", info.kernels).put("threads", info.threads).put("runs_on", info.device).put("before", state(before)).put("after", state(after)).put("thermal_status_worst", hottest ?: JSONObject.NULL)
         .put("cases", JSONArray(results.map { r ->
             JSONObject().put("name", r.case.name).put("model", r.case.model.id)
                 .put("experts", if (r.case.allExperts) "all" else "active").put("speculation", r.case.speculation.name.lowercase(Locale.ROOT))

@@ -11,6 +11,7 @@ import android.widget.Button
 import android.widget.ProgressBar
 import android.widget.TextView
 import java.io.File
+import java.io.IOException
 
 /** Runs the [Benchmark], shows its [Report] and shares it as JSON and as a picture. */
 class BenchmarkActivity : Activity() {
@@ -50,7 +51,12 @@ class BenchmarkActivity : Activity() {
     override fun onDestroy() {
         super.onDestroy()
         state.activity = null
-        if (!isChangingConfigurations) state.benchmark?.cancel()
+    }
+
+    override fun onStop() {
+        super.onStop()
+        // In the background a process gets the slow cores, or none: figures from there would be of something else.
+        if (!isChangingConfigurations && state.benchmark != null) end(getString(R.string.bench_background))
     }
 
     private fun begin() {
@@ -60,12 +66,15 @@ class BenchmarkActivity : Activity() {
         running(true)
         // The activity may be another one by the time of a callback.
         val state = state
+        session.interrupt = { reason -> state.activity?.end(reason) ?: benchmark.cancel() }
         benchmark.start(
             progress = { round, rounds, name -> runOnUiThread { state.activity?.tell(benchmark, round, rounds, name) } },
             done = { report ->
                 runOnUiThread {
+                    if (state.benchmark !== benchmark) return@runOnUiThread
                     state.report = report
                     state.benchmark = null
+                    session.interrupt = null
                     state.activity?.let {
                         it.show(report)
                         it.running(false)
@@ -79,13 +88,15 @@ class BenchmarkActivity : Activity() {
     private fun end(error: String?) {
         state.benchmark?.cancel()
         state.benchmark = null
+        session.interrupt = null
         running(false)
         status.text = error?.let { getString(R.string.bench_failed, it) }.orEmpty()
     }
 
     private fun tell(of: Benchmark, round: Int, rounds: Int, name: String) {
         if (state.benchmark !== of) return
-        status.text = getString(R.string.bench_running, round + 1, rounds, name)
+        status.text = getString(R.string.bench_running, round + 1, rounds, name) +
+            if (session.state.thermal > 0) " · " + getString(R.string.thermal, thermal(session.state.thermal)) else ""
         progress.max = rounds
         progress.progress = round
     }
@@ -109,19 +120,38 @@ class BenchmarkActivity : Activity() {
         val lines = report.results.map { r ->
             getString(R.string.bench_row, r.case.name, r.speed, r.speeds.first(), r.speeds.last(), r.ttftMs, r.shareRead * 100)
         }
-        rows.text = (lines + listOfNotNull(if (report.info.onGpu) getString(R.string.bench_gpu) else null) + getString(
+        val remarks = listOfNotNull(
+            if (report.throttled) getString(R.string.bench_throttled, thermal(report.hottest!!)) else null,
+            if (report.info.onGpu) getString(R.string.bench_gpu) else null,
+        )
+        rows.text = (remarks + lines + getString(
             R.string.bench_device, Build.MODEL, Build.VERSION.RELEASE, percent(report.before), percent(report.after),
             celsius(report.before), celsius(report.after), clock(report.before), clock(report.after),
+            report.hottest?.let { thermal(it) } ?: unknown,
         )).joinToString("\n\n")
     }
 
     private fun share(report: Report) {
-        val folder = ShareProvider.folder(this).apply { mkdirs() }
-        val json = File(folder, "blockffn-benchmark.json").apply { writeText(report.toJson().toString(2)) }
-        val picture = File(folder, "blockffn-benchmark.png")
-        picture.outputStream().use { chart.picture().compress(Bitmap.CompressFormat.PNG, 100, it) }
-        startActivity(Intent.createChooser(ShareProvider.intent(listOf(json, picture)), getString(R.string.bench_share)))
+        val drawn = chart.picture()
+        val folder = ShareProvider.folder(this)
+        val state = state
+        share.isEnabled = false
+        session.background({
+            folder.mkdirs()
+            val json = File(folder, "blockffn-benchmark.json").apply { writeText(report.toJson().toString(2)) }
+            val picture = File(folder, "blockffn-benchmark.png")
+            picture.outputStream().use { if (!drawn.compress(Bitmap.CompressFormat.PNG, 100, it)) throw IOException("no space for the picture") }
+            listOf(json, picture)
+        }) { files, sentence -> state.activity?.shared(files, sentence) }
     }
+
+    private fun shared(files: List<File>?, sentence: String?) {
+        share.isEnabled = state.benchmark == null
+        if (files == null) status.text = getString(R.string.share_failed, sentence)
+        else startActivity(Intent.createChooser(ShareProvider.intent(files), getString(R.string.bench_share)))
+    }
+
+    private fun thermal(status: Int) = resources.getStringArray(R.array.thermal_names).getOrElse(status) { status.toString() }
 
     companion object {
         const val ROUNDS = "rounds"

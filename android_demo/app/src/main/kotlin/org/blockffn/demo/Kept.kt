@@ -1,7 +1,9 @@
 package org.blockffn.demo
 
 import android.content.Context
+import android.net.Uri
 import org.blockffn.Device
+import org.json.JSONObject
 
 /** What outlives the process. Reads and writes a file, so not on the main thread. */
 class Kept(context: Context) {
@@ -21,7 +23,16 @@ class Kept(context: Context) {
             if (value != gpuAtWork) file.edit().putBoolean(GPU_AT_WORK, value).commit()
         }
 
+    /** Files from the picker that the app may read again in another process, with their names. */
+    var picked: Map<Uri, String>
+        get() {
+            val list = JSONObject(file.getString(PICKED, null) ?: "{}")
+            return list.keys().asSequence().associate { Uri.parse(it) to list.getString(it) }
+        }
+        set(value) = file.edit().putString(PICKED, JSONObject(value.mapKeys { it.key.toString() }).toString()).apply()
+
     private companion object {
+        const val PICKED = "picked"
         const val DEVICE = "device"
         const val GPU_AT_WORK = "gpu_at_work"
     }

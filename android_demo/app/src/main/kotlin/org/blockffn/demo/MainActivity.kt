@@ -7,6 +7,7 @@ import android.content.Intent
 import android.os.Bundle
 import android.view.View
 import android.view.ViewGroup
+import android.view.WindowManager
 import android.view.inputmethod.InputMethodManager
 import android.widget.AdapterView
 import android.widget.ArrayAdapter
@@ -151,6 +152,8 @@ class MainActivity : Activity() {
         go.setText(if (state.phase == Phase.Stopping) R.string.stopping else if (state.busy) R.string.stop else R.string.generate)
         go.isEnabled = state.model != null && state.phase != Phase.Stopping
         copy.isEnabled = state.answer.isNotEmpty()
+        // A screen that goes dark ends the run.
+        if (state.busy) window.addFlags(WindowManager.LayoutParams.FLAG_KEEP_SCREEN_ON) else window.clearFlags(WindowManager.LayoutParams.FLAG_KEEP_SCREEN_ON)
 
         val atEnd = !scroll.canScrollVertically(1)
         if (answer.text.toString() != state.answer) {

@@ -1,6 +1,7 @@
 package org.blockffn.demo
 
 import android.content.Context
+import android.content.Intent
 import android.net.Uri
 import android.provider.OpenableColumns
 import org.blockffn.BlockFFN
@@ -34,10 +35,13 @@ sealed class Source {
 
 /**
  * The list of models is data: `assets/models.json` names the bundled ones, and every folder with a .pte and a tokenizer.json
- * below Android/data/org.blockffn.demo/files/models, which `adb push` reaches, is one more.
+ * below Android/data/org.blockffn.demo/files/models, which `adb push` reaches, is one more, and so is a picked file, for as long as its
+ * owner lets the app read it. All of it reads files: not for the main thread.
  */
-class Models(private val context: Context) {
-    private val bundled: List<ModelEntry> = try {
+class Models(private val context: Context, private val kept: Kept) {
+    private val bundled: List<ModelEntry> by lazy { readBundled() }
+
+    private fun readBundled(): List<ModelEntry> = try {
         val list = JSONArray(context.assets.open("models.json").use { it.readBytes().toString(Charsets.UTF_8) })
         List(list.length()) { i ->
             val model = list.getJSONObject(i)
@@ -51,7 +55,7 @@ class Models(private val context: Context) {
         emptyList()
     }
 
-    fun list(): List<ModelEntry> = bundled + pushed()
+    fun list(): List<ModelEntry> = bundled + pushed() + keptFiles()
 
     private fun pushed(): List<ModelEntry> {
         val folders = context.getExternalFilesDir("models")?.listFiles().orEmpty().filter { it.isDirectory }.sortedBy { it.name }
@@ -62,36 +66,57 @@ class Models(private val context: Context) {
         }
     }
 
-    /** An entry for a file that the picker gave. */
+    private fun keptFiles(): List<ModelEntry> {
+        val readable = context.contentResolver.persistedUriPermissions.filter { it.isReadPermission }.map { it.uri }
+        val tokenizer = bundled.firstOrNull()?.source as? Source.Assets ?: return emptyList()
+        return kept.picked.filter { it.key in readable }.map { (uri, title) -> ModelEntry("picked:$uri", title, Source.Picked(uri, tokenizer)) }
+    }
+
+    /** An entry for a file that the picker gave, which is kept where its owner allows that. */
     fun picked(uri: Uri): ModelEntry {
         val tokenizer = bundled.firstOrNull()?.source as? Source.Assets ?: throw IOException(context.getString(R.string.no_model))
         val name = context.contentResolver.query(uri, arrayOf(OpenableColumns.DISPLAY_NAME), null, null, null)?.use {
             if (it.moveToFirst()) it.getString(0) else null
         }
-        return ModelEntry("picked:$uri", name ?: uri.lastPathSegment ?: uri.toString(), Source.Picked(uri, tokenizer))
+        val title = name ?: uri.lastPathSegment ?: uri.toString()
+        try {
+            context.contentResolver.takePersistableUriPermission(uri, Intent.FLAG_GRANT_READ_URI_PERMISSION)
+            kept.picked += uri to title
+        } catch (once: SecurityException) {
+            // Its owner lends it to this process alone.
+        }
+        return ModelEntry("picked:$uri", title, Source.Picked(uri, tokenizer))
     }
 
     /** Opens a model; takes a while, so not on the main thread. */
     fun open(entry: ModelEntry, device: Device = Device.CPU): BlockFFN {
-        val files = when (val source = entry.source) {
-            is Source.Assets -> listOf(ModelFile.asset(context, "${source.folder}/${source.program}")) + tokenizer(source) +
-                source.draft?.let { ModelFile.asset(context, "${source.folder}/$it") }
-            is Source.Folder -> listOf(
-                ModelFile.of(source.program), ModelFile.of(File(source.folder, "tokenizer.json")),
-                File(source.folder, "tokenizer_config.json").takeIf { it.exists() }?.let { ModelFile.of(it) },
-                File(source.folder, "draft.pte").takeIf { it.exists() }?.let { ModelFile.of(it) },
-            )
-            is Source.Picked -> listOf(ModelFile.of(context, source.uri)) + tokenizer(source.tokenizer) + null
+        val files = ArrayList<ModelFile?>()
+        fun asset(source: Source.Assets, name: String?) = files.add(name?.let { ModelFile.asset(context, "${source.folder}/$it") })
+        fun tokenizer(source: Source.Assets) {
+            asset(source, "tokenizer.json")
+            asset(source, if (source.hasConfig) "tokenizer_config.json" else null)
         }
         try {
+            when (val source = entry.source) {
+                is Source.Assets -> {
+                    asset(source, source.program)
+                    tokenizer(source)
+                    asset(source, source.draft)
+                }
+                is Source.Folder -> {
+                    files.add(ModelFile.of(source.program))
+                    files.add(ModelFile.of(File(source.folder, "tokenizer.json")))
+                    for (name in listOf("tokenizer_config.json", "draft.pte")) files.add(File(source.folder, name).takeIf { it.exists() }?.let { ModelFile.of(it) })
+                }
+                is Source.Picked -> {
+                    files.add(ModelFile.of(context, source.uri))
+                    tokenizer(source.tokenizer)
+                    files.add(null)
+                }
+            }
             return BlockFFN.open(files[0]!!, files[1]!!, files[2], files[3], device = device, cache = context.codeCacheDir)
         } finally {
             files.forEach { it?.close() }  // mapped by now
         }
     }
-
-    private fun tokenizer(source: Source.Assets) = listOf(
-        ModelFile.asset(context, "${source.folder}/tokenizer.json"),
-        if (source.hasConfig) ModelFile.asset(context, "${source.folder}/tokenizer_config.json") else null,
-    )
 }

@@ -25,6 +25,9 @@ object NewerApi {
         }
     }
 
+    /** As above; null before Android 10. */
+    fun thermalStatus(power: PowerManager): Int? = if (Build.VERSION.SDK_INT >= 29) power.currentThermalStatus else null
+
     /** What the bars, the cut-out and the keyboard cover. */
     @Suppress("DEPRECATION")
     fun covered(insets: WindowInsets): Rect {

@@ -6,6 +6,7 @@ import android.view.View
 import android.view.ViewGroup.LayoutParams
 import android.widget.LinearLayout
 import android.widget.RadioGroup
+import android.widget.ScrollView
 
 /** Buttons side by side, or one above the other where their words would not fit: large fonts, small screens. */
 class ButtonRow(context: Context, attributes: AttributeSet?) : LinearLayout(context, attributes) {
@@ -20,6 +21,14 @@ class SegmentRow(context: Context, attributes: AttributeSet?) : RadioGroup(conte
     override fun onMeasure(widthSpec: Int, heightSpec: Int) {
         stackUnlessFits(widthSpec)
         super.onMeasure(widthSpec, heightSpec)
+    }
+}
+
+/** At most two fifths of the screen, and scrolls beyond: figures in large letters must not push the answer out of sight. */
+class LowScroll(context: Context, attributes: AttributeSet?) : ScrollView(context, attributes) {
+    override fun onMeasure(widthSpec: Int, heightSpec: Int) {
+        val most = minOf(View.MeasureSpec.getSize(heightSpec), resources.displayMetrics.heightPixels * 2 / 5)
+        super.onMeasure(widthSpec, View.MeasureSpec.makeMeasureSpec(most, View.MeasureSpec.AT_MOST))
     }
 }
 

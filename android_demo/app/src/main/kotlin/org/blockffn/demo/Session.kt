@@ -15,7 +15,6 @@ import org.blockffn.Options
 import org.blockffn.Progress
 import org.blockffn.Speculation
 import org.blockffn.StoppedBy
-import java.io.IOException
 import java.util.concurrent.Executors
 
 /**
@@ -23,13 +22,20 @@ import java.util.concurrent.Executors
  * opens the model and waits for its runs.
  */
 class Session(private val context: Context) {
-    val models = Models(context)
+    private val kept = Kept(context)
+    val models = Models(context, kept)
     private val main = Handler(Looper.getMainLooper())
     private val worker = Executors.newSingleThreadExecutor { Thread(it, "session") }
     @Volatile private var open: BlockFFN? = null
     private var openAs: Pair<String, Device>? = null  // worker's: of which entry, and for which device
-    private val kept = Kept(context)
     private var reasonToStop: String? = null
+    @Volatile private var stopping = false
+    private var wantedModel: String? = null  // of a killed process, until the list is there
+
+    /** Ends what uses the model by [withModel], for a reason. */
+    var interrupt: ((String) -> Unit)? = null
+
+    val isOpen get() = open != null
 
     var observer: ((UiState) -> Unit)? = null
         set(value) {
@@ -37,7 +43,8 @@ class Session(private val context: Context) {
             value?.invoke(state)
         }
 
-    var state: UiState = models.list().let { UiState(it, it.firstOrNull()) }
+    /** The list of models comes in a moment: it is read from files. */
+    var state: UiState = UiState(emptyList(), null)
         private set(value) {
             field = value
             observer?.invoke(value)
@@ -46,7 +53,6 @@ class Session(private val context: Context) {
     init {
         val power = context.getSystemService(Context.POWER_SERVICE) as PowerManager
         NewerApi.watchThermal(power) { status -> main.post { state = state.copy(thermal = status) } }
-        if (state.model == null) state = state.copy(notice = Notice(context.getString(R.string.no_model), true))
         worker.execute { recall() }
     }
 
@@ -58,7 +64,9 @@ class Session(private val context: Context) {
             kept.gpuAtWork = false
         }
         val device = kept.device
+        val found = models.list()
         main.post {
+            listed(found)
             state = state.copy(
                 device = device, notice = if (crashed) Notice(context.getString(R.string.gpu_ended_the_app), true) else state.notice,
             )
@@ -80,24 +88,42 @@ class Session(private val context: Context) {
         state = state.copy(model = model, info = null, notice = null, stats = null)
     }
 
-    fun pick(uri: Uri) {
-        try {
-            val entry = models.picked(uri)
-            state = state.copy(models = state.models.filter { it.id != entry.id } + entry, model = entry, info = null, notice = null)
-        } catch (error: IOException) {
-            state = state.copy(notice = Notice(error.message ?: error.toString(), true))
+    /** Adds a file from the picker, and chooses it. */
+    fun pick(uri: Uri) = background({ models.picked(uri) }) { entry, sentence ->
+        if (entry == null) {
+            state = state.copy(notice = Notice(sentence!!, true))
+        } else {
+            state = state.copy(models = state.models.filter { it.id != entry.id } + entry)
+            select(entry)
         }
     }
 
     /** Looks again for models that were pushed since. */
-    fun refresh() {
-        val found = models.list() + state.models.filter { it.source is Source.Picked }
-        if (found != state.models) state = state.copy(models = found, model = state.model?.takeIf { it in found } ?: found.firstOrNull())
+    fun refresh() = background({ models.list() }) { found, _ -> if (found != null) listed(found) }
+
+    private fun listed(found: List<ModelEntry>) {
+        val all = found + state.models.filter { old -> old.source is Source.Picked && found.none { it.id == old.id } }
+        val model = all.firstOrNull { it.id == wantedModel } ?: state.model?.takeIf { it in all } ?: all.firstOrNull()
+        wantedModel = null
+        if (all.isEmpty()) state = state.copy(notice = Notice(context.getString(R.string.no_model), true))
+        if (all != state.models || model != state.model) state = state.copy(models = all, model = model)
+    }
+
+    /** [work] by the worker, then [done] on the main thread with its result, or null and a sentence. */
+    fun <T : Any> background(work: () -> T, done: (T?, String?) -> Unit) = worker.execute {
+        try {
+            val result = work()
+            main.post { done(result, null) }
+        } catch (error: Exception) {
+            val sentence = sentence(error)
+            main.post { done(null, sentence) }
+        }
     }
 
     /** What a killed process had on its screen. */
     fun restore(answer: String, settings: Settings, modelId: String?, wasRunning: Boolean) {
         if (state.busy || state.answer.isNotEmpty()) return
+        if (state.models.isEmpty()) wantedModel = modelId
         state = state.copy(
             answer = answer, settings = settings, model = state.models.firstOrNull { it.id == modelId } ?: state.model,
             notice = if (wasRunning) Notice(context.getString(R.string.interrupted), false) else state.notice,
@@ -114,6 +140,7 @@ class Session(private val context: Context) {
             allExperts = s.dense,
         )
         reasonToStop = null
+        stopping = false
         state = state.copy(
             phase = Phase.Loading, answer = "", progress = null, tokensPerSecond = 0.0, stats = null, shares = emptyList(), notice = null,
         )
@@ -129,6 +156,7 @@ class Session(private val context: Context) {
     fun stop(reason: String = context.getString(R.string.stopped)) {
         if (state.phase != Phase.Running && state.phase != Phase.Loading) return
         reasonToStop = reason
+        stopping = true
         state = state.copy(phase = Phase.Stopping)
         open?.cancel()
     }
@@ -136,11 +164,16 @@ class Session(private val context: Context) {
     @Suppress("DEPRECATION")  // Android 14 and later send fewer levels, older ones all of them
     fun trimMemory(level: Int) {
         if (level < ComponentCallbacks2.TRIM_MEMORY_RUNNING_LOW || level == ComponentCallbacks2.TRIM_MEMORY_UI_HIDDEN) return
+        // The levels above are said to every app that has left the screen, and are no news to its user.
+        val short = level < ComponentCallbacks2.TRIM_MEMORY_UI_HIDDEN
         val reason = context.getString(R.string.memory_low)
-        if (state.busy) stop(reason)
+        if (short) {
+            if (state.busy) stop(reason)
+            interrupt?.invoke(reason)
+        }
         worker.execute {
             close()
-            main.post { state = state.copy(info = null, notice = Notice(reason, false)) }
+            main.post { state = state.copy(info = null, notice = if (short) Notice(reason, false) else state.notice) }
         }
     }
 
@@ -186,11 +219,14 @@ class Session(private val context: Context) {
                 val cancelled = state.phase == Phase.Stopping
                 state = state.copy(phase = if (cancelled) Phase.Stopping else Phase.Running, info = engine.info)
             }
+            if (stopping) {  // while it was opened: there is no run to end
+                main.post { state = state.copy(phase = Phase.Idle, notice = Notice(reasonToStop!!, false)) }
+                return
+            }
             val live = Live()
-            // A stop before this point had no run to end.
             val stats = engine.generate(prompt, options) { text, progress ->
                 live.add(text, progress)
-                state.phase != Phase.Stopping
+                !stopping
             }
             live.flush()
             main.post {
@@ -212,7 +248,7 @@ class Session(private val context: Context) {
     }
 
     private fun sentence(error: Throwable): String = when {
-        error is OutOfMemoryError || error is BlockFFNException && error.code == BlockFFNException.NO_MEMORY ->
+        error is OutOfMemoryError || error is BlockFFNException && error.reason == BlockFFNException.Reason.NO_MEMORY ->
             context.getString(R.string.out_of_memory)
         else -> error.message ?: error.toString()
     }

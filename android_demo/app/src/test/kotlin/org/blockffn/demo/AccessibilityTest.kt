@@ -69,6 +69,8 @@ class AccessibilityTest {
     private fun screens(check: (String, Activity) -> Unit) {
         val activity = open(MainActivity::class.java)
         show { copy(phase = Phase.Idle, answer = "", stats = null, shares = emptyList(), notice = null, thermal = 0) }
+        val end = System.nanoTime() + 30_000_000_000
+        while (app.session.state.model == null && System.nanoTime() < end) idle().also { Thread.sleep(2) }  // the list comes from files
         check("empty", activity)
         activity.findViewById<Button>(R.id.settings_toggle).performClick()
         show { copy(info = INFO, answer = "The answer is here, and it is a line or two long.", stats = STATS, shares = List(60) { 0.3f }) }
@@ -86,7 +88,7 @@ class AccessibilityTest {
             .mapIndexed { i, name -> Result(Case(name, model, i < 2, org.blockffn.Speculation.OFF), listOf(STATS, STATS.copy(decodeMs = 1500.0 + i))) }
         val device = DeviceState.now(app)
         val report = BenchmarkActivity::class.java.getDeclaredMethod("show", Report::class.java).apply { isAccessible = true }
-        report.invoke(benchmark, Report(cases, device, device, INFO))
+        report.invoke(benchmark, Report(cases, device, device, INFO, 3))
         idle()
         check("benchmark's report", benchmark)
         val chart = benchmark.findViewById<BenchmarkChart>(R.id.chart)
@@ -112,6 +114,9 @@ class AccessibilityTest {
             screens { name, activity ->
                 if (name in PICTURED) sheet.add(activity.window.decorView)
                 assertEquals(scale, activity.resources.configuration.fontScale)
+                activity.findViewById<View>(R.id.panel)?.let {
+                    if ((it.parent as View).height > 0.41 * activity.resources.displayMetrics.heightPixels) found.add("figures take the screen ($name, $qualifiers, font $scale)")
+                }
                 checked += shown(activity.window.decorView).size
                 problems(activity).forEach { found.add("$it ($name, $qualifiers, font $scale)") }
             }

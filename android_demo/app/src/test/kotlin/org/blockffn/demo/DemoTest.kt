@@ -1,10 +1,15 @@
 package org.blockffn.demo
 
+import android.app.Activity
 import android.content.ClipboardManager
+import android.content.ContentProvider
+import android.content.ContentValues
 import android.content.ComponentCallbacks2
 import android.content.Context
 import android.content.Intent
 import android.content.res.Configuration
+import android.database.Cursor
+import android.database.MatrixCursor
 import android.graphics.Bitmap
 import android.graphics.Canvas
 import android.graphics.Insets
@@ -13,10 +18,13 @@ import android.net.Uri
 import android.os.Build
 import android.os.Bundle
 import android.os.Looper
+import android.os.ParcelFileDescriptor
 import android.os.PowerManager
+import android.provider.OpenableColumns
 import android.view.View
 import android.view.ViewGroup
 import android.view.WindowInsets
+import android.view.WindowManager
 import android.view.accessibility.AccessibilityNodeInfo
 import android.widget.Button
 import android.widget.EditText
@@ -24,6 +32,9 @@ import android.widget.RadioGroup
 import android.widget.SeekBar
 import android.widget.Spinner
 import android.widget.TextView
+import kotlinx.coroutines.flow.take
+import kotlinx.coroutines.flow.toList
+import kotlinx.coroutines.runBlocking
 import org.blockffn.BlockFFN
 import org.blockffn.BlockFFNException
 import org.blockffn.Device
@@ -57,6 +68,7 @@ import org.robolectric.annotation.Config
 import org.robolectric.annotation.ConscryptMode
 import org.robolectric.annotation.GraphicsMode
 import java.io.File
+import kotlin.system.measureTimeMillis
 
 /**
  * The real activities on the real framework classes of Android 8.0 (the oldest one that they support), 15 and 16, over the
@@ -86,7 +98,7 @@ class DemoTest {
         pump("the run's end") { !app.session.state.busy }
         controllers.forEach { if (!it.get().isDestroyed) it.pause().stop().destroy() }
         app.session.trimMemory(ComponentCallbacks2.TRIM_MEMORY_COMPLETE)  // closes the model
-        pump("the model's end") { app.session.state.notice?.text == app.getString(R.string.memory_low) }
+        pump("the model's end") { !app.session.isOpen }
     }
 
     private fun pump(what: String, done: () -> Boolean) {
@@ -101,6 +113,15 @@ class DemoTest {
 
     private fun start(saved: Bundle? = null): ActivityController<MainActivity> =
         Robolectric.buildActivity(MainActivity::class.java).also { controllers.add(it) }.let { if (saved == null) it.setup() else it.setup(saved) }
+            .also { pump("the list of models") { app.session.state.model != null } }
+
+    private fun benchmark(rounds: Int, tokens: Int): ActivityController<BenchmarkActivity> {
+        val intent = Intent(app, BenchmarkActivity::class.java).putExtra(BenchmarkActivity.ROUNDS, rounds).putExtra(BenchmarkActivity.TOKENS, tokens)
+        pump("the list of models") { app.session.state.model != null }
+        return Robolectric.buildActivity(BenchmarkActivity::class.java, intent).also { controllers.add(it) }.setup()
+    }
+
+    private fun Activity.has(flag: Int) = window.attributes.flags and flag != 0
 
     private fun <T : View> MainActivity.view(id: Int): T = findViewById(id)
 
@@ -197,9 +218,12 @@ class DemoTest {
         }
     }
 
+    /** The session of a new process; the old one's has ended. */
     private fun newProcess(lastWords: () -> Unit = {}) {
+        val done = java.util.concurrent.CountDownLatch(1)
         app.session.trimMemory(ComponentCallbacks2.TRIM_MEMORY_COMPLETE)
-        pump("the model's end") { app.session.state.notice?.text == app.getString(R.string.memory_low) }
+        app.session.background({ done.countDown() }) { _, _ -> }
+        pump("the model's end") { done.count == 0L && !app.session.isOpen }
         lastWords()
         DemoApp::class.java.getDeclaredField("session\$delegate").apply { isAccessible = true }.set(app, lazy { Session(app) })
     }
@@ -349,11 +373,7 @@ class DemoTest {
         controller.stop().destroy()
         finish()
         assertEquals(app.getString(R.string.stopped_background), app.session.state.notice!!.text)
-        // A new process has a new session.
-        val field = DemoApp::class.java.getDeclaredField("session\$delegate").apply { isAccessible = true }
-        app.session.trimMemory(ComponentCallbacks2.TRIM_MEMORY_COMPLETE)
-        pump("the model's end") { app.session.state.notice?.text == app.getString(R.string.memory_low) }
-        field.set(app, lazy { Session(app) })
+        newProcess()
         val activity = start(saved).get()
         assertEquals(answer, activity.text(R.id.answer))
         assertEquals(prompt, activity.text(R.id.prompt))
@@ -387,14 +407,126 @@ class DemoTest {
 
     @Test
     fun aPickedFileIsAModelLikeAnyOther() {
-        val program = File(System.getProperty("blockffn.program")!!)
-        val activity = start().get()
-        val uri = Uri.fromFile(program)
+        Robolectric.setupContentProvider(Documents::class.java, "org.blockffn.documents")
+        val controller = start()
+        val uri = Uri.parse("content://org.blockffn.documents/1")
         app.session.pick(uri)
-        assertEquals(program.name, app.session.state.model!!.title)
+        pump("the choice") { app.session.state.model!!.title == "my model.pte" }
+        assertNotSame("a provider may take long, and asks on the caller's thread", Looper.getMainLooper().thread, Documents.asked)
+        controller.get().go()
+        finish()
+        assertEquals(golden, controller.get().text(R.id.answer))
+        // What its owner lends for longer is in the list of the next process, and chosen where it was.
+        val saved = Bundle()
+        controller.pause().saveInstanceState(saved).stop().destroy()
+        newProcess()
+        val again = start(saved).get()
+        assertEquals("my model.pte", app.session.state.model!!.title)
+        again.go()
+        finish()
+        assertEquals(golden, again.text(R.id.answer))
+        // A provider that fails is a sentence.
+        app.session.pick(Uri.parse("content://org.blockffn.documents/broken"))
+        pump("the sentence") { app.session.state.notice?.text == "the document is gone" }
+    }
+
+    /** As an app that keeps documents. */
+    class Documents : ContentProvider() {
+        override fun onCreate() = true
+
+        override fun query(uri: Uri, columns: Array<String>?, where: String?, arguments: Array<String>?, order: String?): Cursor {
+            asked = Thread.currentThread()
+            if (uri.lastPathSegment == "broken") throw IllegalStateException("the document is gone")
+            return MatrixCursor(arrayOf(OpenableColumns.DISPLAY_NAME)).apply { addRow(arrayOf("my model.pte")) }
+        }
+
+        override fun openFile(uri: Uri, mode: String): ParcelFileDescriptor =
+            ParcelFileDescriptor.open(File(System.getProperty("blockffn.program")!!), ParcelFileDescriptor.MODE_READ_ONLY)
+
+        override fun getType(uri: Uri) = "application/octet-stream"
+
+        override fun insert(uri: Uri, values: ContentValues?): Uri? = null
+
+        override fun delete(uri: Uri, where: String?, arguments: Array<String>?) = 0
+
+        override fun update(uri: Uri, values: ContentValues?, where: String?, arguments: Array<String>?) = 0
+
+        companion object {
+            @Volatile var asked: Thread? = null
+        }
+    }
+
+    @Test
+    fun aStopWhileTheModelIsOpenedEndsThere() {
+        val activity = start().get()
+        activity.go()
+        assertEquals(Phase.Loading, app.session.state.phase)
+        assertTrue(activity.has(WindowManager.LayoutParams.FLAG_KEEP_SCREEN_ON))
         activity.go()
         finish()
-        assertEquals(golden, activity.text(R.id.answer))
+        assertEquals("", activity.text(R.id.answer))
+        assertTrue("nothing has run", app.session.state.stats == null)
+        assertEquals(app.getString(R.string.stopped), activity.text(R.id.notice))
+        assertFalse(activity.has(WindowManager.LayoutParams.FLAG_KEEP_SCREEN_ON))
+    }
+
+    /** What Android says to each app in the background, from Android 14 on to no other: no shortage of memory. */
+    @Test
+    fun inTheBackgroundTheModelIsClosedWithoutAWord() {
+        val controller = start()
+        controller.get().go()
+        finish()
+        controller.pause().stop()
+        app.onTrimMemory(ComponentCallbacks2.TRIM_MEMORY_UI_HIDDEN)
+        assertTrue(app.session.isOpen)
+        app.onTrimMemory(ComponentCallbacks2.TRIM_MEMORY_BACKGROUND)
+        pump("the model's end") { !app.session.isOpen && app.session.state.info == null }
+        controller.restart().start().resume()
+        assertTrue("${app.session.state.notice}", app.session.state.notice == null)
+        assertEquals(golden, controller.get().text(R.id.answer))
+    }
+
+    @Test
+    fun aBenchmarkOutOfSightOrShortOfMemoryHasNoReport() {
+        val controller = benchmark(50, 64)
+        val activity = controller.get()
+        fun text(id: Int) = activity.findViewById<TextView>(id).text.toString()
+        activity.findViewById<Button>(R.id.start).performClick()
+        assertTrue(activity.has(WindowManager.LayoutParams.FLAG_KEEP_SCREEN_ON))
+        pump("a round") { text(R.id.state).startsWith("Round 2") }
+        controller.pause().stop()
+        controller.restart().start().resume()
+        assertEquals(app.getString(R.string.bench_failed, app.getString(R.string.bench_background)), text(R.id.state))
+        assertFalse(activity.has(WindowManager.LayoutParams.FLAG_KEEP_SCREEN_ON))
+        activity.findViewById<Button>(R.id.start).performClick()
+        pump("a round") { text(R.id.state).startsWith("Round 1") }
+        app.onTrimMemory(ComponentCallbacks2.TRIM_MEMORY_RUNNING_CRITICAL)
+        pump("the model's end") { !app.session.isOpen }
+        assertEquals(app.getString(R.string.bench_failed, app.getString(R.string.memory_low)), text(R.id.state))
+        assertEquals(View.GONE, activity.findViewById<View>(R.id.chart).visibility)
+        assertFalse(activity.findViewById<View>(R.id.share).isEnabled)
+    }
+
+    @Test
+    fun aThrottledBenchmarkSaysSoAndAFullDiskIsASentence() {
+        assumeTrue(Build.VERSION.SDK_INT >= 29)
+        val activity = benchmark(1, 16).get()
+        fun text(id: Int) = activity.findViewById<TextView>(id).text.toString()
+        activity.findViewById<Button>(R.id.start).performClick()
+        pump("a round") { text(R.id.state).startsWith("Round 1") }
+        heat(PowerManager.THERMAL_STATUS_SEVERE)
+        pump("the status") { "thermal: severe" in text(R.id.state) || activity.findViewById<View>(R.id.share).isEnabled }
+        pump("the report") { activity.findViewById<View>(R.id.share).isEnabled }
+        assertTrue(text(R.id.rows), text(R.id.rows).startsWith(app.getString(R.string.bench_throttled, "severe")))
+        ShareProvider.folder(app).run {
+            deleteRecursively()
+            writeText("no folder can be here")
+        }
+        activity.findViewById<Button>(R.id.share).performClick()
+        pump("the sentence") { text(R.id.state).startsWith("Nothing was shared: ") }
+        assertTrue(shadowOf(activity).nextStartedActivity == null)
+        heat(PowerManager.THERMAL_STATUS_NONE)
+        ShareProvider.folder(app).delete()
     }
 
     @Test
@@ -437,13 +569,13 @@ class DemoTest {
 
     @Test
     fun theBenchmarkSharesJsonAndAPicture() {
-        val intent = Intent(app, BenchmarkActivity::class.java).putExtra(BenchmarkActivity.ROUNDS, 3).putExtra(BenchmarkActivity.TOKENS, 32)
-        val controller = Robolectric.buildActivity(BenchmarkActivity::class.java, intent).also { controllers.add(it) }.setup()
-        val activity = controller.get()
+        val activity = benchmark(3, 32).get()
         activity.findViewById<Button>(R.id.start).performClick()
         pump("the report") { activity.findViewById<Button>(R.id.share).isEnabled }
         activity.findViewById<Button>(R.id.share).performClick()
-        val chooser = shadowOf(activity).nextStartedActivity
+        var started: Intent? = null
+        pump("the files") { shadowOf(activity).nextStartedActivity?.let { started = it } != null }
+        val chooser = started!!
         @Suppress("DEPRECATION") val sent = chooser.getParcelableExtra<Intent>(Intent.EXTRA_INTENT)!!
         @Suppress("DEPRECATION") val uris = sent.getParcelableArrayListExtra<Uri>(Intent.EXTRA_STREAM)!!
         val provider = Robolectric.setupContentProvider(ShareProvider::class.java, "org.blockffn.demo.share")
@@ -543,6 +675,26 @@ class DemoTest {
         assertTrue(found.isNotEmpty())
     }
 
+    /** The README's function for coroutines, to the end, and given up in the middle. */
+    @Test
+    fun aRunIsAFlow() {
+        val model = start().let { app.session.models.open(app.session.state.model!!) }
+        val prompt = app.getString(R.string.prompt_default)
+        model.use {
+            runBlocking {
+                assertEquals(golden, model.texts(prompt, Options(maxTokens = 160)).toList().joinToString(""))
+                val long = Options(maxTokens = 3000, speculation = Speculation.OFF)
+                fun seconds(body: suspend () -> Unit) = measureTimeMillis {
+                    runBlocking { body() }
+                    model.encode("x")  // waits for the run's end
+                } / 1e3
+                val whole = seconds { assertTrue(model.texts(prompt, long).toList().size > 1000) }
+                val part = seconds { assertTrue(golden.startsWith(model.texts(prompt, long).take(5).toList().joinToString(""))) }
+                assertTrue("$part s of $whole", part < whole / 2)
+            }
+        }
+    }
+
     @Test
     fun theLibraryOnItsOwn() {
         val tokenizer = { ModelFile.asset(app, "models/blockffn-22m-docs/tokenizer.json") }
@@ -565,18 +717,54 @@ class DemoTest {
         val thrown = assertThrows(IllegalStateException::class.java) { model.generate(prompt) { _, _ -> throw IllegalStateException("mine") } }
         assertEquals("mine", thrown.message)
         val bad = assertThrows(BlockFFNException::class.java) { model.generate(prompt, Options(maxTokens = 0)) { _, _ -> true } }
-        assertEquals(BlockFFNException.BAD_ARGUMENT, bad.code)
+        assertEquals(BlockFFNException.Reason.BAD_ARGUMENT, bad.reason)
         val long = assertThrows(BlockFFNException::class.java) { model.generate("word ".repeat(9000)) { _, _ -> true } }
-        assertEquals(BlockFFNException.CONTEXT_FULL, long.code)
+        assertEquals(BlockFFNException.Reason.CONTEXT_FULL, long.reason)
         val chat = assertThrows(BlockFFNException::class.java) { model.chat(listOf(BlockFFN.Message("user", "hello"))) { _, _ -> true } }
         assertTrue(chat.message!!, chat.message!!.length > 20)
+        assertEquals(12, ArrayList<Int>().also { model.generateTokens(model.encode(prompt), Options(maxTokens = 12)) { id -> it.add(id) } }.size)
+        // A callback that called the model would wait for itself.
+        val nested = assertThrows(IllegalStateException::class.java) { model.generate(prompt) { _, _ -> model.encode("x").isNotEmpty() } }
+        assertTrue(nested.message, nested.message!!.startsWith("a callback called the model"))
+        // Who gives up while waiting for his turn ends nobody else's run.
+        var waiting: Thread? = null
+        var gaveUp: Throwable? = null
+        val whole = model.generateTokens(model.encode(prompt), Options(maxTokens = 200, speculation = Speculation.OFF)) {
+            if (waiting == null) {
+                waiting = Thread { gaveUp = runCatching { model.encode("x") }.exceptionOrNull() }.apply {
+                    start()
+                    while (state != Thread.State.WAITING) Thread.sleep(1)
+                    interrupt()
+                    join()
+                }
+            }
+            true
+        }
+        assertTrue("$gaveUp", gaveUp is InterruptedException)
+        assertEquals(StoppedBy.MAX_TOKENS, whole.stoppedBy)
+        // And who is interrupted in his own run ends it.
+        val self = Thread.currentThread()
+        var interrupted = false
+        assertThrows(InterruptedException::class.java) {
+            model.generate(prompt, Options(maxTokens = 3000)) { _, _ ->
+                if (!interrupted) self.interrupt()
+                interrupted = true
+                true
+            }
+        }
         assertEquals(12, ArrayList<Int>().also { model.generateTokens(model.encode(prompt), Options(maxTokens = 12)) { id -> it.add(id) } }.size)
         model.cancel()
         model.close()
         model.close()
+        // Closed from a callback, a model ends there and then.
+        val closed = BlockFFN.open(program(), tokenizer())
+        val started = System.nanoTime()
+        val last = runCatching { closed.generate(prompt, Options(maxTokens = 3000)) { _, _ -> closed.close().let { true } } }
+        assertTrue("$last", last.getOrNull()?.stoppedBy == StoppedBy.CANCELLED && System.nanoTime() - started < 8_000_000_000)
+        assertThrows(IllegalStateException::class.java) { closed.encode("x") }
         assertThrows(IllegalStateException::class.java) { model.encode("x") }
         val swapped = assertThrows(BlockFFNException::class.java) { BlockFFN.open(tokenizer(), tokenizer()) }
-        assertEquals(BlockFFNException.BAD_PROGRAM, swapped.code)
+        assertEquals(BlockFFNException.Reason.BAD_PROGRAM, swapped.reason)
         assertFalse(swapped.message.isNullOrEmpty())
     }
 }
