@@ -1,6 +1,6 @@
 """Write a recurrent draft head as the one file that the runner drafts from.
 
-    python export/to_draft.py checkpoints/blockffn-22m-docs/draft-recurrent --target checkpoints/blockffn-22m-docs
+    python export/to_draft.py out/recurrent_draft/head --target checkpoints/blockffn-22m-docs
     python export/to_draft.py HEAD --target CKPT -o out/head.draft
 
 The output, by default out/CKPT/draft-int8.draft, appears whole or not at all. Heads that are a transformer layer are programs of

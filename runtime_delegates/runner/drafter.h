@@ -34,7 +34,9 @@ class Drafter {
 // Prompt look-up: where the end of the context (up to kMaxMatch tokens) occurred before, what followed
 // there may follow here. Needs no model. Occurrences vote with 2^(matched tokens - 1), the most recent
 // ones of the longest matches first; a token's confidence is its share of the votes, with two votes for
-// "none of them". The tree grows where the product of confidences is largest.
+// "none of them". The tree grows where the product of confidences is largest. (Of matches up to 4, 8, 12 and 16 and votes to
+// the base of 1.5 to 4, these gave most on 110 held-out texts of the shipped checkpoint at chunk times of AVX2: a long match is a
+// loop, and only such a draft is sure enough to pay there.)
 class NgramDrafter final : public Drafter {
  public:
   static constexpr int kMaxMatch = 16, kMaxOccurrences = 32;
