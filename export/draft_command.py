@@ -13,11 +13,7 @@ def run(args, require_library, write) -> int:
     from export.resources import Costs
     from training.checkpoint import open_checkpoint
     from training.draft_files import open_draft
-    from training.recurrent_files import is_recurrent
 
-    if is_recurrent(args.checkpoint):
-        raise ValueError(f"{args.checkpoint} is a recurrent head, which the runner computes itself; export it with "
-                         f"`python export/to_draft.py {args.checkpoint} --target {args.target}`")
     with Costs() as costs, workspace(args.output) as directory:
         with costs.phase("open"):
             target = open_checkpoint(args.target)

@@ -34,7 +34,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("program", type=Path, metavar="MODEL", help="a .pte or .onnx file")
     parser.add_argument("--tokenizer", type=Path, metavar="PATH", help="tokenizer.json or its directory (default: beside MODEL)")
-    parser.add_argument("--draft", type=Path, metavar="HEAD.pte|HEAD.draft", help="draft head of the same checkpoint")
+    parser.add_argument("--draft", type=Path, metavar="HEAD.pte", help="draft head of the same checkpoint")
     parser.add_argument("--mode", choices=MODES, default="auto",
                         help="plain: one token a step; spec: always draft; auto (default): what is faster")
     parser.add_argument("--draft-tokens", type=int, default=31, metavar="N", help="most of a chunk, 1 to 63 (default 31)")

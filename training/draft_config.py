@@ -11,28 +11,23 @@ import typing
 from dataclasses import dataclass, field, fields
 
 from training.config import check_known, coerce, require
+from training.draft import SIZES
 from training.train_config import read_yaml, uses_bf16
 
-DEFAULT_SIZES = {
-    "layer": {"num_hidden_layers": 1, "intermediate_size": 768, "num_attention_heads": 6, "num_key_value_heads": 2,
-              "head_dim": 64},
-    "recurrent": {"state_size": 128, "inner_size": 256},
-}
+DEFAULT_SIZES = {"num_hidden_layers": 1, "intermediate_size": 768, "num_attention_heads": 6,
+                 "num_key_value_heads": 2, "head_dim": 64}
 
 
 @dataclass
 class DraftTrainConfig:
     """Everything one run needs; the fields are the keys of the YAML file."""
 
-    kind: str = "layer"  # EAGLE-style transformer layer, draft.py | recurrent: a small state, recurrent.py
-    model: dict = field(default_factory=dict)  # sizes of the head, see there
+    model: dict = field(default_factory=dict)  # sizes of the head, see draft.py
     target: str = ""  # checkpoint directory
     data: str = ""  # directory written by `python -m training.data prepare --tokenizer TARGET`
     out_dir: str = "out/draft"
     seed: int = 1
-    draft_vocab_size: int = 4096  # of a layer: the most frequent tokens of the training text
-    successor_pairs: int = 262_144  # of a recurrent head: the most frequent pairs of neighbours,
-    most_successors: int = 128  # so many of a token at most
+    draft_vocab_size: int = 4096  # the most frequent tokens of the training text
     # what is trained on besides the text: the target's own continuations of it, which is what it will be asked to draft
     generated_tokens: int = 0
     generated_share: float = 0.25  # of every batch
@@ -67,10 +62,9 @@ class DraftTrainConfig:
     final_dtype: str = "bf16"  # bf16 | fp32
 
     def __post_init__(self) -> None:
-        require(self.kind in DEFAULT_SIZES, f"kind={self.kind!r}: use one of {', '.join(DEFAULT_SIZES)}")
         for key in self.model:
-            check_known(key, set(DEFAULT_SIZES[self.kind]), "model.")
-        self.model = DEFAULT_SIZES[self.kind] | {key: coerce(value, int, f"model.{key}") for key, value in self.model.items()}
+            check_known(key, set(SIZES), "model.")
+        self.model = DEFAULT_SIZES | {key: coerce(value, int, f"model.{key}") for key, value in self.model.items()}
         self.validate()
 
     def uses_bf16(self, device_type: str) -> bool:
@@ -81,8 +75,8 @@ class DraftTrainConfig:
         return self.global_batch_tokens // self.seq_len
 
     def validate(self) -> None:
-        for key in ("draft_vocab_size", "successor_pairs", "most_successors", "seq_len", "global_batch_tokens",
-                    "micro_batch_size", "steps", "unroll_steps", "log_every", "checkpoint_every", "keep_checkpoints", "generated_prompt", "generated_length", "lr", "grad_clip",
+        for key in ("draft_vocab_size", "seq_len", "global_batch_tokens", "micro_batch_size", "steps", "unroll_steps",
+                    "log_every", "checkpoint_every", "keep_checkpoints", "generated_prompt", "generated_length", "lr", "grad_clip",
                     "step_decay", "generated_temperature"):
             require(getattr(self, key) > 0, f"{key}={getattr(self, key)}: set it above 0")
         for key in ("generated_tokens", "hidden_weight", "warmup_steps", "weight_decay"):

@@ -109,7 +109,7 @@ def open_draft(directory: str | os.PathLike, target) -> Draft:
         raise ValueError(f"{path}: no such file; name the directory of a draft head") from None
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: {error}") from None
-    check_target(directory, values, target)
+    _check_target(directory, values, target)
 
     stored = {name: (shape, dtype, source) for name, shape, dtype, source in stored_tensors(directory)}
     remap_shape = stored.get(REMAP, ((0,),))[0]
@@ -132,7 +132,7 @@ def open_draft(directory: str | os.PathLike, target) -> Draft:
     return Draft(directory, config, tensors)
 
 
-def check_target(directory: Path, values: dict, target) -> None:
+def _check_target(directory: Path, values: dict, target) -> None:
     """ValueError if the head says that it belongs to another target."""
     config = target.config
     for key in ("hidden_size", "vocab_size"):
@@ -164,27 +164,22 @@ def _checked_remap(directory: Path, remap: Tensor, dtype: object, vocab_size: in
 
 def save_draft(directory: str | os.PathLike, head: DraftHead, target, dtype: torch.dtype = torch.bfloat16) -> Path:
     """Write a head that `open_draft` reads for `target`, an opened checkpoint; whole or not at all."""
-    tensors = {name: tensor.detach().cpu().to(torch.int32 if name == REMAP else dtype).contiguous()
-               for name, tensor in head.state_dict().items()}
-    values = {"architectures": [ARCHITECTURE], **head.config.sizes(), "draft_vocab_size": len(head.token_id_remap),
-              "torch_dtype": str(dtype).removeprefix("torch.")}
-    return write_head(directory, values, tensors, target)
-
-
-def write_head(directory: str | os.PathLike, values: dict, tensors: dict[str, Tensor], target) -> Path:
-    """A head's config.json, which names its target, and its model.safetensors; whole or not at all."""
-    directory, config = Path(directory), target.config
+    directory, config = Path(directory), head.config
     known = {"config.json", "model.safetensors"}
     foreign = [] if not directory.exists() else (
         sorted(p.name for p in directory.iterdir() if p.name not in known) if directory.is_dir() else ["a file"])
     require(not foreign, f"{directory} holds {', '.join(foreign)}, not only a draft head: choose another directory")
-    values = {**values, "hidden_size": config.hidden_size, "vocab_size": config.vocab_size,
-              "target_fingerprint": fingerprint(target.tensors, config), "tokenizer_sha256": tokenizer_sha256(target)}
+    values = {"architectures": [ARCHITECTURE], **config.sizes(), "hidden_size": config.hidden_size,
+              "vocab_size": config.vocab_size, "draft_vocab_size": len(head.token_id_remap),
+              "target_fingerprint": fingerprint(target.tensors, target.config),
+              "tokenizer_sha256": tokenizer_sha256(target), "torch_dtype": str(dtype).removeprefix("torch.")}
     part, old = (directory.with_name(directory.name + suffix) for suffix in (".part", ".old.part"))
     for stale in (part, old):
         shutil.rmtree(stale, ignore_errors=True)
     part.mkdir(parents=True)
     try:
+        tensors = {name: tensor.detach().cpu().to(torch.int32 if name == REMAP else dtype).contiguous()
+                   for name, tensor in head.state_dict().items()}
         save_tensors(tensors, part / "model.safetensors", metadata={"format": "pt"})
         (part / "config.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
         shutil.copymode(part / "config.json", part / "model.safetensors")

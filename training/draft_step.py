@@ -81,22 +81,6 @@ def shift(x: Tensor, k: int) -> Tensor:
     return x.roll(-k, dims=1) if k else x
 
 
-def target_hidden(target: CausalLM, rope: tuple[Tensor, Tensor], ids_BS: Tensor, blocked_BSS: Tensor,
-                  dtype: torch.dtype) -> Tensor:
-    """The target's hidden states [B, S, D] after its final norm.
-
-    It sees what blocked_BSS leaves: one document, as when it runs. (Its own training let documents of a window see each
-    other.)
-    """
-    visible_B1SS, decoder = ~blocked_BSS[:, None], target.model
-    h_BSD = draft_embedding(ids_BS, target, dtype)
-    for layer in decoder.layers:
-        q, k, v = (x.transpose(1, 2) for x in layer.self_attn.qkv(layer.attention_input(h_BSD), rope))
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=visible_B1SS)
-        h_BSD = layer.finish(h_BSD, out.transpose(1, 2).flatten(2))
-    return decoder.norm(h_BSD)
-
-
 class DraftStep(nn.Module):
     """forward(ids [B, S], docs [B, S]) -> (loss sum, [2 * steps] sums of CE and of agreements, count).
 
@@ -121,8 +105,18 @@ class DraftStep(nn.Module):
 
     @torch.no_grad()
     def features(self, ids_BS: Tensor, blocked_BSS: Tensor) -> tuple[Tensor, Tensor]:
-        """(hidden states [B, S, D] after the final norm, probabilities of the draft vocabulary [B, S, W])."""
-        hidden_BSD = target_hidden(self.target, self.target_rope, ids_BS, blocked_BSS, self.dtype)
+        """(hidden states [B, S, D] after the final norm, probabilities of the draft vocabulary [B, S, W]).
+
+        The target sees what blocked_BSS leaves: one document, as when it runs. (Its own training let documents of a
+        window see each other.)
+        """
+        visible_B1SS, decoder = ~blocked_BSS[:, None], self.target.model
+        h_BSD = draft_embedding(ids_BS, self.target, self.dtype)
+        for layer in decoder.layers:
+            q, k, v = (x.transpose(1, 2) for x in layer.self_attn.qkv(layer.attention_input(h_BSD), self.target_rope))
+            out = F.scaled_dot_product_attention(q, k, v, attn_mask=visible_B1SS)
+            h_BSD = layer.finish(h_BSD, out.transpose(1, 2).flatten(2))
+        hidden_BSD = decoder.norm(h_BSD)
         remap = self.head.token_id_remap.long()
         probabilities = []
         for hidden in hidden_BSD.split(max(1, 8192 // hidden_BSD.shape[1])):

@@ -19,9 +19,11 @@ import torch
 from tqdm import tqdm
 
 from training.curves import MetricsLog, draw_draft_curves, read_metrics
+from training.draft import DraftConfig, DraftHead
 from training.draft_config import DraftTrainConfig
-from training.draft_data import DraftBatch, draft_batch, generated_texts
-from training.draft_kinds import KINDS
+from training.draft_data import DraftBatch, draft_batch, draft_vocabulary, generated_texts
+from training.draft_files import save_draft
+from training.draft_step import DraftStep
 from training.files import write_whole
 from training.loader import prefetched
 from training.model import CausalLM
@@ -48,12 +50,12 @@ class DraftTrainer:
             torch.set_float32_matmul_precision("high" if bf16 else "highest")
         self.target = CausalLM.from_checkpoint(checkpoint, self.device, torch.bfloat16 if bf16 else torch.float32)
         Path(config.out_dir, "checkpoints").mkdir(parents=True, exist_ok=True)
-        self.generated = generated_texts(dataset, self.target, config)
-        self.kind = KINDS[config.kind]
-        self.head = self.kind.new_head(checkpoint.config, dataset, self.generated, config)
+        always = [i for i in checkpoint.config.eos_ids if i < dataset.vocab_size]
+        remap = draft_vocabulary(dataset, config.draft_vocab_size, always)
+        self.head = DraftHead(DraftConfig(checkpoint.config, **config.model), remap)
         self.head.init_weights(config.seed)
         self.head.to(self.device)
-        self.step = self.kind.step(self.head, self.target, config, self.device)
+        self.step = DraftStep(self.head, self.target, config, self.device)
         if config.compile == "true" or (config.compile == "auto" and self.on_cuda):
             self.step.compile()
         self.optimizer = make_optimizer(self.head, config, fused=self.on_cuda)
@@ -100,11 +102,12 @@ class DraftTrainer:
     def run(self) -> dict:
         """Train to the end, or from the newest checkpoint; returns the summary.  Raises TrainingStopped."""
         config = self.config
+        generated = generated_texts(self.dataset, self.target, config)
         self._resume()
         log = MetricsLog(config.out_dir, self.done)
         bar = tqdm(total=self.steps if self.time_limit is None else None, initial=self.done, unit="step",
                    file=sys.stderr, dynamic_ncols=True, disable=None)
-        batches = prefetched(lambda step: draft_batch(self.dataset, self.generated, step, config, self.on_cuda), self.done,
+        batches = prefetched(lambda step: draft_batch(self.dataset, generated, step, config, self.on_cuda), self.done,
                              self.steps)
         self.clock, self.clock_step = time.monotonic(), self.done
         with self.stop:
@@ -134,7 +137,7 @@ class DraftTrainer:
         found = find_checkpoints(self.config.out_dir)
         if found:
             saved = load_state(found[-1], self.head, self.optimizer, self.config, self.processes)
-            if saved["vocabulary"] != self.kind.vocabulary(self.head):
+            if saved["token_id_remap"] != self.head.token_id_remap.tolist():
                 raise ValueError(f"{found[-1]}: the data gives another draft vocabulary than it gave this run; use the "
                                  "same data, or choose another out_dir for a new run")
             self.done, self.earlier_s = saved["step"], saved["elapsed_s"]
@@ -166,7 +169,7 @@ class DraftTrainer:
 
     def _save(self) -> None:
         """A checkpoint to go on from, and the head as it is now."""
-        extra = {"elapsed_s": self.elapsed, "vocabulary": self.kind.vocabulary(self.head)}
+        extra = {"elapsed_s": self.elapsed, "token_id_remap": self.head.token_id_remap.tolist()}
         save_state(self.config.out_dir, self.done, self.head, self.optimizer, self.config, extra, self.processes)
         self._save_head()
         self.saved = self.clock = time.monotonic()
@@ -174,14 +177,14 @@ class DraftTrainer:
 
     def _save_head(self) -> Path:
         dtype = torch.bfloat16 if self.config.final_dtype == "bf16" else torch.float32
-        return self.kind.save(Path(self.config.out_dir) / "head", self.head, self.checkpoint, dtype)
+        return save_draft(Path(self.config.out_dir) / "head", self.head, self.checkpoint, dtype)
 
     def _finish(self) -> dict:
         config = self.config
         summary = {"status": "finished", "step": self.done, "tokens": self.done * config.global_batch_tokens,
                    "seconds": round(self.elapsed, 1), "head": str(self._save_head()),
                    "parameters": sum(p.numel() for p in self.head.parameters()),
-                   **self.kind.summary(self.head)}
+                   "draft_vocab_size": len(self.head.token_id_remap)}
         out_dir = Path(config.out_dir)
         write_whole(out_dir / "summary.json", lambda part: part.write_text(json.dumps(summary, indent=1) + "\n"))
         draw_draft_curves(read_metrics(out_dir / "metrics.jsonl"), out_dir / "curves.png", title=out_dir.name)

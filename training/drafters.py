@@ -16,7 +16,6 @@ from torch import Tensor
 from training.attention import causal_attention, rope_tables
 from training.draft import DraftHead, draft_embedding
 from training.model import CausalLM
-from training.recurrent import RecurrentHead
 
 
 class Drafter:
@@ -34,10 +33,6 @@ class Drafter:
 
     def logits(self, x: Tensor) -> Tensor:
         raise NotImplementedError
-
-    def log_p(self, x: Tensor) -> Tensor:
-        """[..., W] log-probabilities of what a row is about."""
-        return self.logits(x).float().log_softmax(-1)
 
     def row(self, tokens: Tensor, states: Tensor | None) -> Tensor:
         """Input of the layers for tokens [...] and the states [..., D] of the rows before."""
@@ -78,7 +73,7 @@ class Tree:
 
     def root_log_p(self) -> Tensor:
         """[M, W] log-probabilities of the first drafted token."""
-        return self.drafter.log_p(self.root_states)
+        return self.drafter.logits(self.root_states).float().log_softmax(-1)
 
     def grow(self, tokens_MN: Tensor, states_MND: Tensor, sees_MNA: Tensor, depth: int) -> tuple[Tensor, Tensor]:
         """(log-probabilities [M, N, W], states [M, N, D]) of a level of candidates.
@@ -99,7 +94,7 @@ class Tree:
             values = torch.cat([self.past_values[index], *self.values[index]], dim=1).transpose(1, 2)
             out = F.scaled_dot_product_attention(q.transpose(1, 2), keys, values, attn_mask=~blocked[:, None])
             x = layer.finish(x, out.transpose(1, 2).flatten(2))
-        return drafter.log_p(x), x
+        return drafter.logits(x).float().log_softmax(-1), x
 
 
 class HeadDrafter(Drafter):
@@ -142,40 +137,3 @@ class ModelDrafter(Drafter):
 
     def committed(self, ids_BS: Tensor, hidden_BSD: Tensor) -> Tensor:
         return self.row(ids_BS, None)
-
-
-class RecurrentDrafter(Drafter):
-    """A recurrent head: it has no rows to attend to, and tokens that do not follow the last one get no probability."""
-
-    lag = 2
-
-    def __init__(self, head: RecurrentHead, target: CausalLM):
-        device = target.head_weight.device
-        self.layers, self.rope, self.head = [], (), head
-        self.token_ids = torch.arange(target.config.vocab_size, device=device)
-        self.dtype = head.none.dtype
-        self.added = head.token_table(draft_embedding(self.token_ids, target, self.dtype))
-        self.rows = head.score_table(target.head_weight.to(self.dtype))
-        padded = head.successors.padded().to(device)
-        self.blocked = torch.ones(len(padded), len(padded) + 1, dtype=torch.bool, device=device)
-        self.blocked[torch.arange(len(padded), device=device)[:, None], padded] = False  # -1 is the column too many
-        self.blocked = self.blocked[:, :-1]
-
-    def read(self, ids_BS: Tensor, hidden_BSD: Tensor) -> None:
-        self.keys, self.values = [], []
-        states = self.head.start(hidden_BSD.to(self.dtype))
-        self.states = self.advanced(ids_BS[:, 1:hidden_BSD.shape[1] + 1], states)
-
-    def advanced(self, tokens: Tensor, states: Tensor) -> Tensor:
-        """[..., R + 1]: the state, and the token that it is about."""
-        after = self.head.advance(states[..., :self.head.config.state_size], self.added[tokens])
-        return torch.cat((after, tokens[..., None].to(states.dtype)), dim=-1)
-
-    def row(self, tokens: Tensor, states: Tensor) -> Tensor:
-        return self.advanced(tokens, states)
-
-    def log_p(self, x: Tensor) -> Tensor:
-        state, token = x[..., :-1], x[..., -1].long()
-        scores = self.head.scores(state, self.rows).float().masked_fill(self.blocked[token], float("-inf"))
-        everything = torch.cat((scores, self.head.none_score(state)[..., None]), dim=-1)
-        return everything.log_softmax(-1)[..., :-1]

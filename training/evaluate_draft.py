@@ -98,16 +98,13 @@ def evaluate(args: argparse.Namespace) -> dict:
 
 
 def load_drafter(path: Path, checkpoint, target, capacity: int) -> tuple:
-    """(drafter, "head", "recurrent head" or "model"); ValueError if it does not fit the target."""
+    """(drafter, "head" or "model"); ValueError if it does not fit the target."""
     from training.checkpoint import open_checkpoint
     from training.draft_files import is_draft, open_draft, tokenizer_sha256
-    from training.drafters import HeadDrafter, ModelDrafter, RecurrentDrafter
+    from training.drafters import HeadDrafter, ModelDrafter
     from training.model import CausalLM
-    from training.recurrent_files import is_recurrent, open_recurrent
 
     device = target.head_weight.device
-    if is_recurrent(path):
-        return RecurrentDrafter(open_recurrent(path, checkpoint).module(device), target), "recurrent head"
     if is_draft(path):
         return HeadDrafter(open_draft(path, checkpoint).module(device), target, capacity), "head"
     draft = open_checkpoint(path)

@@ -72,8 +72,7 @@ BLOCKFFN_RUNNER_API blockffn_runner* blockffn_runner_load_steps(const blockffn_s
    if it has more tokens than the model. */
 BLOCKFFN_RUNNER_API int blockffn_runner_load_tokenizer(blockffn_runner* runner, const blockffn_file* tokenizer_json,
                                                        const blockffn_file* tokenizer_config);
-/* A draft model; NULL removes it. Either a draft head, exported by export/to_executorch.py HEAD --target CKPT
-   or, a recurrent one, by export/to_draft.py: one that
+/* A draft model; NULL removes it. Either a draft head, exported by export/to_executorch.py HEAD --target CKPT: one that
    was made for another model (vocabulary, hidden size, weights) is refused. Or a language model, smaller than this one, exported
    as it is: one with another vocabulary or tokenizer is refused. */
 BLOCKFFN_RUNNER_API int blockffn_runner_load_draft(blockffn_runner* runner, const blockffn_file* draft_program);

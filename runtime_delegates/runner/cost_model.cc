@@ -110,12 +110,6 @@ bool CostModel::another_level(const DraftTree& tree, int depth, double promise, 
   return after > now.rate;
 }
 
-double CostModel::least_reached() const {
-  double least = HUGE_VAL;
-  for (int i = 1; i < kKnots; ++i) least = std::min(least, (ms_[i] - ms_[i - 1]) / (1 << (i - 1)));
-  return calibrated() ? least / ms_[0] : 0;
-}
-
 void CostModel::observe_level(int depth, bool followed) {
   Bucket& b = levels_[depth];
   b.tried = kFade * b.tried + 1;

@@ -63,9 +63,6 @@ class CostModel {
   // Maximises the rate, at most max_rows; keeps only row 0 unless the gain over it is worth it.
   Choice choose(const DraftTree& tree, int max_rows, double spent_ms) const;
 
-  // How often a token must be reached at least to be worth verifying: a further token of a chunk takes at least so much of
-  // a plain token's time.
-  double least_reached() const;
   // Whether a tree gains by another level: by a call of the draft head that takes level_ms and gives
   // children to `rows` nodes of this depth, of which `promise` are expected to be accepted.
   bool another_level(const DraftTree& tree, int depth, double promise, int rows, double spent_ms, double level_ms) const;

@@ -7,13 +7,23 @@
 
 #include "head.h"
 #include "language_model.h"
-#include "mapped_file.h"
-#include "recurrent.h"
 
 namespace blockffn::runner {
 namespace {
 
 constexpr int kMaxWidth = 16;
+
+// e^x for x <= 0, to about 1 part in 10^4: the head's own confidence, over a whole vocabulary.
+inline float fast_exp(float x) {
+  const float y = std::max(x, -80.0f) * 1.44269504f;
+  const auto whole = static_cast<int32_t>(y - 1);               // rounds up, so that what is left is in (0, 1]
+  const float g = 0.5f * (y - static_cast<float>(whole));       // 2^(2g) is the square of 2^g
+  const float p = 1 + g * (0.69314718f + g * (0.24022651f + g * (0.05550411f + g * 0.00961813f)));
+  const int32_t bits = (whole + 127) << 23;
+  float scale;
+  std::memcpy(&scale, &bits, sizeof scale);
+  return p * p * scale;
+}
 
 // The sum of e^(x - largest).
 float exp_sum(const float* x, int64_t n, float largest) {
@@ -47,7 +57,7 @@ double CallTimes::expected(int rows) const {
   return 0;
 }
 
-int add_children(const float* logits, int64_t count, float none, const int32_t* remap, int width, int node, const CostModel* costs,
+int add_children(const float* logits, int64_t count, const int32_t* remap, int width, int node, const CostModel* costs,
                  DraftTree* tree) {
   // The largest logits, best first.
   int best[kMaxWidth], found = 0, first = -1;
@@ -60,8 +70,8 @@ int add_children(const float* logits, int64_t count, float none, const int32_t* 
     best[at] = static_cast<int>(w);
     if (found == width) least = logits[best[width - 1]];
   }
-  const float largest = std::max(logits[best[0]], none);
-  const float total = exp_sum(logits, count, largest) + fast_exp(none - largest);
+  const float largest = logits[best[0]];
+  const float total = exp_sum(logits, count, largest);
   const auto parent = static_cast<int32_t>(node);
   for (int i = 0; i < found; ++i) {
     const float confidence = std::min(1.0f, fast_exp(logits[best[i]] - largest) / total);
@@ -82,12 +92,11 @@ int add_children(const float* logits, int64_t count, float none, const int32_t* 
 
 std::unique_ptr<DraftModel> load_draft_model(const blockffn_file& file, const Model& target) {
   bool head = false;
-  if (RecurrentDraft::is_one(MappedFile(file, "draft"))) return std::make_unique<RecurrentDraft>(file, target);
   {
     ProgramFile program(file, "draft");
     head = program.has("get_blockffn_draft_version");
     if (!head && !program.has("get_blockffn_format_version"))
-      program.bad("neither a draft head nor a language model; name a file written by export/to_executorch.py or export/to_draft.py");
+      program.bad("neither a draft head nor a language model; name a .pte written by export/to_executorch.py");
   }
   if (head) return std::make_unique<DraftHead>(file, target);
   return std::make_unique<LanguageModelDraft>(file, target);

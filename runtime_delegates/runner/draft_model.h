@@ -1,9 +1,7 @@
 // What the two kinds of draft models share: a small program that drafts for the target and keeps a context of its own.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
-#include <cstring>
 #include <memory>
 
 #include "cost_model.h"
@@ -51,22 +49,9 @@ class CallTimes {
   double ms_[7] = {};  // of 1, 2, 4 ... 64 rows; 0: not seen yet
 };
 
-// e^x for x <= 0, to about 1 part in 10^4, in a form that compilers turn into vectors. NaN counts as -80, for it is no integer.
-inline float fast_exp(float x) {
-  const float y = std::max(-80.0f, x) * 1.44269504f;
-  const auto whole = static_cast<int32_t>(y - 1);               // rounds up, so that what is left is in (0, 1]
-  const float g = 0.5f * (y - static_cast<float>(whole));       // 2^(2g) is the square of 2^g
-  const float p = 1 + g * (0.69314718f + g * (0.24022651f + g * (0.05550411f + g * 0.00961813f)));
-  const int32_t bits = (whole + 127) << 23;
-  float scale;
-  std::memcpy(&scale, &bits, sizeof scale);
-  return p * p * scale;
-}
-
-// Gives a node its `width` likeliest children by logits[count] about tokens `remap` (nullptr: the index itself); `none` is the
-// logit of "another token". A child that another drafter has proposed keeps the better of the two confidences. Returns the
-// likeliest child's row.
-int add_children(const float* logits, int64_t count, float none, const int32_t* remap, int width, int node, const CostModel* costs,
+// Gives a node its `width` likeliest children by logits[count] about tokens `remap` (nullptr: the index itself). A child
+// that another drafter has proposed keeps the better of the two confidences. Returns the likeliest child's row.
+int add_children(const float* logits, int64_t count, const int32_t* remap, int width, int node, const CostModel* costs,
                  DraftTree* tree);
 
 }  // namespace blockffn::runner

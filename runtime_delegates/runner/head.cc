@@ -1,7 +1,6 @@
 #include "head.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "clock.h"
 
@@ -119,7 +118,7 @@ void DraftHead::propose(const int32_t* context, int64_t n, const Limits& limits,
   };
   std::vector<Expanded> expanded(1);  // by node; empty: no row of the head
   expanded[0].hidden.assign(root.hidden, root.hidden + hidden_size_);
-  add_children(root.logits, draft_vocab_, -HUGE_VALF, remap_.data(), limits.width, 0, costs, tree);
+  add_children(root.logits, draft_vocab_, remap_.data(), limits.width, 0, costs, tree);
   int tree_rows = 0;
   for (int depth = 1; depth < limits.max_depth; ++depth) {
     std::vector<int> level;
@@ -154,7 +153,7 @@ void DraftHead::propose(const int32_t* context, int64_t n, const Limits& limits,
     for (int i = 0; i < count; ++i) {
       const float* h = out.hidden + i * hidden_size_;
       expanded[level[i]] = {tree_mask[i], {h, h + hidden_size_}};
-      add_children(out.logits + i * draft_vocab_, draft_vocab_, -HUGE_VALF, remap_.data(), limits.width, level[i], costs, tree);
+      add_children(out.logits + i * draft_vocab_, draft_vocab_, remap_.data(), limits.width, level[i], costs, tree);
     }
   }
 }

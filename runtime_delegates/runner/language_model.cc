@@ -1,7 +1,6 @@
 #include "language_model.h"
 
 #include <algorithm>
-#include <cmath>
 #include <string>
 
 #include "clock.h"
@@ -72,7 +71,7 @@ void LanguageModelDraft::propose(const int32_t* context, int64_t n, const Limits
   const float* logits = run(context + known, n - known);
   int node = 0;
   for (int depth = 1;; ++depth) {
-    node = add_children(logits, model_.vocab_size(), -HUGE_VALF, nullptr, limits.width, node, costs, tree);
+    node = add_children(logits, model_.vocab_size(), nullptr, limits.width, node, costs, tree);
     if (depth == most_depth || node < 0) return;
     const int32_t token = (*tree)[node].token;
     const auto& eos = model_.eos_ids();

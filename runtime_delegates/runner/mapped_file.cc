@@ -49,17 +49,6 @@ MappedFile::MappedFile(const blockffn_file& file, const char* what)
   data_ = static_cast<const uint8_t*>(mapping_) + inside;
 }
 
-uint32_t crc32(const uint8_t* data, size_t bytes) {
-  uint32_t table[256];
-  for (uint32_t i = 0; i < 256; ++i) {
-    table[i] = i;
-    for (int bit = 0; bit < 8; ++bit) table[i] = table[i] >> 1 ^ (table[i] & 1 ? 0xEDB88320u : 0);
-  }
-  uint32_t crc = ~0u;
-  for (size_t i = 0; i < bytes; ++i) crc = crc >> 8 ^ table[(crc ^ data[i]) & 0xFF];
-  return ~crc;
-}
-
 MappedFile::~MappedFile() {
   if (mapping_ != nullptr && mapping_ != MAP_FAILED) ::munmap(mapping_, mapping_bytes_);
 }

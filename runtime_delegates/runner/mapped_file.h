@@ -30,7 +30,4 @@ class MappedFile {
   std::string name_;
 };
 
-// CRC-32 as zlib computes it.
-uint32_t crc32(const uint8_t* data, size_t bytes);
-
 }  // namespace blockffn::runner

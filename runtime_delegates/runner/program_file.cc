@@ -26,6 +26,17 @@ std::string code_text(et::Error error) {
   return text;
 }
 
+uint32_t crc32(const uint8_t* data, size_t bytes) {
+  uint32_t table[256];
+  for (uint32_t i = 0; i < 256; ++i) {
+    table[i] = i;
+    for (int bit = 0; bit < 8; ++bit) table[i] = table[i] >> 1 ^ (table[i] & 1 ? 0xEDB88320u : 0);
+  }
+  uint32_t crc = ~0u;
+  for (size_t i = 0; i < bytes; ++i) crc = crc >> 8 ^ table[(crc ^ data[i]) & 0xFF];
+  return ~crc;
+}
+
 // Our exports end with "BFCHECK1", the bytes of the program's flatbuffer and their CRC-32 (export/lower.py):
 // ExecuTorch ends the process when some fields of it are damaged.
 constexpr size_t kTrailer = 24;
