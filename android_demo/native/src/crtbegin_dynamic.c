@@ -15,8 +15,6 @@ __attribute__((noreturn)) void __libc_init(void* stack, void (*at_exit)(void), i
 
 __attribute__((visibility("hidden"))) void* __dso_handle = NULL;
 
-#include "atfork.h"
-
 __attribute__((used, noreturn)) static void start(void* stack) {
   static const struct arrays_of_functions none = {0};
   __libc_init(stack, NULL, main, &none);

@@ -6,6 +6,4 @@ extern void __cxa_finalize(void*);
 
 __attribute__((visibility("hidden"))) void* __dso_handle = &__dso_handle;
 
-#include "atfork.h"
-
 __attribute__((destructor)) static void finalize(void) { __cxa_finalize(&__dso_handle); }
