@@ -10,19 +10,25 @@ namespace blockffn::gpu {
 namespace {
 
 std::mutex mutex;
-std::map<uintptr_t, uintptr_t> mappings;  // from where to where
+
+// From where to where. Made on first use and never destroyed: files may be mapped before a library's constructors have
+// run, and unmapped behind its destructors.
+std::map<uintptr_t, uintptr_t>& mappings() {
+  static auto& all = *new std::map<uintptr_t, uintptr_t>;
+  return all;
+}
 
 }  // namespace
 
 void add_mapping(const void* data, uint64_t bytes) {
   const std::lock_guard<std::mutex> lock(mutex);
   const auto start = reinterpret_cast<uintptr_t>(data);
-  mappings[start] = start + static_cast<uintptr_t>(bytes);
+  mappings()[start] = start + static_cast<uintptr_t>(bytes);
 }
 
 void remove_mapping(const void* data) {
   const std::lock_guard<std::mutex> lock(mutex);
-  mappings.erase(reinterpret_cast<uintptr_t>(data));
+  mappings().erase(reinterpret_cast<uintptr_t>(data));
 }
 
 std::vector<MappedWindow> mapped_windows(std::vector<Weight> weights, uint64_t most, uint64_t align) {
@@ -33,8 +39,8 @@ std::vector<MappedWindow> mapped_windows(std::vector<Weight> weights, uint64_t m
   const std::lock_guard<std::mutex> lock(mutex);
   for (const Weight& w : weights) {
     const auto at = reinterpret_cast<uintptr_t>(w.data), end = at + static_cast<uintptr_t>(w.bytes);
-    auto found = mappings.upper_bound(at);
-    if (w.bytes == 0 || at % align != 0 || found == mappings.begin()) continue;
+    auto found = mappings().upper_bound(at);
+    if (w.bytes == 0 || at % align != 0 || found == mappings().begin()) continue;
     if (--found; end > found->second) continue;
     const uintptr_t first = at / page * page, last = (end + page - 1) / page * page;
     if (last - first > most) continue;
